@@ -1,0 +1,51 @@
+"""Cancel any number of orders on HTX derivatives with one awaited call.
+
+::
+
+    client ─▶ plan ─▶ codec ─▶ limiter ─▶ signing ─▶ transport ─▶ codec ─▶ outcome
+    coroutine  ids→    batch→   wait for   stamp and   one POST,    bytes→   a status
+    methods    batches bytes    budget     sign NOW    one reply    results  per order id
+
+``call`` feeds a call's batches along this road, ``sender`` makes one try of it, ``retry`` says
+which try may be repeated, ``endpoints`` is the table every stage reads, and ``sandbox`` is the
+other side: an exchange on this machine.
+"""
+
+from htx_cancel.client import CancelClient
+from htx_cancel.endpoints import Limit
+from htx_cancel.errors import (
+    ClientClosedError,
+    HtxCancelError,
+    InvalidTypeError,
+    InvalidValueError,
+)
+from htx_cancel.limiter import Budgets, Priority
+from htx_cancel.outcome import (
+    CallResult,
+    CancelAllOutcome,
+    CancelStatus,
+    CloseReason,
+    OrderResult,
+    Outcome,
+)
+from htx_cancel.retry import RetryPolicy
+from htx_cancel.signing import Credentials
+
+__all__ = [
+    "Budgets",
+    "CallResult",
+    "CancelAllOutcome",
+    "CancelClient",
+    "CancelStatus",
+    "ClientClosedError",
+    "CloseReason",
+    "Credentials",
+    "HtxCancelError",
+    "InvalidTypeError",
+    "InvalidValueError",
+    "Limit",
+    "OrderResult",
+    "Outcome",
+    "Priority",
+    "RetryPolicy",
+]

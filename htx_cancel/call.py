@@ -1,0 +1,227 @@
+"""One cancel call under way: feed its batches, send each until it is settled, collect the results.
+
+Rules:
+
+* A failed batch is a value: no batch can end another, and nothing raises out of a call.
+* The feeder takes one token at a time and starts one task for it, so a call of a million ids has
+  no more tasks than requests in flight.
+* ``stop`` ends the feeding and the retries; what is in flight lands.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from random import random
+from typing import TypeVar
+
+from msgspec import Struct
+
+from htx_cancel import codec
+from htx_cancel.codec import Answer
+from htx_cancel.endpoints import Endpoint
+from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
+from htx_cancel.limiter import Limiter, Permit, Priority
+from htx_cancel.outcome import Finding, OrderResult, Tally, call_result, order_result
+from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
+from htx_cancel.sender import Sender
+
+#: Batches handled between two turns of the event loop where nothing else waits.
+SLICE = 50
+
+OnBatch = Callable[[tuple[OrderResult, ...]], object]
+T = TypeVar("T")
+
+
+class Job(Struct, frozen=True):
+    """What a call is to send."""
+
+    endpoint: Endpoint
+    batches: Sequence[tuple[str, ...]]
+    encode: Callable[[Sequence[str]], bytes]
+    field: str = "order_id"
+
+
+class Terms(Struct, frozen=True):
+    """On what terms a call is to be sent."""
+
+    priority: Priority
+    deadline: float | None
+    on_batch: OnBatch | None
+
+
+class Road(Struct, frozen=True):
+    """What all calls of a client share."""
+
+    sender: Sender
+    limiter: Limiter
+    policy: RetryPolicy
+    charge_pools: bool
+
+
+class Call:
+    """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time."""
+
+    def __init__(self, job: Job, terms: Terms, road: Road) -> None:
+        self.tally = Tally(len(job.batches))
+        self.whole = call_result(Finding(Meaning.NOT_SENT), 0)
+        self._job = job
+        self._terms = terms
+        self._road = road
+        self._budgets = job.endpoint.budgets(charge_pools=road.charge_pools)
+        self._limiter = road.limiter
+        self._turn = road.limiter.turn()
+        self._left = len(job.batches)
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self._stopped = ""
+        self._running: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin; ``done`` is done when every batch is settled."""
+        self._spawn(self._feed())
+
+    def stop(self, why: str) -> None:
+        """Send nothing more: what has not left is ``UNSENT``, what is in flight lands."""
+        self._stopped = self._stopped or why
+        for task in self._waiting:
+            task.cancel()
+
+    def abort(self, why: str) -> None:
+        """Give up what is in flight as well: it is ``UNKNOWN``."""
+        self.stop(why)
+        for task in self._running - self._waiting:
+            task.cancel()
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _feed(self) -> None:
+        """Start a delivery for each batch as soon as the budgets allow."""
+        batches = self._job.batches
+        fits = await self._drop_what_is_too_late()
+        for number in range(fits):
+            permit, why = await self._permit(backlog=fits - number)
+            if permit is None:
+                await self._drop(range(number, fits), why)
+                return
+            self._spawn(self._deliver(number, batches[number], permit))
+
+    async def _drop_what_is_too_late(self) -> int:
+        """Say at once which batches cannot leave before the deadline; return how many can."""
+        terms, total = self._terms, len(self._job.batches)
+        if terms.deadline is None:
+            return total
+        fits = self._limiter.fits(self._budgets, deadline=terms.deadline, priority=terms.priority)
+        if fits < total:
+            wait = self._limiter.wait(self._budgets, count=fits + 1, priority=terms.priority)
+            await self._drop(range(fits, total), f"too late: its turn is {wait:.3f} s away")
+        return min(fits, total)
+
+    async def _drop(self, numbers: Iterable[int], why: str) -> None:
+        """Settle batches as not sent, in slices."""
+        finding = Finding(Meaning.NOT_SENT, None, why)
+        for done, number in enumerate(numbers, 1):
+            batch = self._job.batches[number]
+            if batch == (ALL,):
+                self.whole = call_result(finding, 0)
+                batch = ()
+            self._settle(number, tuple([order_result(key, finding, 0) for key in batch]))
+            if done % SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def _permit(self, *, backlog: int = 1) -> tuple[Permit | None, str]:
+        """Wait for the budgets; without a permit, say why."""
+        acquire = self._limiter.acquire(
+            self._budgets,
+            priority=self._terms.priority,
+            turn=self._turn,
+            backlog=backlog,
+            deadline=self._terms.deadline,
+        )
+        try:
+            permit = await self._unless_stopped(acquire)
+        except TooLateError as error:
+            return None, f"too late: {error}"
+        return permit, self._stopped
+
+    async def _unless_stopped(self, wait: Coroutine[object, object, T]) -> T | None:
+        """Wait, but no longer than until ``stop``; then return ``None``."""
+        if self._stopped:
+            wait.close()
+            return None
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101 - for the type checker: only tasks come here
+        self._waiting.add(me)
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            self._stopped = self._stopped or "its task was cancelled"
+            return None
+        finally:
+            self._waiting.discard(me)
+
+    async def _deliver(self, number: int, batch: tuple[str, ...], permit: Permit) -> None:
+        """Send one batch until each of its ids is settled, or may not be tried again."""
+        attempts = Attempts(batch)
+        tries, until = 1, self._loop.time() + self._road.policy.seconds
+        again = attempts.take(await self._try(attempts.pending, permit))
+        while again is not Again.NEVER and tries < self._road.policy.attempts:
+            next_permit = await self._permit_for_retry(again, tries, until)
+            if next_permit is None:
+                break
+            tries += again is not Again.BUDGET
+            again = attempts.take(await self._try(attempts.pending, next_permit))
+        if batch == (ALL,):
+            self.whole = call_result(*attempts.whole())
+        self._settle(number, attempts.results())
+
+    async def _permit_for_retry(self, again: Again, tries: int, until: float) -> Permit | None:
+        """Pause as the policy says and take a new token, if the batch's time is not over."""
+        if again is not Again.BUDGET:
+            pause = self._road.policy.pause(tries, random())  # noqa: S311 - spreads load, hides nothing
+            await self._unless_stopped(asyncio.sleep(pause))
+        if self._loop.time() >= until:
+            return None
+        permit, _why = await self._permit()
+        return permit
+
+    async def _try(self, ids: Sequence[str], permit: Permit) -> Answer:
+        """Send once; whatever happens becomes an answer."""
+        job = self._job
+        body = job.encode(ids)
+        try:
+            reply = await self._road.sender.post(
+                job.endpoint.path, body, permit, self._terms.deadline
+            )
+        except NotSentError as error:
+            return _no_answer(Meaning.NOT_SENT, str(error))
+        except NoAnswerError as error:
+            return _no_answer(Meaning.NO_ANSWER, str(error))
+        except asyncio.CancelledError:
+            self._stopped = self._stopped or "its task was cancelled"
+            return _no_answer(Meaning.NO_ANSWER, self._stopped)
+        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
+            return _no_answer(Meaning.NO_ANSWER, type(error).__name__)
+        answer = codec.decode(reply.status, reply.body, job.endpoint, job.field)
+        if answer.rate_limited:
+            permit.refused()
+        return answer
+
+    def _settle(self, number: int, results: tuple[OrderResult, ...]) -> None:
+        """Take the results of a batch and tell the caller."""
+        self.tally.put(number, results)
+        self._left -= 1
+        if self._terms.on_batch is not None:
+            try:
+                self._terms.on_batch(results)
+            except Exception as error:  # noqa: BLE001 - the caller's code must not cost a batch
+                context = {"message": "on_batch raised", "exception": error}
+                self._loop.call_exception_handler(context)
+        if self._left == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+def _no_answer(meaning: Meaning, words: str) -> Answer:
+    return Answer(Finding(meaning, None, words), {})

@@ -1,0 +1,275 @@
+"""``CancelClient``: the coroutine methods over one private path."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from htx_cancel import codec, endpoints, plan, signing
+from htx_cancel.call import SLICE, Call, Job, OnBatch, Road, Terms
+from htx_cancel.endpoints import Endpoint, Limit
+from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
+from htx_cancel.limiter import Budgets, Priority
+from htx_cancel.outcome import CancelAllOutcome, Outcome
+from htx_cancel.retry import ALL, RetryPolicy
+from htx_cancel.sender import Sender
+from htx_cancel.signing import Credentials, Signer
+from htx_cancel.transport import AiohttpTransport, Transport
+
+Ids = Iterable[str | int]
+
+
+class CancelClient:
+    """Cancels orders on HTX derivatives: any number of ids, one awaited call, one status each.
+
+    Use it as an async context manager, or call ``aclose`` when done. Every method
+
+    * raises ``InvalidTypeError`` or ``InvalidValueError`` for arguments that cannot be sent,
+      before anything is sent, and ``ClientClosedError`` after ``aclose``; it raises nothing else;
+    * takes ``timeout``, seconds for the whole call: when it is over the call returns with what it
+      knows, and what cannot leave in time is ``UNSENT`` at once;
+    * takes ``on_batch``, a plain function called with a tuple of ``OrderResult`` each time the
+      results of a batch become known, in any order of batches;
+    * takes ``priority``: urgent calls take the next token, routine and background ones wait;
+    * leaves what is in flight to land, and ``on_batch`` to tell, when the awaiting task is
+      cancelled; nothing more is sent then.
+
+    Args:
+        credentials: the account's keys.
+        base_url: ``https`` anywhere; ``http`` only to a loopback address.
+        signing_host: the host to sign where it is not the one of ``base_url`` (colocation).
+        limits: budgets by name, for accounts with other limits than the published ones; the names
+            are those of ``htx_cancel.endpoints.BUDGETS``.
+        charge_pools: whether calls with a budget of their own also charge their product's pool.
+        budgets: a ``Budgets`` shared with other clients of the same UID in the same event loop.
+        request_timeout: seconds for one try of one request.
+        max_in_flight: the most requests under way at once.
+        retry: how often and how long a batch is tried.
+        max_reply_bytes: the longest reply that is read.
+        ssl_context: for private certificate authorities; TLS is verified without one, too.
+        transport: another way to move requests than aiohttp, such as the in-process sandbox.
+        wall_clock: the clock that stamps signatures, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        base_url: str = "https://api.hbdm.com",
+        signing_host: str | None = None,
+        limits: Mapping[str, Limit] | None = None,
+        charge_pools: bool = False,
+        budgets: Budgets | None = None,
+        request_timeout: float = 5.0,
+        max_in_flight: int = 100,
+        retry: RetryPolicy | None = None,
+        max_reply_bytes: int = 1 << 20,
+        ssl_context: ssl.SSLContext | None = None,
+        transport: Transport | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(credentials, Credentials):
+            raise InvalidTypeError(f"credentials is Credentials, not {type(credentials).__name__}")
+        if budgets is not None and limits is not None:
+            raise InvalidValueError("limits belong to the shared budgets; give one of the two")
+        origin, host = signing.origin(base_url)
+        in_flight = plan.whole("max_in_flight", max_in_flight)
+        sender = Sender(
+            transport
+            or AiohttpTransport(
+                max_connections=in_flight,
+                max_reply_bytes=plan.whole("max_reply_bytes", max_reply_bytes),
+                ssl_context=ssl_context,
+            ),
+            origin,
+            Signer(credentials, host if signing_host is None else signing.host(signing_host)),
+            request_timeout=plan.seconds("request_timeout", request_timeout),
+            wall_clock=wall_clock,
+        )
+        self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
+        self._road = Road(sender, self._budgets, retry or RetryPolicy(), charge_pools)
+        self._calls: set[Call] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._calls)} calls under way"
+        return f"<CancelClient for {self._road.sender.origin}: {state}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets of this client: what is free, in flight and waiting, and when."""
+        return self._budgets
+
+    async def aclose(self, *, drain: float = 5.0) -> None:
+        """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
+
+        Calls under way return what they know: what had not left is ``UNSENT``, and what had not
+        been answered when the time was over is ``UNKNOWN``.
+        """
+        self._closed = True
+        why = "the client was closed"
+        for call in self._calls:
+            call.stop(why)
+        landed = {call.done for call in self._calls}
+        if landed:
+            await asyncio.wait(landed, timeout=drain)
+        for call in self._calls:
+            call.abort(why)
+        if landed:
+            await asyncio.wait(landed)
+        await self._road.sender.close()
+
+    async def cancel_swap_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids | None = None,
+        *,
+        client_order_ids: Ids | None = None,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome:
+        """Cancel coin-M swap orders, by order ids or by client order ids; 10 a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
+        """
+        terms = _terms(priority, timeout, on_batch)
+        ids = plan.one_kind(order_ids, client_order_ids)
+        return await self._cancel(endpoints.SWAP_CANCEL, contract_code, ids, terms)
+
+    async def cancel_swap_trailing_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome:
+        """Cancel coin-M swap trailing orders by order ids; 10 a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51be6e-77b6-11ed-9966-0242ac110003
+        """
+        terms = _terms(priority, timeout, on_batch)
+        ids = plan.one_kind(order_ids, None)
+        return await self._cancel(endpoints.SWAP_TRACK_CANCEL, contract_code, ids, terms)
+
+    async def cancel_all_swap_trailing_orders(
+        self,
+        contract_code: str,
+        *,
+        direction: str | None = None,
+        offset: str | None = None,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> CancelAllOutcome:
+        """Cancel every coin-M swap trailing order of a contract, in one request.
+
+        ``direction`` is ``"buy"`` or ``"sell"``, ``offset`` is ``"open"`` or ``"close"``; ``None``
+        means both. The outcome holds the ids that the reply lists and, in ``call``, the fate of
+        the request itself.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
+        """
+        terms = _terms(priority, timeout, on_batch)
+        filters = {
+            "direction": plan.choice("direction", direction, ("buy", "sell")),
+            "offset": plan.choice("offset", offset, ("open", "close")),
+        }
+        body = codec.encode_all(plan.contract_code(contract_code), filters)
+        job = Job(endpoints.SWAP_TRACK_CANCELALL, [(ALL,)], lambda _ids: body)
+        call = await self._run(job, terms)
+        return call.tally.outcome_of_all(call.whole)
+
+    async def cancel_linear_trigger_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome:
+        """Cancel USDT-M isolated-margin trigger orders by order ids; 20 a request.
+
+        The exchange moves USDT-M accounts to v5; one that was moved is refused here.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=8cb86f61-77b5-11ed-9966-0242ac110003
+        """
+        terms = _terms(priority, timeout, on_batch)
+        ids = plan.one_kind(order_ids, None)
+        return await self._cancel(endpoints.LINEAR_SWAP_TRIGGER_CANCEL, contract_code, ids, terms)
+
+    async def cancel_v5_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids | None = None,
+        *,
+        client_order_ids: Ids | None = None,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome:
+        """Cancel v5 orders, by order ids or by client order ids; one a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-1958947efe6
+        """
+        terms = _terms(priority, timeout, on_batch)
+        ids = plan.one_kind(order_ids, client_order_ids)
+        return await self._cancel(endpoints.V5_CANCEL_ORDER, contract_code, ids, terms)
+
+    async def _cancel(
+        self, endpoint: Endpoint, contract_code: str, ids: tuple[str, Ids], terms: Terms
+    ) -> Outcome:
+        """Look at every id, then send."""
+        field, given = ids
+        encode = partial(codec.encode, plan.contract_code(contract_code), field)
+        batches: list[tuple[str, ...]] = []
+        for batch in plan.batches(plan.distinct(given, field), endpoint.batch_size):
+            batches.append(batch)
+            if len(batches) % SLICE == 0:
+                await asyncio.sleep(0)
+        call = await self._run(Job(endpoint, batches, encode, field), terms)
+        return call.tally.outcome()
+
+    async def _run(self, job: Job, terms: Terms) -> Call:
+        """Run a call to its end; what is in flight lands even if the caller goes away."""
+        if self._closed:
+            raise ClientClosedError("this client was closed; make a new one")
+        call = Call(job, terms, self._road)
+        if not job.batches:
+            return call
+        self._calls.add(call)
+        call.done.add_done_callback(lambda _done: self._calls.discard(call))
+        call.start()
+        try:
+            await asyncio.shield(call.done)
+        except asyncio.CancelledError:
+            call.stop("the awaiting task was cancelled")
+            raise
+        return call
+
+
+def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:
+    deadline = None
+    if timeout is not None:
+        deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
+    plan.hook("on_batch", on_batch)
+    if not isinstance(priority, Priority):
+        raise InvalidTypeError(f"priority is a Priority, not {priority!r}")
+    return Terms(priority, deadline, on_batch)

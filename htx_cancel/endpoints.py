@@ -1,0 +1,121 @@
+"""The table: everything that differs between two cancel calls, as data.
+
+Rules of the table:
+
+* A number stands here once. The sandbox holds a second reading of the pages, and a test compares.
+* A budget is named after the interface it belongs to, or after the pool of a product.
+* A row names the budget its page states (``interface``) and its product's trade pool (``pool``).
+  No source says whether a call that has a limit of its own also counts against the pool; headers
+  captured from such a call described its own window only (5 per 1000 ms). We choose: such a call
+  charges its own budget, and the pool too where the client was made with ``charge_pools=True``.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
+
+PAGES = "https://www.htx.com/en-us/opend/newApiPages/?id="
+
+
+class Limit(Struct, frozen=True):
+    """A budget's size as the exchange states it: ``calls`` per ``seconds``."""
+
+    calls: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no exchange could mean."""
+        if isinstance(self.calls, bool) or not isinstance(self.calls, int):
+            raise InvalidTypeError(f"calls is a whole number, not {self.calls!r}")
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float):
+            raise InvalidTypeError(f"seconds is a number, not {self.seconds!r}")
+        if self.calls < 1:
+            raise InvalidValueError(f"calls is at least 1, not {self.calls!r}")
+        if not 0 < self.seconds < float("inf"):
+            raise InvalidValueError(f"seconds is above 0 and finite, not {self.seconds!r}")
+
+
+class Endpoint(Struct, frozen=True):
+    """One cancel call of the exchange."""
+
+    name: str  #: the path's last part
+    path: str
+    page: str  #: where the exchange describes it
+    pool: str  #: its product's trade budget
+    interface: str | None = None  #: the budget of its own, where its page states one
+    batch_size: int = 0  #: ids a call; 0 where the call takes none
+    client_ids: bool = False  #: whether it takes ``client_order_id``
+    envelope: Literal["v1", "v5"] = "v1"  #: the shape it answers in; either is understood
+
+    def budgets(self, *, charge_pools: bool = False) -> tuple[str, ...]:
+        """Name the budgets that one call charges."""
+        if self.interface is None:
+            return (self.pool,)
+        return (self.interface, self.pool) if charge_pools else (self.interface,)
+
+
+#: Every budget, as the pages state it. Per UID; keys of one UID share it.
+BUDGETS: dict[str, Limit] = {
+    # Coin-M pages that state a number say 36 trade calls per 3 s; swap_cancel's states none.
+    "coin_m_swap_trade": Limit(36, 3.0),
+    # The v5 page: 72 trade calls per 3 s, shared by all USDT-M contracts.
+    "usdt_m_trade": Limit(72, 3.0),
+    "swap_track_cancel": Limit(5, 1.0),
+    "swap_track_cancelall": Limit(5, 1.0),
+    "linear_swap_trigger_cancel": Limit(5, 1.0),
+}
+
+SWAP_CANCEL = Endpoint(
+    name="swap_cancel",
+    path="/swap-api/v1/swap_cancel",
+    page=PAGES + "5d51a18b-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    batch_size=10,
+    client_ids=True,
+)
+SWAP_TRACK_CANCEL = Endpoint(
+    name="swap_track_cancel",
+    path="/swap-api/v1/swap_track_cancel",
+    page=PAGES + "5d51be6e-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    interface="swap_track_cancel",
+    batch_size=10,
+)
+SWAP_TRACK_CANCELALL = Endpoint(
+    name="swap_track_cancelall",
+    path="/swap-api/v1/swap_track_cancelall",
+    page=PAGES + "5d51bfd0-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    interface="swap_track_cancelall",
+)
+LINEAR_SWAP_TRIGGER_CANCEL = Endpoint(
+    name="linear_swap_trigger_cancel",
+    path="/linear-swap-api/v1/swap_trigger_cancel",
+    page=PAGES + "8cb86f61-77b5-11ed-9966-0242ac110003",
+    pool="usdt_m_trade",
+    interface="linear_swap_trigger_cancel",
+    batch_size=20,
+)
+V5_CANCEL_ORDER = Endpoint(
+    name="v5_cancel_order",
+    path="/v5/trade/cancel_order",
+    page=PAGES + "8cb89359-77b5-11ed-9966-1958947efe6",
+    pool="usdt_m_trade",
+    batch_size=1,
+    client_ids=True,
+    envelope="v5",
+)
+
+#: By name, for whoever reads endpoints out of a file.
+ENDPOINTS: dict[str, Endpoint] = {
+    row.name: row
+    for row in (
+        SWAP_CANCEL,
+        SWAP_TRACK_CANCEL,
+        SWAP_TRACK_CANCELALL,
+        LINEAR_SWAP_TRIGGER_CANCEL,
+        V5_CANCEL_ORDER,
+    )
+}

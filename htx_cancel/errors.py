@@ -1,0 +1,111 @@
+"""The exception tree, and what the exchange's codes mean.
+
+::
+
+    HtxCancelError
+    ├── InvalidTypeError (TypeError)      an argument of the wrong type; nothing was sent
+    ├── InvalidValueError (ValueError)    an argument against a rule; nothing was sent
+    ├── ClientClosedError (RuntimeError)  a client used after it was closed
+    ├── TooLateError                      a budget has no token before the deadline
+    └── TransportError                    one request failed
+        ├── NotSentError                  it never left this process
+        └── NoAnswerError                 it may have left, and no reply came
+
+A cancel call raises the first three only. The others are turned into statuses on the way.
+"""
+
+from enum import Enum
+
+
+class HtxCancelError(Exception):
+    """Everything this package raises."""
+
+
+class InvalidTypeError(HtxCancelError, TypeError):
+    """An argument has the wrong type; nothing was sent."""
+
+
+class InvalidValueError(HtxCancelError, ValueError):
+    """An argument breaks a rule; nothing was sent."""
+
+
+class ClientClosedError(HtxCancelError, RuntimeError):
+    """The client was closed before this call."""
+
+
+class TooLateError(HtxCancelError):
+    """No token is free before the deadline; ``wait`` is the predicted wait in seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"the next free call is {wait:.3f} s away, after the deadline")
+        self.wait = wait
+
+
+class TransportError(HtxCancelError):
+    """One request failed."""
+
+
+class NotSentError(TransportError):
+    """The request never left this process."""
+
+
+class NoAnswerError(TransportError):
+    """The request may have reached the exchange, and no reply came back."""
+
+
+class Meaning(Enum):
+    """What an answer of the exchange, or its absence, says about a cancel."""
+
+    ACCEPTED = "the exchange took the instruction"
+    FILLED = "the order was executed"
+    CANCELED = "the order was canceled before"
+    CANCELING = "an earlier cancel is under way"
+    NOT_FOUND = "no such order"
+    RATE_LIMITED = "too many calls; the call was not executed"
+    BUSY = "refused for now"
+    FAULT = "the exchange failed inside; what it did is not known"
+    CLOCK = "the request's time was wrong"
+    AUTH = "the key, the signature or the account's mode was refused"
+    INVALID = "a parameter was refused"
+    REFUSED = "this order may not be canceled"
+    UNCLEAR = "a code that is not listed, or says nothing certain"
+    UNNAMED = "the reply names this id nowhere"
+    UNREADABLE = "the reply is not one of the exchange's"
+    NO_ANSWER = "sent, and no reply came"
+    NOT_SENT = "it never left this process"
+
+
+#: One table of codes, after the exchange's own error tables. What is not here is ``UNCLEAR``.
+CODES: dict[int, Meaning] = {
+    1063: Meaning.FILLED,
+    1071: Meaning.CANCELED,
+    1062: Meaning.CANCELING,
+    **dict.fromkeys((1017, 1051, 1061), Meaning.NOT_FOUND),
+    **dict.fromkeys((429, 1032), Meaning.RATE_LIMITED),
+    # busy, not ready, settlement, delivery, no book, maintenance, TP/SL not in effect yet
+    **dict.fromkeys((1001, 1004, 1056, 1059, 1060, 1076, 1408, 1411, 1431), Meaning.BUSY),
+    # system, query, redis, timeout, service, dubbo
+    **dict.fromkeys((1000, 1002, 1003, 1005, 1046, 1108), Meaning.FAULT),
+    **dict.fromkeys((12001, 12006), Meaning.CLOCK),
+    **dict.fromkeys((403, 1253, 12002, 12003, 12004, 12005, 12007, 12008, 12009), Meaning.AUTH),
+    **dict.fromkeys((1010, 1011, 1012, 1113, 1115, 1200, 1205, 1220, 1228), Meaning.AUTH),
+    # account modes: the caller's account must use another product's calls
+    **dict.fromkeys((1510, 4002, 4003, 4004, 4005, 4006, 4007, 6002, 6023), Meaning.AUTH),
+    **dict.fromkeys((1013, 1014, 1030, 1031, 1048, 1052, 1065, 1066, 1067), Meaning.INVALID),
+    **dict.fromkeys((1332, 1347, 1348), Meaning.INVALID),
+    1088: Meaning.REFUSED,
+    # 1029 (free text), 1084 (placing only) and 1440 ("failed to cancel") say nothing certain
+}
+
+
+def meaning(code: int, message: str, *, envelope: str) -> Meaning:
+    """Say what a code means, in the envelope it came in.
+
+    Two codes changed their meaning in v5: 1046 is there a missing position, and 1003 has been
+    seen with the message "invalid signature".
+    """
+    if envelope == "v5" and code == 1046:
+        return Meaning.INVALID
+    if envelope == "v5" and code == 1003 and "signature" in message.lower():
+        return Meaning.AUTH
+    return CODES.get(code, Meaning.UNCLEAR)

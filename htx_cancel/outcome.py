@@ -1,0 +1,223 @@
+"""What became of every order id.
+
+Rules:
+
+* ``STATUS`` is the one place where the meaning of an answer becomes a status.
+* An outcome keeps results by batch, and joins them when asked, so that a call with a million ids
+  never builds a million-element tuple on the caller's loop by itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from functools import cached_property
+from itertools import chain
+
+from msgspec import Struct
+
+from htx_cancel.errors import Meaning
+
+
+class CancelStatus(StrEnum):
+    """What is known of one order id after a cancel call. Not the order's own state."""
+
+    ACCEPTED = "accepted"  #: the exchange took the instruction; the order may still fill first
+    CLOSED = "closed"  #: the exchange says it was not open any more; see ``reason``
+    NOT_FOUND = "not_found"  #: the exchange knows no such order here
+    REJECTED = "rejected"  #: the exchange refused, with ``code`` and ``message``
+    UNKNOWN = "unknown"  #: sent, and no trustworthy answer came: treat as live
+    UNSENT = "unsent"  #: it never left this process: treat as live
+
+
+class CloseReason(StrEnum):
+    """Why an order was not open any more."""
+
+    FILLED = "filled"
+    CANCELED = "canceled"
+    CANCELING = "canceling"
+
+
+STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
+    Meaning.ACCEPTED: (CancelStatus.ACCEPTED, None),
+    Meaning.FILLED: (CancelStatus.CLOSED, CloseReason.FILLED),
+    Meaning.CANCELED: (CancelStatus.CLOSED, CloseReason.CANCELED),
+    Meaning.CANCELING: (CancelStatus.CLOSED, CloseReason.CANCELING),
+    Meaning.NOT_FOUND: (CancelStatus.NOT_FOUND, None),
+    Meaning.RATE_LIMITED: (CancelStatus.REJECTED, None),
+    Meaning.BUSY: (CancelStatus.REJECTED, None),
+    Meaning.CLOCK: (CancelStatus.REJECTED, None),
+    Meaning.AUTH: (CancelStatus.REJECTED, None),
+    Meaning.INVALID: (CancelStatus.REJECTED, None),
+    Meaning.REFUSED: (CancelStatus.REJECTED, None),
+    Meaning.FAULT: (CancelStatus.UNKNOWN, None),
+    Meaning.UNCLEAR: (CancelStatus.UNKNOWN, None),
+    Meaning.UNNAMED: (CancelStatus.UNKNOWN, None),
+    Meaning.UNREADABLE: (CancelStatus.UNKNOWN, None),
+    Meaning.NO_ANSWER: (CancelStatus.UNKNOWN, None),
+    Meaning.NOT_SENT: (CancelStatus.UNSENT, None),
+}
+
+
+class Finding(Struct, frozen=True, gc=False):
+    """What one attempt says of one order id, or of a whole call."""
+
+    meaning: Meaning
+    code: int | None = None
+    message: str = ""
+
+
+class OrderResult(Struct, frozen=True, gc=False):
+    """What became of one order id.
+
+    ``order_id`` is the id as given (a client order id where those were given), ``code`` and
+    ``message`` the exchange's own or, without a code, ours, and ``attempts`` the number of
+    requests that carried the id.
+    """
+
+    order_id: str
+    status: CancelStatus
+    code: int | None = None
+    message: str = ""
+    reason: CloseReason | None = None
+    attempts: int = 0
+
+
+class CallResult(Struct, frozen=True, gc=False):
+    """What became of a call that names no ids."""
+
+    status: CancelStatus
+    code: int | None = None
+    message: str = ""
+    attempts: int = 0
+
+
+def order_result(order_id: str, finding: Finding, attempts: int) -> OrderResult:
+    """Turn what is known of an id into its result."""
+    status, reason = STATUS[finding.meaning]
+    return OrderResult(order_id, status, finding.code, finding.message, reason, attempts)
+
+
+def call_result(finding: Finding, attempts: int) -> CallResult:
+    """Turn what is known of a whole call into its result."""
+    return CallResult(STATUS[finding.meaning][0], finding.code, finding.message, attempts)
+
+
+class Outcome:
+    """Every distinct id of a call, once, in the order given, with its status.
+
+    Iterating and the counts are cheap at any size. ``results``, the views by status and
+    look-ups by id build what they return on first use.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[OrderResult]], counts: Counter[CancelStatus]) -> None:
+        self._batches = batches
+        self._counts = counts
+
+    def __iter__(self) -> Iterator[OrderResult]:
+        return chain.from_iterable(self._batches)
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def __getitem__(self, order_id: str | int) -> OrderResult:
+        """Return the result of one id; ``KeyError`` if the call did not carry it."""
+        return self._by_id[str(order_id)]
+
+    def __contains__(self, order_id: object) -> bool:
+        """Say whether the call carried this id."""
+        return str(order_id) in self._by_id
+
+    @cached_property
+    def results(self) -> tuple[OrderResult, ...]:
+        """Every result, in the order in which the ids were given."""
+        return tuple(self)
+
+    @cached_property
+    def _by_id(self) -> dict[str, OrderResult]:
+        return {result.order_id: result for result in self}
+
+    @property
+    def counts(self) -> dict[CancelStatus, int]:
+        """How many ids have each status; statuses nobody has are left out."""
+        return {status: self._counts[status] for status in CancelStatus if self._counts[status]}
+
+    def with_status(self, *statuses: CancelStatus) -> tuple[OrderResult, ...]:
+        """Return the results that have one of these statuses."""
+        return tuple(result for result in self if result.status in statuses)
+
+    @property
+    def accepted(self) -> tuple[OrderResult, ...]:
+        """The exchange took the instruction to cancel."""
+        return self.with_status(CancelStatus.ACCEPTED)
+
+    @property
+    def closed(self) -> tuple[OrderResult, ...]:
+        """Were not open any more."""
+        return self.with_status(CancelStatus.CLOSED)
+
+    @property
+    def not_found(self) -> tuple[OrderResult, ...]:
+        """The exchange knows no such order here."""
+        return self.with_status(CancelStatus.NOT_FOUND)
+
+    @property
+    def rejected(self) -> tuple[OrderResult, ...]:
+        """The exchange refused."""
+        return self.with_status(CancelStatus.REJECTED)
+
+    @property
+    def unknown(self) -> tuple[OrderResult, ...]:
+        """Sent without a trustworthy answer: treat as live."""
+        return self.with_status(CancelStatus.UNKNOWN)
+
+    @property
+    def unsent(self) -> tuple[OrderResult, ...]:
+        """Never left this process: treat as live."""
+        return self.with_status(CancelStatus.UNSENT)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        return f"<{type(self).__name__} of {len(self)} ids: {counts or 'nothing to do'}>"
+
+
+class CancelAllOutcome(Outcome):
+    """The outcome of a call that names no ids: the ids its reply lists, and the call's own fate.
+
+    ``call.status`` is ``ACCEPTED`` where the exchange took the instruction and ``NOT_FOUND``
+    where it says that nothing was open; any other status says that orders may still be open,
+    whatever ``results`` holds.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Sequence[OrderResult]],
+        counts: Counter[CancelStatus],
+        call: CallResult,
+    ) -> None:
+        super().__init__(batches, counts)
+        self.call = call
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}; call {self.call.status}>"
+
+
+class Tally:
+    """Collects the results of a call's batches, in any order, into one outcome."""
+
+    def __init__(self, batches: int) -> None:
+        self._batches: list[Sequence[OrderResult]] = [()] * batches
+        self._counts: Counter[CancelStatus] = Counter()
+
+    def put(self, number: int, results: Sequence[OrderResult]) -> None:
+        """Take the results of batch ``number``, once."""
+        self._batches[number] = results
+        for result in results:
+            self._counts[result.status] += 1
+
+    def outcome(self) -> Outcome:
+        """Return the outcome of everything put so far."""
+        return Outcome(self._batches, self._counts)
+
+    def outcome_of_all(self, call: CallResult) -> CancelAllOutcome:
+        """Return the outcome of a call that names no ids."""
+        return CancelAllOutcome(self._batches, self._counts, call)

@@ -1,0 +1,138 @@
+"""From what the caller gives to the fewest batches; refuses what cannot be sent.
+
+Rules:
+
+* An id is a ``str`` or an ``int`` and becomes a string; it never passes through a float.
+* The first of two equal ids counts. ``7`` and ``"7"`` are equal.
+* ``distinct`` and ``batches`` are lazy: a caller may pause between two batches.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from inspect import iscoroutinefunction
+from itertools import islice
+from math import isfinite
+
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
+
+_SHARDS = 64
+_LONGEST_ID = 64
+
+
+class _Seen:
+    """A set in 64 parts: growing one part is short work even at millions of ids."""
+
+    def __init__(self) -> None:
+        self._shards: list[set[str]] = [set() for _ in range(_SHARDS)]
+
+    def first_time(self, order_id: str) -> bool:
+        shard = self._shards[hash(order_id) % _SHARDS]
+        size = len(shard)
+        shard.add(order_id)
+        return len(shard) > size
+
+
+def distinct(ids: Iterable[str | int], field: str) -> Iterator[str]:
+    """Yield each id once, checked, as the string that will be sent.
+
+    Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id that cannot be sent.
+    """
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidTypeError(f"{field}s is an iterable of ids, not {_shown(ids)}")
+    seen = _Seen()
+    for given in ids:
+        order_id = _checked(given, field)
+        if seen.first_time(order_id):
+            yield order_id
+
+
+def batches(ids: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
+    """Cut ids into batches of ``size``; only the last may be smaller."""
+    pending = iter(ids)
+    while batch := tuple(islice(pending, size)):
+        yield batch
+
+
+def contract_code(given: object) -> str:
+    """Check a contract code; the exchange decides whether it exists."""
+    if not isinstance(given, str):
+        raise InvalidTypeError(f"contract_code is a str such as 'BTC-USD', not {_shown(given)}")
+    if not given or not _plain(given):
+        raise InvalidValueError(
+            f"contract_code is a word such as 'BTC-USD', without blanks, not {_shown(given)}"
+        )
+    return given
+
+
+def choice(name: str, given: object, allowed: Collection[str]) -> str | None:
+    """Check an optional word against the words the exchange knows."""
+    if given is None or (isinstance(given, str) and given in allowed):
+        return given
+    kind = InvalidValueError if isinstance(given, str) else InvalidTypeError
+    raise kind(f"{name} is one of {', '.join(map(repr, allowed))} or None, not {_shown(given)}")
+
+
+def one_kind(
+    order_ids: Iterable[str | int] | None, client_order_ids: Iterable[str | int] | None
+) -> tuple[str, Iterable[str | int]]:
+    """Return the field and the ids of the one kind that was given."""
+    if order_ids is not None and client_order_ids is not None:
+        raise InvalidValueError("give order_ids or client_order_ids, not both")
+    if client_order_ids is not None:
+        return "client_order_id", client_order_ids
+    if order_ids is None:
+        raise InvalidValueError("give the ids to cancel; there are none")
+    return "order_id", order_ids
+
+
+def seconds(name: str, given: object) -> float:
+    """Check a time span."""
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InvalidTypeError(f"{name} is a number of seconds, not {_shown(given)}")
+    if not isfinite(given) or given <= 0:
+        raise InvalidValueError(f"{name} is above 0 seconds and finite, not {_shown(given)}")
+    return float(given)
+
+
+def whole(name: str, given: object) -> int:
+    """Check a count."""
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise InvalidTypeError(f"{name} is a whole number, not {_shown(given)}")
+    if given < 1:
+        raise InvalidValueError(f"{name} is at least 1, not {_shown(given)}")
+    return given
+
+
+def hook(name: str, given: Callable[..., object] | None) -> None:
+    """Check a function to call back: a plain one, since nobody would await another."""
+    if given is not None and (not callable(given) or iscoroutinefunction(given)):
+        raise InvalidTypeError(f"{name} is a plain function, not {_shown(given)}")
+
+
+def _checked(given: object, field: str) -> str:
+    if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST_ID:
+        return given
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        raise InvalidTypeError(f"each {field} is a str or an int, not {_shown(given)}")
+    if isinstance(given, int):
+        if not 0 < given < 2**63:
+            raise InvalidValueError(f"a whole {field} is from 1 to 2**63 - 1, not {_shown(given)}")
+        return str(int(given))
+    if not given or len(given) > _LONGEST_ID or not _plain(given) or "," in given:
+        raise InvalidValueError(
+            f"{field} is 1 to {_LONGEST_ID} visible ASCII characters without commas,"
+            f" not {_shown(given)}"
+        )
+    return str(given)
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _shown(value: object) -> str:
+    """Name a value in an error, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits has no repr
+        text = "a huge int"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,156 @@
+"""Which failure may be sent again, where, and when.
+
+A cancel is safe to repeat; what it claims is not, so ``merge`` says what two answers mean together.
+Every retry takes a new token, a new timestamp and a new signature.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from htx_cancel.codec import Answer
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
+from htx_cancel.outcome import STATUS, CancelStatus, Finding, OrderResult, order_result
+
+#: Stands for the ids in a call that names none.
+ALL = ""
+
+
+class Again(Enum):
+    """What to do after an answer."""
+
+    NEVER = "the answer stands"
+    PAUSE = "again after a pause, and counted"
+    BUDGET = "again when the budget allows, not counted"
+    RESYNC = "again once, with the exchange's clock"
+
+
+AGAIN: dict[Meaning, Again] = {
+    Meaning.ACCEPTED: Again.NEVER,
+    Meaning.FILLED: Again.NEVER,
+    Meaning.CANCELED: Again.NEVER,
+    Meaning.CANCELING: Again.NEVER,
+    Meaning.NOT_FOUND: Again.NEVER,
+    Meaning.AUTH: Again.NEVER,
+    Meaning.INVALID: Again.NEVER,
+    Meaning.REFUSED: Again.NEVER,
+    Meaning.UNCLEAR: Again.NEVER,
+    Meaning.RATE_LIMITED: Again.BUDGET,
+    Meaning.CLOCK: Again.RESYNC,
+    Meaning.BUSY: Again.PAUSE,
+    Meaning.FAULT: Again.PAUSE,
+    Meaning.UNNAMED: Again.PAUSE,
+    Meaning.UNREADABLE: Again.PAUSE,
+    Meaning.NO_ANSWER: Again.PAUSE,
+    Meaning.NOT_SENT: Again.PAUSE,
+}
+
+#: Answers about the order itself: they hold whatever an earlier try did.
+_OF_THE_ORDER = frozenset(
+    {
+        Meaning.ACCEPTED,
+        Meaning.FILLED,
+        Meaning.CANCELED,
+        Meaning.CANCELING,
+        Meaning.NOT_FOUND,
+        Meaning.INVALID,
+        Meaning.REFUSED,
+    }
+)
+
+
+class RetryPolicy(Struct, frozen=True):
+    """How often and how long a batch is tried.
+
+    ``attempts`` is the most tries that count (1: no retry; a refusal for the rate does not count),
+    ``seconds`` the time after a batch's first try in which a further one may begin, and pauses
+    are drawn evenly from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``.
+    """
+
+    attempts: int = 4
+    seconds: float = 30.0
+    first_pause: float = 0.1
+    longest_pause: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be followed."""
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            raise InvalidTypeError(f"attempts is a whole number, not {self.attempts!r}")
+        if self.attempts < 1:
+            raise InvalidValueError(f"attempts is at least 1, not {self.attempts!r}")
+        for name in ("seconds", "first_pause", "longest_pause"):
+            given = getattr(self, name)
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                raise InvalidTypeError(f"{name} is a number of seconds, not {given!r}")
+            if not 0 <= given < float("inf"):
+                raise InvalidValueError(f"{name} is 0 or more seconds, not {given!r}")
+
+    def pause(self, tries: int, chance: float) -> float:
+        """Return the pause before try ``tries + 1``; ``chance`` is from 0 to 1."""
+        return chance * min(self.longest_pause, self.first_pause * 2.0 ** min(tries - 1, 60))
+
+
+def merge(earlier: Finding | None, later: Finding) -> Finding:
+    """Say what is known of an id after two tries.
+
+    ========================  =========================  =====================================
+    earlier try               later try                  together
+    ========================  =========================  =====================================
+    none                      anything                   the later
+    accepted                  anything                   accepted
+    not sent                  anything                   the later
+    anything else             not sent                   the earlier: it did leave once
+    ambiguous (``UNKNOWN``)   speaks of the order        the later: gone is gone, not accepted
+    ambiguous (``UNKNOWN``)   ambiguous                  the later
+    ambiguous (``UNKNOWN``)   refuses the whole call     the earlier: it may have been canceled
+    refused                   anything sent              the later
+    ========================  =========================  =====================================
+    """
+    if earlier is None or earlier.meaning is Meaning.NOT_SENT:
+        return later
+    if earlier.meaning is Meaning.ACCEPTED or later.meaning is Meaning.NOT_SENT:
+        return earlier
+    if later.meaning in _OF_THE_ORDER or STATUS[earlier.meaning][0] is not CancelStatus.UNKNOWN:
+        return later
+    return later if STATUS[later.meaning][0] is CancelStatus.UNKNOWN else earlier
+
+
+class Attempts:
+    """What the tries of one batch have said so far, and which of its ids to send again."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.pending = ids
+        self._listed: dict[str, Finding] = {}
+        self._known: dict[str, Finding] = {}
+        self._sent = dict.fromkeys(ids, 0)
+
+    def take(self, answer: Answer) -> Again:
+        """Take the answer to a try of ``pending``; say what to do about what is left of it."""
+        left, wanted = [], set()
+        for key in self.pending:
+            finding = answer.whole if key is ALL else answer.of(key)
+            self._known[key] = merge(self._known.get(key), finding)
+            self._sent[key] += finding.meaning is not Meaning.NOT_SENT
+            again = AGAIN[finding.meaning]
+            if again is not Again.NEVER:
+                left.append(key)
+                wanted.add(again)
+        self.pending = left
+        if ALL in self._sent:
+            self._listed.update(answer.named)
+        return next((again for again in _STRONGEST_FIRST if again in wanted), Again.NEVER)
+
+    def whole(self) -> tuple[Finding, int]:
+        """Return what is known of a call that names no ids, and how often it was sent."""
+        return self._known[ALL], self._sent[ALL]
+
+    def results(self) -> tuple[OrderResult, ...]:
+        """Return the result of each id, or of each id listed where the call names none."""
+        if ALL in self._sent:
+            sent = self._sent[ALL]
+            return tuple([order_result(key, it, sent) for key, it in self._listed.items()])
+        return tuple([order_result(key, self._known[key], self._sent[key]) for key in self._sent])
+
+
+_STRONGEST_FIRST = (Again.RESYNC, Again.PAUSE, Again.BUDGET)

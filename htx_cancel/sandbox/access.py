@@ -1,0 +1,61 @@
+"""Whether a request is signed as HTX asks, checked by a signer of the sandbox's own.
+
+Source: the API signature pages of HTX futures. The five minutes are the general page's.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from datetime import datetime
+from urllib.parse import parse_qsl, quote
+
+from htx_cancel.sandbox.words import Denial
+
+TOLERANCE = 300.0
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+
+
+class Access:
+    """One pair of keys and the check of what was signed with it."""
+
+    def __init__(self, access_key: str, secret_key: str) -> None:
+        self._access_key = access_key
+        self._secret_key = secret_key.encode()
+
+    def denial(self, method: str, host: str, target: str, now: float) -> Denial | None:
+        """Return why a request is not let in; None if it is."""
+        path, _, query = target.partition("?")
+        given = dict(parse_qsl(query, keep_blank_values=True))
+        signature = given.pop("Signature", "")
+        if given.get("AccessKeyId") != self._access_key:
+            return "key"
+        if given.get("SignatureMethod") != "HmacSHA256":
+            return "method"
+        if given.get("SignatureVersion") != "2":
+            return "version"
+        if late := _time_denial(given.get("Timestamp", ""), now):
+            return late
+        expected = self._sign("\n".join((method, host.lower(), path, _canonical(given))))
+        return None if hmac.compare_digest(expected, signature.encode()) else "signature"
+
+    def _sign(self, text: str) -> bytes:
+        return base64.b64encode(hmac.digest(self._secret_key, text.encode(), hashlib.sha256))
+
+
+def _canonical(parameters: dict[str, str]) -> str:
+    return "&".join(
+        f"{quote(name, safe='')}={quote(value, safe='')}"
+        for name, value in sorted(parameters.items())
+    )
+
+
+def _time_denial(stamp: str, now: float) -> Denial | None:
+    if not stamp:
+        return "no time"
+    try:
+        moment = datetime.fromisoformat(f"{stamp}+00:00").timestamp()
+    except ValueError:
+        return "time"
+    exact = _STAMP.fullmatch(stamp) and abs(now - moment) <= TOLERANCE
+    return None if exact else "time"

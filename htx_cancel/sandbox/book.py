@@ -1,0 +1,125 @@
+"""The orders of the sandbox, and the truth about each of them."""
+
+from collections import defaultdict
+from itertools import count
+from typing import Literal
+
+from msgspec import Struct
+
+from htx_cancel.sandbox.rules import PRODUCTS, Kind, Product, State
+from htx_cancel.sandbox.words import NOT_FOUND, STATE_CODES
+
+#: Ids that are made have 19 digits, and no float can tell one from the next.
+_FIRST_ID = 1_100_000_000_000_000_001
+
+
+class Order(Struct, gc=False):
+    """One order. ``refusal`` is the code with which its cancellation is refused, if it is."""
+
+    kind: Kind
+    contract_code: str
+    order_id: str
+    client_order_id: str | None
+    direction: str
+    offset: str
+    state: State
+    refusal: int | None
+    canceled_by_us: bool = False
+
+
+class Book:
+    """Every order by its ids. Cancelling takes effect at once."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._by_client_id: dict[tuple[Kind, str], Order] = {}
+        self._shelves: defaultdict[tuple[Kind, str], list[Order]] = defaultdict(list)
+        self._contracts: set[tuple[str, str]] = set()
+        self._ids = count(_FIRST_ID)
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def __getitem__(self, order_id: str | int) -> Order:
+        return self._orders[str(order_id)]
+
+    def add(
+        self,
+        kind: Kind,
+        contract_code: str,
+        *,
+        order_id: str | int | None = None,
+        client_order_id: str | int | None = None,
+        direction: str = "buy",
+        offset: str = "open",
+        state: State = "open",
+        refusal: int | None = None,
+    ) -> Order:
+        """Add an order, under an id of its own if none is given."""
+        order = Order(
+            kind=kind,
+            contract_code=contract_code.upper(),
+            order_id=self._new_id() if order_id is None else str(order_id),
+            client_order_id=None if client_order_id is None else str(client_order_id),
+            direction=direction,
+            offset=offset,
+            state=state,
+            refusal=refusal,
+        )
+        self._file(order)
+        return order
+
+    def _new_id(self) -> str:
+        return next(made for made in map(str, self._ids) if made not in self._orders)
+
+    def _file(self, order: Order) -> None:
+        if order.order_id in self._orders:
+            raise ValueError(f"there is an order {order.order_id} already")
+        self._orders[order.order_id] = order
+        if order.client_order_id is not None:
+            self._by_client_id[order.kind, order.client_order_id] = order
+        self._shelves[order.kind, order.contract_code].append(order)
+        self._contracts.add((PRODUCTS[order.kind].name, order.contract_code))
+
+    def lists(self, product: Product, contract_code: str) -> bool:
+        """Return whether a product trades a contract, or any order of the book is in it."""
+        return (
+            contract_code in product.contracts or (product.name, contract_code) in self._contracts
+        )
+
+    def find(
+        self, kind: Kind, contract_code: str, given_id: str, *, by_client_id: bool = False
+    ) -> Order | None:
+        """Return the order that an id means to an interface of this kind; None if it has none."""
+        order = (
+            self._by_client_id.get((kind, given_id)) if by_client_id else self._orders.get(given_id)
+        )
+        if order is None or order.kind != kind or order.contract_code != contract_code:
+            return None
+        return order
+
+    def open(self, kind: Kind | None = None, contract_code: str | None = None) -> list[Order]:
+        """Return the open orders, in the order in which they were added to each contract."""
+        return [
+            order
+            for (shelf_kind, shelf_code), shelf in self._shelves.items()
+            if kind in (None, shelf_kind) and contract_code in (None, shelf_code)
+            for order in shelf
+            if order.state == "open"
+        ]
+
+    def cancel(self, order: Order | None) -> int | None:
+        """Cancel an order; return the code with which that is refused, None if it is not."""
+        if order is None:
+            return NOT_FOUND
+        if order.state != "open":
+            return STATE_CODES[order.state]
+        if order.refusal is None:
+            order.state = "canceled"
+            order.canceled_by_us = True
+        return order.refusal
+
+    def verdict(self, order_id: str | int) -> State | Literal["missing"]:
+        """Return the one true word about an id, whatever any reply said."""
+        order = self._orders.get(str(order_id))
+        return "missing" if order is None else order.state

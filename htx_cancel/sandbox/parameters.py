@@ -1,0 +1,100 @@
+"""A request's body to what it asks for, or to the refusal that HTX gives.
+
+Rules, where the pages are silent:
+
+* The body is one JSON object, and every value has the type that its page gives, else 1030.
+* A null or empty value counts as absent.
+* An order_id is digits, else 1067; a client_order_id is an integer of 63 bits, else 1065.
+"""
+
+from typing import Any
+
+import msgspec
+
+from htx_cancel.sandbox.rules import Interface
+from htx_cancel.sandbox.words import contract_refusal, refusal
+
+_MOST_CLIENT_ID = 2**63 - 1
+_CHOICES = {"direction": ("buy", "sell"), "offset": ("open", "close")}
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a call asks for. ``chosen`` narrows a call that names no orders."""
+
+    contract_code: str
+    ids: tuple[str, ...] = ()
+    by_client_id: bool = False
+    chosen: dict[str, str] = {}
+
+
+def read(interface: Interface, body: bytes) -> Wanted:
+    """Return what a body asks for; raise ``Refused``."""
+    try:
+        fields = _decode(body)
+    except msgspec.DecodeError:
+        raise refusal(interface, 1030) from None
+    contract_code = _words(interface, fields, "contract_code")
+    if not contract_code:
+        raise contract_refusal(interface, given=False)
+    if interface.max_ids == 0:
+        chosen = {name: word for name in _CHOICES if (word := _choice(interface, fields, name))}
+        return Wanted(contract_code.upper(), chosen=chosen)
+    name, ids = _ids(interface, fields)
+    return Wanted(contract_code.upper(), ids, by_client_id=name == "client_order_id")
+
+
+def asked(body: bytes) -> tuple[str, ...]:
+    """Return the ids that a body names, as far as it can be read: for the log."""
+    try:
+        fields = _decode(body)
+    except msgspec.DecodeError:
+        return ()
+    words = fields.get("order_id") or fields.get("client_order_id")
+    return tuple(str(words).split(",")) if words else ()
+
+
+def _words(interface: Interface, fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if interface.envelope == "v5" and type(value) is int:
+        return str(value)
+    if not isinstance(value, str):
+        raise refusal(interface, 1030)
+    return value
+
+
+def _choice(interface: Interface, fields: dict[str, Any], name: str) -> str:
+    word = _words(interface, fields, name)
+    if word and word not in _CHOICES[name]:
+        raise refusal(interface, 1067, name)
+    return word
+
+
+def _ids(interface: Interface, fields: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    name = "order_id"
+    words = _words(interface, fields, name)
+    if not words and interface.client_ids:
+        name = "client_order_id"
+        words = _words(interface, fields, name)
+    if not words:
+        raise refusal(interface, 1066, "order_id")
+    ids = tuple(words.split(",")) if interface.max_ids > 1 else (words,)
+    if len(ids) > interface.max_ids:
+        raise refusal(interface, 1052)
+    if not all(map(_is_client_id if name == "client_order_id" else _is_order_id, ids)):
+        raise refusal(interface, 1065 if name == "client_order_id" else 1067, name)
+    return name, ids
+
+
+def _is_order_id(given_id: str) -> bool:
+    return given_id.isascii() and given_id.isdigit()
+
+
+def _is_client_id(given_id: str) -> bool:
+    return (
+        _is_order_id(given_id)
+        and len(given_id) <= len(str(_MOST_CLIENT_ID))
+        and 1 <= int(given_id) <= _MOST_CLIENT_ID
+    )

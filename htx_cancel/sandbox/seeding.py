@@ -1,0 +1,62 @@
+"""Orders to fill a book with: seeded ones, or those of a file of cancel jobs."""
+
+import csv
+import random
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+from htx_cancel.sandbox.book import Book
+from htx_cancel.sandbox.rules import PRODUCTS, Kind, State
+
+#: The kind of order that each name in the ``endpoint`` column cancels.
+KINDS: Mapping[str, Kind] = {
+    "swap_cancel": "swap",
+    "swap_track_cancel": "swap_trailing",
+    "swap_track_cancelall": "swap_trailing",
+    "linear_swap_trigger_cancel": "linear_trigger",
+    "v5_cancel_order": "v5",
+}
+_STATES: Mapping[str, State] = {state: state for state in get_args(State)}
+_REFUSAL = 1088
+
+
+def add_seeded(book: Book, number: int, *, seed: int = 0) -> None:
+    """Add this many open orders of each kind, the same ones for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    for kind, product in PRODUCTS.items():
+        codes = sorted(product.contracts)
+        for _ in range(number):
+            book.add(
+                kind,
+                chance.choice(codes),
+                direction=chance.choice(("buy", "sell")),
+                offset=chance.choice(("open", "close")),
+            )
+
+
+def add_from_csv(book: Book, lines: Iterable[str]) -> None:
+    """Add the order of every row of ``endpoint,contract_code,order_id,client_order_id[,state]``.
+
+    A row without a state is open, one without an id gets one, ``missing`` adds none and
+    ``refused`` is open but cannot be cancelled. Raises ``ValueError``, with the row's line.
+    """
+    rows = csv.DictReader(lines)
+    for row in rows:
+        try:
+            _add_row(book, {name: (value or "").strip() for name, value in row.items()})
+        except (KeyError, ValueError, AttributeError) as error:
+            raise ValueError(f"line {rows.line_num}: {error}") from None
+
+
+def _add_row(book: Book, row: Mapping[str, str]) -> None:
+    state = row.get("state") or "open"
+    if state == "missing":
+        return
+    book.add(
+        KINDS[row["endpoint"]],
+        row["contract_code"],
+        order_id=row["order_id"] or None,
+        client_order_id=row["client_order_id"] or None,
+        state="open" if state == "refused" else _STATES[state],
+        refusal=_REFUSAL if state == "refused" else None,
+    )

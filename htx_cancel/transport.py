@@ -1,0 +1,157 @@
+"""Move one request and one reply, over aiohttp.
+
+Rules:
+
+* ``NotSentError`` is raised only where no byte of the body can have left: an exchange cannot act
+  on a request whose body it does not have. Everything else is ``NoAnswerError``.
+* Redirects are not followed, cookies are not kept, proxies from the environment are not used.
+* No exception carries a URL: it would carry the signature.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Protocol
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from msgspec import Struct
+from yarl import URL
+
+from htx_cancel.errors import NoAnswerError, NotSentError
+
+_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
+
+#: What aiohttp raises before it has a connection to write on.
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+class Request(Struct, frozen=True):
+    """One signed request. Its ``target`` (path and query) is secret."""
+
+    method: str
+    origin: str
+    target: str
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.origin}{self.target.partition('?')[0]}>"
+
+
+class Reply(Struct, frozen=True):
+    """One reply, with its body as sent before any content encoding."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """What the client needs of a transport."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Send once; raise ``NotSentError`` or ``NoAnswerError``, or return any reply."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class AiohttpTransport:
+    """A transport over one pool of connections."""
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        max_reply_bytes: int,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._max_connections = max_connections
+        self._max_reply_bytes = max_reply_bytes
+        self._ssl_context = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections,
+                    ssl=self._ssl_context or True,
+                    keepalive_timeout=60.0,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                timeout=aiohttp.ClientTimeout(),
+                trust_env=False,
+            )
+        return self._session
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Send once; raise ``NotSentError`` or ``NoAnswerError``, or return any reply."""
+        body = _Body(request.body)
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                return await self._exchange(request, body)
+        except _NOT_CONNECTED as error:
+            raise NotSentError(_words(error)) from None
+        except TimeoutError:
+            if limit.expired() and not body.left:
+                raise NotSentError(f"not sent within {timeout:.3g} s") from None
+            raise NoAnswerError(f"no reply within {timeout:.3g} s") from None
+        except (aiohttp.ClientError, OSError, EOFError) as error:
+            raise NoAnswerError(_words(error)) from None
+
+    async def _exchange(self, request: Request, body: "_Body") -> Reply:
+        async with self._open().request(
+            request.method,
+            URL(request.origin + request.target, encoded=True),
+            data=body,
+            allow_redirects=False,
+        ) as response:
+            return Reply(response.status, response.headers, await self._read(response))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        chunks, size = [], 0
+        while chunk := await response.content.readany():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._max_reply_bytes:
+                response.close()
+                raise NoAnswerError(f"the reply is longer than {self._max_reply_bytes} bytes")
+        return b"".join(chunks)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+class _Body(aiohttp.BytesPayload):
+    """A request's body that knows whether it began to leave."""
+
+    left = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.left = True
+        await super().write(writer)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        self.left = True
+        await super().write_with_length(writer, content_length)
+
+
+def _words(error: BaseException) -> str:
+    """Describe an error by its kind and the system's words, never by its own text."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    reason = cause.strerror if isinstance(cause, OSError) else None
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

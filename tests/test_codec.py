@@ -1,0 +1,255 @@
+"""Batch to bytes, and bytes to what they say of each id."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_cancel import codec
+from htx_cancel.codec import Answer
+from htx_cancel.endpoints import SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
+from htx_cancel.errors import Meaning
+from htx_cancel.outcome import Finding
+
+
+def read(
+    reply: object, *, status: int = 200, endpoint: Endpoint = SWAP_CANCEL, field: str = "order_id"
+) -> Answer:
+    """Decode a reply given as what its JSON holds."""
+    return codec.decode(status, json.dumps(reply).encode(), endpoint, field)
+
+
+def ok(successes: object, *errors: dict[str, object]) -> dict[str, object]:
+    """Make a v1 reply."""
+    return {"status": "ok", "data": {"errors": list(errors), "successes": successes}, "ts": 1}
+
+
+def test_ids_travel_as_one_string_joined_by_commas() -> None:
+    """The body holds strings only, whatever the ids look like."""
+    body = codec.encode("BTC-USD", "order_id", ["1329854625038651393", "2"])
+    assert json.loads(body) == {"contract_code": "BTC-USD", "order_id": "1329854625038651393,2"}
+
+
+def test_a_filter_that_is_not_given_is_left_out() -> None:
+    """Cancel-all sends no nulls."""
+    body = codec.encode_all("BTC-USD", {"direction": "buy", "offset": None})
+    assert json.loads(body) == {"contract_code": "BTC-USD", "direction": "buy"}
+
+
+def test_the_pages_own_example_is_read() -> None:
+    """The reply of the swap_cancel page names one success and one missing order."""
+    answer = read(
+        ok(
+            "771038212360937472",
+            {
+                "order_id": "768503271974985728",
+                "err_code": 1061,
+                "err_msg": "This order doesnt exist.",
+            },
+        )
+    )
+    assert answer.of("771038212360937472") == Finding(Meaning.ACCEPTED)
+    assert answer.of("768503271974985728") == Finding(
+        Meaning.NOT_FOUND, 1061, "This order doesnt exist."
+    )
+    assert answer.of("1").meaning is Meaning.UNNAMED
+
+
+def test_the_v5_pages_own_example_is_read() -> None:
+    """The reply of the v5 page names its order under both kinds of id."""
+    reply = {
+        "code": 200,
+        "data": {"client_order_id": "7", "order_id": "1329854625038651392"},
+        "message": "Success",
+        "ts": 1737104050245,
+    }
+    answer = read(reply, endpoint=V5_CANCEL_ORDER)
+    assert answer.of("1329854625038651392").meaning is Meaning.ACCEPTED
+    assert answer.of("7").meaning is Meaning.UNNAMED
+    by_client = read(reply, endpoint=V5_CANCEL_ORDER, field="client_order_id")
+    assert by_client.of("7").meaning is Meaning.ACCEPTED
+
+
+def test_no_success_is_an_empty_string() -> None:
+    """``""`` names nobody."""
+    assert read(ok("")).named == {}
+
+
+def test_a_success_wins_over_an_error_and_keeps_its_code() -> None:
+    """The exchange's own example shows an id in both lists."""
+    answer = read(ok("5", {"order_id": "5", "err_code": 1062, "err_msg": "Cancelling."}))
+    assert answer.of("5") == Finding(Meaning.ACCEPTED, 1062, "Cancelling.")
+
+
+def test_of_two_errors_for_one_id_the_first_counts() -> None:
+    """A doubled id is decided by the order in the reply."""
+    answer = read(ok("", {"order_id": "5", "err_code": 1063}, {"order_id": "5", "err_code": 1061}))
+    assert answer.of("5").meaning is Meaning.FILLED
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"order_id": "5", "err_code": 1063, "err_msg": "x"},
+        {"order_id": 5, "err-code": "1063", "err-msg": "x"},
+        {"client_order_id": "5", "code": 1063, "message": "x"},
+    ],
+)
+def test_an_error_is_read_in_every_spelling(item: dict[str, object]) -> None:
+    """Numbers and strings, underscores and dashes, either key for the id."""
+    answer = read(ok("", item), field="client_order_id")
+    assert answer.of("5") == Finding(Meaning.FILLED, 1063, "x")
+
+
+@pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", ["5", 6]])
+def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
+    """The comma-joined string is the exchange's, a list would mean the same."""
+    assert set(read(ok(successes)).named) == {"5", "6"}
+
+
+def test_an_id_that_went_through_a_float_names_nothing() -> None:
+    """A float may have lost digits, so it is no proof."""
+    assert read(ok([5.0])).of("5").meaning is Meaning.UNNAMED
+
+
+@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"status": "error", "err_code": 1032, "err_msg": "m", "ts": 1},
+        {"status": "error", "err-code": "1032", "err-msg": "m"},
+        {"code": 1032, "message": "m", "data": None},
+        {"code": "1032", "message": "m"},
+    ],
+)
+def test_both_error_envelopes_are_read_everywhere(
+    endpoint: Endpoint, reply: dict[str, object]
+) -> None:
+    """A refusal of the whole call stands for each of its ids."""
+    answer = read(reply, endpoint=endpoint)
+    assert answer.rate_limited
+    assert answer.of("5") == Finding(Meaning.RATE_LIMITED, 1032, "m")
+
+
+def test_each_item_of_a_v5_list_has_its_own_code() -> None:
+    """A 200 around the list accepts no item that carries an error."""
+    items = [
+        {"code": 200, "message": "成功", "order_id": "1"},
+        {"code": 1061, "message": "m", "order_id": "2"},
+        {"code": "?", "message": "m", "order_id": "3"},
+        "junk",
+    ]
+    answer = read({"code": 200, "data": items}, endpoint=V5_CANCEL_ORDER)
+    assert [answer.of(key).meaning for key in "1234"] == [
+        Meaning.ACCEPTED,
+        Meaning.NOT_FOUND,
+        Meaning.UNCLEAR,
+        Meaning.UNNAMED,
+    ]
+
+
+def test_codes_whose_meaning_changed_are_read_by_envelope() -> None:
+    """1046 and 1003 say something else in v5."""
+
+    def of(code: int, message: str, endpoint: Endpoint) -> Meaning:
+        return read({"code": code, "message": message}, endpoint=endpoint).whole.meaning
+
+    assert of(1046, "", SWAP_CANCEL) is Meaning.FAULT
+    assert of(1046, "", V5_CANCEL_ORDER) is Meaning.INVALID
+    assert of(1003, "Redis error.", V5_CANCEL_ORDER) is Meaning.FAULT
+    assert of(1003, "invalid signature", V5_CANCEL_ORDER) is Meaning.AUTH
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ({"status": "error"}, Meaning.UNCLEAR),
+        ({"status": "error", "err_code": 4999}, Meaning.UNCLEAR),
+        ({"status": "maintain"}, Meaning.BUSY),
+        ({"status": "ok"}, Meaning.ACCEPTED),
+        ({"status": "ok", "data": [7]}, Meaning.ACCEPTED),
+        ({"status": 404, "error": "Not Found", "path": "/x"}, Meaning.UNREADABLE),
+        ({}, Meaning.UNREADABLE),
+        ([], Meaning.UNREADABLE),
+        ("ok", Meaning.UNREADABLE),
+        ({"code": True}, Meaning.UNREADABLE),
+    ],
+)
+def test_odd_replies_have_a_meaning(reply: object, expected: Meaning) -> None:
+    """Unlisted codes, missing parts and foreign shapes are read without raising."""
+    assert read(reply).whole.meaning is expected
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"status":"ok"', b"<html>", b"\xff\xfe", b"[" * 100_000, b"NaN"]
+)
+def test_bytes_that_are_no_json_object_are_unreadable(body: bytes) -> None:
+    """Empty, cut, HTML and deeply nested bodies are one kind of answer."""
+    answer = codec.decode(200, body, SWAP_CANCEL)
+    assert answer.of("1").meaning is Meaning.UNREADABLE
+    assert "html" not in answer.whole.message
+
+
+def test_a_success_with_a_failing_status_is_not_believed() -> None:
+    """HTTP 500 around a success accepts nothing; an error in it is still read."""
+    answer = read(ok("5", {"order_id": "6", "err_code": 1063}), status=500)
+    assert answer.of("5").meaning is Meaning.UNREADABLE
+    assert answer.of("6").meaning is Meaning.FILLED
+
+
+def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
+    """A bare 429 says what code 1032 says."""
+    assert codec.decode(429, b"slow down", SWAP_CANCEL).rate_limited
+
+
+def test_a_long_message_is_cut() -> None:
+    """An error text cannot fill the log."""
+    assert len(read({"code": 1, "message": "m" * 10_000}).whole.message) == 200
+
+
+ids = st.sampled_from([str(number) for number in range(8)])
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | ids
+items = st.dictionaries(
+    st.sampled_from(["order_id", "client_order_id", "err_code", "code", "err_msg"]), scalars
+)
+values = st.recursive(scalars | items, lambda inner: st.lists(inner, max_size=5), max_leaves=10)
+replies = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["ok", "error", "maintain", 404, None]),
+        "code": st.sampled_from([200, "200", 1032, 1061, None, 200.0]),
+        "err_code": values,
+        "message": values,
+        "data": values
+        | st.fixed_dictionaries(
+            {}, optional={"errors": values, "successes": values | st.lists(ids).map(",".join)}
+        ),
+    },
+)
+
+
+def names(value: object) -> set[str]:
+    """Collect every id that a reply spells out in any place, as strings."""
+    if isinstance(value, dict):
+        return set().union(*map(names, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(names, value))
+    return {part.strip() for part in str(value).split(",")}
+
+
+@given(replies, st.sampled_from([200, 201, 302, 404, 500]))
+def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int) -> None:
+    """Whatever the reply, acceptance needs a 2xx and the id in the reply's data."""
+    answer = read(reply, status=status)
+    accepted = {key for key in map(str, range(8)) if answer.of(key).meaning is Meaning.ACCEPTED}
+    assert not accepted or status < 300
+    data = reply.get("data") if isinstance(reply, dict) else None
+    assert accepted <= names(data)
+
+
+@given(st.binary(max_size=200), st.integers(100, 599))
+def test_random_bytes_never_raise_and_never_accept(body: bytes, status: int) -> None:
+    """Bytes that are not the exchange's accept nothing."""
+    answer = codec.decode(status, body, SWAP_CANCEL)
+    assert answer.of("1").meaning is not Meaning.ACCEPTED

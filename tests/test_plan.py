@@ -1,0 +1,134 @@
+"""From what the caller gives to batches."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_cancel import plan
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
+
+VISIBLE = "".join(chr(code) for code in range(33, 127) if chr(code) != ",")
+ids = st.lists(
+    st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size=64), max_size=200
+)
+
+
+@given(ids, st.integers(1, 20))
+def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
+    given_ids: list[str | int], size: int
+) -> None:
+    """Joined, the batches are the distinct ids in the order given; all but the last are full."""
+    batches = list(plan.batches(plan.distinct(given_ids, "order_id"), size))
+    joined = [order_id for batch in batches for order_id in batch]
+    assert joined == list(dict.fromkeys(map(str, given_ids)))
+    assert len(batches) == -(-len(joined) // size)
+    assert all(len(batch) == size for batch in batches[:-1])
+
+
+def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
+    """A generator is read batch by batch."""
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(1, 100):
+            taken.append(number)
+            yield number
+
+    batches = plan.batches(plan.distinct(source(), "order_id"), 10)
+    assert next(batches) == tuple(map(str, range(1, 11)))
+    assert taken == list(range(1, 11))
+
+
+def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
+    """Ids of 19 digits are strings all the way."""
+    assert list(plan.distinct([1329854625038651393], "order_id")) == ["1329854625038651393"]
+
+
+@pytest.mark.parametrize("bad", ["", " ", "1 2", "1,2", "1\n", "\x00", "é", "١", "\ud800", "9" * 65])
+def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
+    """Empty, blank, comma, control and non-ASCII ids raise a ValueError that shows the value."""
+    with pytest.raises(InvalidValueError, match="order_id is 1 to 64 visible") as caught:
+        list(plan.distinct(["1", bad], "order_id"))
+    assert repr(bad)[:70] in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2**63, 10**5000], ids=["zero", "below", "above", "huge"])
+def test_a_number_that_is_no_id_is_refused(bad: int) -> None:
+    """Zero, negative and too large numbers raise a ValueError."""
+    with pytest.raises(InvalidValueError, match="from 1 to"):
+        list(plan.distinct([bad], "order_id"))
+
+
+@pytest.mark.parametrize("bad", [1.0, True, None, b"1", ("1",)])
+def test_an_id_of_another_type_is_refused(bad: object) -> None:
+    """Floats, booleans and the like raise a TypeError."""
+    with pytest.raises(InvalidTypeError, match="each order_id is a str or an int"):
+        list(plan.distinct([bad], "order_id"))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("bad", ["123", b"123", 123, None])
+def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
+    """A string is not taken for a list of its characters."""
+    with pytest.raises(InvalidTypeError, match="order_ids is an iterable"):
+        list(plan.distinct(bad, "order_id"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", ["", "BTC USD", "BTC-USD\n", "BTÇ"])
+def test_a_contract_code_is_a_word(bad: str) -> None:
+    """Empty or broken contract codes raise a ValueError."""
+    assert plan.contract_code("BTC-USD") == "BTC-USD"
+    with pytest.raises(InvalidValueError, match="contract_code"):
+        plan.contract_code(bad)
+
+
+def test_a_contract_code_is_a_string() -> None:
+    """Another type raises a TypeError."""
+    with pytest.raises(InvalidTypeError, match="contract_code is a str"):
+        plan.contract_code(None)
+
+
+def test_a_choice_is_one_of_the_exchanges_words() -> None:
+    """Direction and offset are HTX's words, or None."""
+    assert plan.choice("direction", None, ("buy", "sell")) is None
+    assert plan.choice("direction", "buy", ("buy", "sell")) == "buy"
+    with pytest.raises(InvalidValueError, match="direction is one of 'buy', 'sell' or None"):
+        plan.choice("direction", "BUY", ("buy", "sell"))
+    with pytest.raises(InvalidTypeError, match="direction is one of"):
+        plan.choice("direction", 1, ("buy", "sell"))
+
+
+def test_exactly_one_kind_of_id_is_given() -> None:
+    """Both kinds, or neither, raise a ValueError."""
+    assert plan.one_kind(["1"], None) == ("order_id", ["1"])
+    assert plan.one_kind(None, ["1"]) == ("client_order_id", ["1"])
+    with pytest.raises(InvalidValueError, match="not both"):
+        plan.one_kind(["1"], ["2"])
+    with pytest.raises(InvalidValueError, match="give the ids"):
+        plan.one_kind(None, None)
+
+
+@pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan")])
+def test_a_time_span_is_above_zero(bad: float) -> None:
+    """Spans that cannot pass raise a ValueError."""
+    assert plan.seconds("timeout", 3) == 3.0
+    with pytest.raises(InvalidValueError, match="timeout is above 0"):
+        plan.seconds("timeout", bad)
+
+
+def test_settings_of_another_type_are_refused() -> None:
+    """Numbers are numbers, functions are plain functions."""
+
+    async def coroutine_function() -> None:
+        raise AssertionError
+
+    with pytest.raises(InvalidTypeError, match="timeout is a number"):
+        plan.seconds("timeout", "3")
+    with pytest.raises(InvalidTypeError, match="max_in_flight is a whole number"):
+        plan.whole("max_in_flight", 1.5)
+    with pytest.raises(InvalidValueError, match="max_in_flight is at least 1"):
+        plan.whole("max_in_flight", 0)
+    for bad in (coroutine_function, 7):
+        with pytest.raises(InvalidTypeError, match="on_batch is a plain function"):
+            plan.hook("on_batch", bad)  # type: ignore[arg-type]

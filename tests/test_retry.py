@@ -1,0 +1,118 @@
+"""What may be sent again, and what two answers mean together."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_cancel.codec import Answer
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
+from htx_cancel.outcome import STATUS, CancelStatus, Finding
+from htx_cancel.retry import AGAIN, ALL, Again, Attempts, RetryPolicy, merge
+
+findings = st.builds(Finding, st.sampled_from(Meaning))
+
+
+def status(finding: Finding) -> CancelStatus:
+    """Name the status of a finding."""
+    return STATUS[finding.meaning][0]
+
+
+def test_every_meaning_says_whether_to_send_again() -> None:
+    """The table is complete; what the exchange settled, or forbids, is never sent again."""
+    assert set(AGAIN) == set(Meaning)
+    assert {key for key in Meaning if AGAIN[key] is Again.NEVER} == {
+        Meaning.ACCEPTED,
+        Meaning.FILLED,
+        Meaning.CANCELED,
+        Meaning.CANCELING,
+        Meaning.NOT_FOUND,
+        Meaning.AUTH,
+        Meaning.INVALID,
+        Meaning.REFUSED,
+        Meaning.UNCLEAR,
+    }
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "together"),
+    [
+        (None, Meaning.NO_ANSWER, Meaning.NO_ANSWER),
+        (Meaning.NOT_SENT, Meaning.NOT_FOUND, Meaning.NOT_FOUND),
+        (Meaning.ACCEPTED, Meaning.NOT_FOUND, Meaning.ACCEPTED),
+        (Meaning.NO_ANSWER, Meaning.NOT_SENT, Meaning.NO_ANSWER),
+        (Meaning.BUSY, Meaning.NOT_SENT, Meaning.BUSY),
+        (Meaning.NO_ANSWER, Meaning.CANCELED, Meaning.CANCELED),
+        (Meaning.NO_ANSWER, Meaning.NOT_FOUND, Meaning.NOT_FOUND),
+        (Meaning.NO_ANSWER, Meaning.ACCEPTED, Meaning.ACCEPTED),
+        (Meaning.NO_ANSWER, Meaning.REFUSED, Meaning.REFUSED),
+        (Meaning.NO_ANSWER, Meaning.RATE_LIMITED, Meaning.NO_ANSWER),
+        (Meaning.FAULT, Meaning.AUTH, Meaning.FAULT),
+        (Meaning.NO_ANSWER, Meaning.UNREADABLE, Meaning.UNREADABLE),
+        (Meaning.BUSY, Meaning.NO_ANSWER, Meaning.NO_ANSWER),
+        (Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.BUSY),
+    ],
+)
+def test_two_answers_mean_together_what_the_table_says(
+    earlier: Meaning | None, later: Meaning, together: Meaning
+) -> None:
+    """One row a case of ``merge``."""
+    before = None if earlier is None else Finding(earlier)
+    assert merge(before, Finding(later)).meaning is together
+
+
+@given(st.lists(findings, min_size=1, max_size=6))
+def test_tries_never_add_up_to_more_than_was_said(tries: list[Finding]) -> None:
+    """Accepted needs a try that said so; unsent needs that no try left."""
+    known = None
+    for finding in tries:
+        known = merge(known, finding)
+    assert known in tries
+    said = [finding.meaning for finding in tries]
+    assert (status(known) is CancelStatus.ACCEPTED) <= (Meaning.ACCEPTED in said)
+    assert (status(known) is CancelStatus.UNSENT) == (set(said) == {Meaning.NOT_SENT})
+
+
+def test_only_what_is_not_settled_is_sent_again() -> None:
+    """Attempts count the requests that carried an id."""
+    attempts = Attempts(("1", "2", "3"))
+    first = {"1": Finding(Meaning.ACCEPTED), "2": Finding(Meaning.BUSY, 1004)}
+    assert attempts.take(Answer(Finding(Meaning.ACCEPTED), first)) is Again.PAUSE
+    assert attempts.pending == ["2", "3"]
+    assert attempts.take(Answer(Finding(Meaning.NOT_SENT), {})) is Again.PAUSE
+    second = {"2": Finding(Meaning.CANCELED, 1071), "3": Finding(Meaning.NOT_FOUND, 1061)}
+    assert attempts.take(Answer(Finding(Meaning.ACCEPTED), second)) is Again.NEVER
+    assert [(it.order_id, it.status, it.attempts) for it in attempts.results()] == [
+        ("1", CancelStatus.ACCEPTED, 1),
+        ("2", CancelStatus.CLOSED, 2),
+        ("3", CancelStatus.NOT_FOUND, 2),
+    ]
+
+
+def test_a_call_that_names_no_ids_settles_as_a_whole() -> None:
+    """What any try listed is in the results."""
+    attempts = Attempts((ALL,))
+    assert attempts.take(Answer(Finding(Meaning.UNREADABLE), {})) is Again.PAUSE
+    listed = {"7": Finding(Meaning.ACCEPTED)}
+    assert attempts.take(Answer(Finding(Meaning.ACCEPTED), listed)) is Again.NEVER
+    assert attempts.whole() == (Finding(Meaning.ACCEPTED), 2)
+    assert [(it.order_id, it.attempts) for it in attempts.results()] == [("7", 2)]
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_a_pause_is_within_its_bounds(tries: int, chance: float) -> None:
+    """Full jitter: from nothing to the doubled first pause, never above the longest."""
+    policy = RetryPolicy(first_pause=0.1, longest_pause=2.0)
+    pause = policy.pause(tries, chance)
+    assert 0 <= pause <= min(2.0, 0.1 * 2.0 ** min(tries - 1, 10))
+
+
+def test_a_policy_that_cannot_be_followed_is_refused() -> None:
+    """Counts and spans are checked when the policy is made."""
+    with pytest.raises(InvalidValueError, match="attempts is at least 1"):
+        RetryPolicy(attempts=0)
+    with pytest.raises(InvalidTypeError, match="attempts is a whole number"):
+        RetryPolicy(attempts=1.5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="seconds is 0 or more"):
+        RetryPolicy(seconds=float("inf"))
+    with pytest.raises(InvalidTypeError, match="longest_pause is a number"):
+        RetryPolicy(longest_pause="2")  # type: ignore[arg-type]
