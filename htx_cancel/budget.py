@@ -51,8 +51,7 @@ class Path:
             self._restart()
         self.samples += 1
         self.total += trip
-        if trip < self.least:
-            self.least = trip
+        self.least = min(self.least, trip)
         if self.samples >= FEWEST:
             excess = self.total / self.samples - self.least
             self.credit = max(0.0, self.least - DOUBT * excess / sqrt(self.samples))

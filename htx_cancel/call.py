@@ -10,6 +10,7 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from math import inf
 from random import random
 from typing import TypeVar
 
@@ -179,11 +180,12 @@ class Call:
 
     async def _permit_for_retry(self, again: Again, tries: int, until: float) -> Permit | None:
         """Pause as the policy says and take a new token, if the batch's time is not over."""
+        pause = 0.0
         if again is not Again.BUDGET:
-            pause = self._road.policy.pause(tries, random())  # noqa: S311 - spreads load, hides nothing
-            await self._unless_stopped(asyncio.sleep(pause))
-        if self._loop.time() >= until:
+            pause = self._road.policy.pause(tries, random())  # noqa: S311 - hides nothing
+        if self._loop.time() + pause >= min(until, self._terms.deadline or inf):
             return None
+        await self._unless_stopped(asyncio.sleep(pause))
         permit, _why = await self._permit()
         return permit
 

@@ -109,7 +109,9 @@ class Outcome:
     look-ups by id build what they return on first use.
     """
 
-    def __init__(self, batches: Sequence[Sequence[OrderResult]], counts: Counter[CancelStatus]) -> None:
+    def __init__(
+        self, batches: Sequence[Sequence[OrderResult]], counts: Counter[CancelStatus]
+    ) -> None:
         self._batches = batches
         self._counts = counts
 

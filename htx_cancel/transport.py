@@ -9,6 +9,7 @@ Rules:
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from typing import Protocol
@@ -153,5 +154,6 @@ class _Body(aiohttp.BytesPayload):
 def _words(error: BaseException) -> str:
     """Describe an error by its kind and the system's words, never by its own text."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    reason = cause.strerror if isinstance(cause, OSError) else None
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    errno = cause.errno if isinstance(cause, OSError) else None
+    known = errno is not None and errno > 0  # name resolution has numbers of its own
+    return f"{type(error).__name__}: {os.strerror(errno)}" if known else type(error).__name__

@@ -109,9 +109,7 @@ class Driver:
         turn = self.budgets.turn()
         sends = []
         for left in range(count, 0, -1):
-            permit = await self.budgets.acquire(
-                names, priority=priority, turn=turn, backlog=left
-            )
+            permit = await self.budgets.acquire(names, priority=priority, turn=turn, backlog=left)
             sends.append(asyncio.create_task(self.send(permit, servers)))
         await asyncio.gather(*sends)
         return asyncio.get_running_loop().time()

@@ -10,9 +10,7 @@ from htx_cancel import plan
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
 VISIBLE = "".join(chr(code) for code in range(33, 127) if chr(code) != ",")
-ids = st.lists(
-    st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size=64), max_size=200
-)
+ids = st.lists(st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size=64), max_size=200)
 
 
 @given(ids, st.integers(1, 20))
@@ -46,7 +44,9 @@ def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
     assert list(plan.distinct([1329854625038651393], "order_id")) == ["1329854625038651393"]
 
 
-@pytest.mark.parametrize("bad", ["", " ", "1 2", "1,2", "1\n", "\x00", "é", "١", "\ud800", "9" * 65])
+@pytest.mark.parametrize(
+    "bad", ["", " ", "1 2", "1,2", "1\n", "\x00", "é", "\u0661", "\ud800", "9" * 65]
+)
 def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
     """Empty, blank, comma, control and non-ASCII ids raise a ValueError that shows the value."""
     with pytest.raises(InvalidValueError, match="order_id is 1 to 64 visible") as caught:

@@ -20,9 +20,7 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type, m
         super().__init__()
         self.now = 0.0
 
-    def select(
-        self, timeout: float | None = None
-    ) -> list[tuple[selectors.SelectorKey, int]]:
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("deadlock: every task waits and no timer is set")
         self.now += max(timeout, TICK)
@@ -40,6 +38,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(lambda _loop, context: self.failures.append(context))
 
     def time(self) -> float:
+        """Return the virtual time."""
         return self._jumping.now
 
 

@@ -33,7 +33,7 @@ class SandboxServer:
         self._port = port
         self._ssl_context = ssl_context
         self._line = Line(delay, jitter, seed)
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        self._runner: web.ServerRunner | None = None
 
     @property
     def base_url(self) -> str:
@@ -42,16 +42,18 @@ class SandboxServer:
         return f"{scheme}://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        await runner.setup()
         site = web.TCPSite(
-            self._runner, self._host, self._port, ssl_context=self._ssl_context, backlog=1024
+            runner, self._host, self._port, ssl_context=self._ssl_context, backlog=1024
         )
         try:
             await site.start()
         except BaseException:
-            await self._runner.cleanup()
+            await runner.cleanup()
             raise
-        self._port = self._runner.addresses[0][1]
+        self._runner = runner
+        self._port = runner.addresses[0][1]
         return self
 
     async def __aexit__(
@@ -60,7 +62,8 @@ class SandboxServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         arriving = HttpRequest(

@@ -1,0 +1,82 @@
+"""Clients on the sandbox: over a socket, and on virtual time without one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from htx_cancel import CancelClient, CancelStatus, Credentials, Outcome, RetryPolicy
+from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
+from htx_cancel.sandbox.rules import Kind
+
+KEY = "sandbox-access-key"
+SECRET = "sandbox-secret-key"
+EPOCH = 1767323045.0
+ONCE = RetryPolicy(attempts=1)
+
+#: The contract that each kind of order is in here.
+CONTRACTS: dict[Kind, str] = {
+    "swap": "BTC-USD",
+    "swap_trailing": "BTC-USD",
+    "linear_trigger": "BTC-USDT",
+    "v5": "BTC-USDT",
+}
+
+
+def credentials() -> Credentials:
+    """Return the sandbox's keys."""
+    return Credentials(KEY, SECRET)
+
+
+@asynccontextmanager
+async def over_a_socket(exchange: Exchange, **settings: Any) -> AsyncIterator[CancelClient]:
+    """Serve the exchange on loopback and yield a client of it."""
+    async with (
+        SandboxServer(exchange) as server,
+        CancelClient(credentials(), base_url=server.base_url, **settings) as client,
+    ):
+        yield client
+
+
+def in_process(
+    exchange: Exchange,
+    *,
+    delay: float = 0.0,
+    jitter: float = 0.0,
+    seed: int = 0,
+    **settings: Any,
+) -> CancelClient:
+    """Return a client whose requests reach the exchange without a socket, on the loop's time."""
+    loop = asyncio.get_running_loop()
+    return CancelClient(
+        credentials(),
+        transport=InProcessTransport(exchange, delay=delay, jitter=jitter, seed=seed, epoch=EPOCH),
+        wall_clock=lambda: EPOCH + loop.time(),
+        **settings,
+    )
+
+
+def add(exchange: Exchange, kind: Kind, count: int, **order: Any) -> list[str]:
+    """Put orders into the book and return their ids."""
+    return [exchange.book.add(kind, CONTRACTS[kind], **order).order_id for _ in range(count)]
+
+
+async def cancel(
+    client: CancelClient, kind: Kind, ids: Iterable[str | int], **terms: Any
+) -> Outcome:
+    """Cancel orders of a kind by their ids, with the method for it."""
+    method = {
+        "swap": client.cancel_swap_orders,
+        "swap_trailing": client.cancel_swap_trailing_orders,
+        "linear_trigger": client.cancel_linear_trigger_orders,
+        "v5": client.cancel_v5_orders,
+    }[kind]
+    return await method(CONTRACTS[kind], ids, **terms)
+
+
+def by_status(outcome: Outcome) -> dict[CancelStatus, set[str]]:
+    """Group the ids of an outcome."""
+    groups: dict[CancelStatus, set[str]] = {}
+    for result in outcome:
+        groups.setdefault(result.status, set()).add(result.order_id)
+    return groups

@@ -1,0 +1,464 @@
+"""The coroutine methods, against the sandbox: over a socket for wiring, on virtual time else."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from roads import (
+    CONTRACTS,
+    ONCE,
+    SECRET,
+    add,
+    by_status,
+    cancel,
+    credentials,
+    in_process,
+    over_a_socket,
+)
+from virtualtime import run
+
+from htx_cancel import (
+    Budgets,
+    CancelClient,
+    CancelStatus,
+    ClientClosedError,
+    CloseReason,
+    InvalidTypeError,
+    InvalidValueError,
+    Limit,
+    OrderResult,
+    Priority,
+)
+from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.rules import Kind
+from htx_cancel.transport import Reply, Request
+
+PATHS: dict[Kind, tuple[str, int]] = {
+    "swap": ("/swap-api/v1/swap_cancel", 10),
+    "swap_trailing": ("/swap-api/v1/swap_track_cancel", 10),
+    "linear_trigger": ("/linear-swap-api/v1/swap_trigger_cancel", 20),
+    "v5": ("/v5/trade/cancel_order", 1),
+}
+
+
+@pytest.mark.parametrize("kind", PATHS)
+async def test_forty_seven_ids_take_the_fewest_requests_and_each_gets_its_status(
+    kind: Kind,
+) -> None:
+    """Over a socket: signatures hold, batches are full, and every status is the book's."""
+    exchange = Exchange()
+    live = add(exchange, kind, 27)
+    filled = add(exchange, kind, 5, state="filled")
+    canceling = add(exchange, kind, 5, state="canceling")
+    refused = add(exchange, kind, 5, refusal=1088)
+    missing = [str(10**17 + number) for number in range(5)]
+    ids = [key for five in zip(filled, canceling, refused, missing, strict=True) for key in five]
+    ids += live
+    async with over_a_socket(exchange) as client:
+        outcome = await cancel(client, kind, ids)
+    path, size = PATHS[kind]
+    assert exchange.calls == {path: -(-47 // size)}
+    assert all(call.outcome != "auth" for call in exchange.log)
+    assert [result.order_id for result in outcome.results] == ids
+    assert by_status(outcome) == {
+        CancelStatus.ACCEPTED: set(live),
+        CancelStatus.CLOSED: set(filled + canceling),
+        CancelStatus.REJECTED: set(refused),
+        CancelStatus.NOT_FOUND: set(missing),
+    }
+    assert {outcome[key].reason for key in filled} == {CloseReason.FILLED}
+    assert {outcome[key].reason for key in canceling} == {CloseReason.CANCELING}
+    assert {outcome[key].code for key in refused} == {1088}
+    assert {outcome[key].code for key in missing} == {1061}
+    assert {result.attempts for result in outcome} == {1}
+    assert {exchange.book[key].state for key in live} == {"canceled"}
+
+
+@pytest.mark.parametrize("kind", ["swap", "v5"])
+async def test_orders_are_canceled_by_client_ids(kind: Kind) -> None:
+    """A result carries the id that was given."""
+    exchange = Exchange()
+    add(exchange, kind, 1, client_order_id=71)
+    async with over_a_socket(exchange) as client:
+        method = client.cancel_swap_orders if kind == "swap" else client.cancel_v5_orders
+        outcome = await method(CONTRACTS[kind], client_order_ids=[71, "72"])
+    assert [(it.order_id, it.status) for it in outcome] == [
+        ("71", CancelStatus.ACCEPTED),
+        ("72", CancelStatus.NOT_FOUND),
+    ]
+
+
+async def test_cancel_all_returns_what_the_reply_lists() -> None:
+    """The filter reaches the exchange; the call's own fate is told; nothing open is no error."""
+    exchange = Exchange()
+    buys = add(exchange, "swap_trailing", 3, direction="buy", offset="open")
+    closes = add(exchange, "swap_trailing", 2, direction="sell", offset="close")
+    stuck = add(exchange, "swap_trailing", 1, direction="buy", offset="close", refusal=1088)
+    async with over_a_socket(exchange) as client:
+        first = await client.cancel_all_swap_trailing_orders("BTC-USD", direction="sell")
+        second = await client.cancel_all_swap_trailing_orders("BTC-USD", offset="open")
+        third = await client.cancel_all_swap_trailing_orders("BTC-USD")
+        nothing = await client.cancel_all_swap_trailing_orders("ETH-USD")
+    assert by_status(first) == {CancelStatus.ACCEPTED: set(closes)}
+    assert by_status(second) == {CancelStatus.ACCEPTED: set(buys)}
+    assert by_status(third) == {CancelStatus.REJECTED: set(stuck)}
+    assert first.call.status is third.call.status is CancelStatus.ACCEPTED
+    assert (len(nothing), nothing.call.status, nothing.call.code) == (
+        0,
+        CancelStatus.NOT_FOUND,
+        1051,
+    )
+
+
+def test_an_empty_list_sends_nothing() -> None:
+    """No ids, no request, an empty outcome."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            for kind in PATHS:
+                assert (await cancel(client, kind, [])).results == ()
+        assert not exchange.calls
+
+    run(main())
+
+
+BAD: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception]]] = [
+    ("cancel_swap_orders", ("BTC-USD",), {}, InvalidValueError),
+    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"client_order_ids": ["2"]}, InvalidValueError),
+    ("cancel_swap_orders", ("BTC-USD", "123"), {}, InvalidTypeError),
+    ("cancel_swap_orders", ("BTC-USD", [1.0]), {}, InvalidTypeError),
+    ("cancel_swap_orders", ("BTC-USD", ["1", ""]), {}, InvalidValueError),
+    ("cancel_swap_orders", ("", ["1"]), {}, InvalidValueError),
+    ("cancel_swap_orders", (None, ["1"]), {}, InvalidTypeError),
+    ("cancel_v5_orders", ("BTC-USDT",), {}, InvalidValueError),
+    ("cancel_v5_orders", ("BTC-USDT", ["1,2"]), {}, InvalidValueError),
+    ("cancel_swap_trailing_orders", ("BTC-USD", None), {}, InvalidValueError),
+    ("cancel_linear_trigger_orders", ("BTC-USDT", ["1\n"]), {}, InvalidValueError),
+    ("cancel_all_swap_trailing_orders", ("BTC-USD",), {"direction": "up"}, InvalidValueError),
+    ("cancel_all_swap_trailing_orders", ("BTC-USD",), {"offset": "both"}, InvalidValueError),
+    ("cancel_all_swap_trailing_orders", (" ",), {}, InvalidValueError),
+    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"timeout": 0}, InvalidValueError),
+    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"timeout": "1"}, InvalidTypeError),
+    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"on_batch": 1}, InvalidTypeError),
+    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"priority": 1}, InvalidTypeError),
+]
+
+
+@pytest.mark.parametrize(("method", "args", "terms", "error"), BAD)
+def test_bad_input_is_refused_before_anything_is_sent(
+    method: str, args: tuple[Any, ...], terms: dict[str, Any], error: type[Exception]
+) -> None:
+    """The error is ours and a ValueError or TypeError, too."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(error) as caught:
+                await getattr(client, method)(*args, **terms)
+        assert isinstance(caught.value, ValueError | TypeError)
+        assert not exchange.calls
+
+    run(main())
+
+
+def test_a_bad_id_at_the_end_of_a_long_iterable_sends_nothing() -> None:
+    """Every id is looked at before the first leaves."""
+
+    def source() -> Iterator[int | float]:
+        yield from range(1, 5000)
+        yield 5.5
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(InvalidTypeError, match=r"5\.5"):
+                await client.cancel_swap_orders("BTC-USD", source())  # type: ignore[arg-type]
+        assert not exchange.calls
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"base_url": "http://api.hbdm.com"}, InvalidValueError),
+        ({"signing_host": "a b"}, InvalidValueError),
+        ({"limits": {"no_such": Limit(1, 1)}}, InvalidValueError),
+        ({"limits": {}, "budgets": Budgets()}, InvalidValueError),
+        ({"request_timeout": 0}, InvalidValueError),
+        ({"max_in_flight": 0}, InvalidValueError),
+        ({"max_reply_bytes": "1"}, InvalidTypeError),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], error: type[Exception]) -> None:
+    """A client that could not work is not made."""
+    with pytest.raises(error):
+        CancelClient(credentials(), **settings)
+    with pytest.raises(InvalidTypeError, match="credentials"):
+        CancelClient("key")  # type: ignore[arg-type]
+
+
+def test_every_endpoint_keeps_its_own_pace_at_the_same_time() -> None:
+    """Concurrent calls take the time of the slowest, and the exchange refuses none."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        wanted = {kind: add(exchange, kind, 5 * size * 3) for kind, (_, size) in PATHS.items()}
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.01) as client:
+            outcomes = await asyncio.gather(
+                *(cancel(client, kind, ids) for kind, ids in wanted.items())
+            )
+        assert all(outcome.counts.keys() == {CancelStatus.ACCEPTED} for outcome in outcomes)
+        assert not exchange.refused
+        assert 2.0 < loop.time() < 2.1
+
+    run(main())
+
+
+def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() -> None:
+    """Five calls fit into half a second; the others are told as unsent before any reply."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        told: list[tuple[float, CancelStatus]] = []
+        loop = asyncio.get_running_loop()
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            told.append((loop.time(), results[0].status))
+
+        async with in_process(exchange, delay=0.05) as client:
+            outcome = await cancel(client, "swap_trailing", ids, timeout=0.5, on_batch=on_batch)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 50, CancelStatus.UNSENT: 50}
+        assert [status for _, status in told] == ["unsent"] * 5 + ["accepted"] * 5
+        assert told[4][0] < 0.01
+        assert loop.time() < 0.2
+        unsent = outcome.unsent[0]
+        assert unsent.order_id == ids[50]
+        assert unsent.message.startswith("too late: its turn is 1.")
+        assert unsent.attempts == 0
+        assert {exchange.book[key].state for key in ids[50:]} == {"open"}
+
+    run(main())
+
+
+def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
+    """The call returns in time; what was sent without an answer may be canceled."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 10)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.4) as client:
+            outcome = await cancel(client, "swap", ids, timeout=0.5)
+            assert loop.time() == pytest.approx(0.5, abs=0.01)
+        assert outcome.counts == {CancelStatus.UNKNOWN: 10}
+        assert {exchange.book[key].state for key in ids} == {"canceled"}
+
+    run(main())
+
+
+def test_an_urgent_call_leaves_with_the_next_token() -> None:
+    """It does not wait behind a thousand routine orders."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        bulk, one = add(exchange, "swap_trailing", 1000), add(exchange, "swap_trailing", 1)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.01) as client:
+            routine = asyncio.create_task(cancel(client, "swap_trailing", bulk))
+            await asyncio.sleep(0.5)
+            await cancel(client, "swap_trailing", one, priority=Priority.URGENT)
+            assert loop.time() < 1.1
+            await routine
+        assert not exchange.refused
+
+    run(main())
+
+
+def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
+    """An exception in ``on_batch`` goes to the loop's handler; the outcome is whole."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 25)
+        told: list[str] = []
+        loop = asyncio.get_running_loop()
+        problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            told.extend(result.order_id for result in results)
+            raise RuntimeError("mine")
+
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, "swap", ids, on_batch=on_batch)
+        assert sorted(told) == sorted(ids)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 25}
+        assert [context["message"] for context in problems] == ["on_batch raised"] * 3
+
+    run(main())
+
+
+def test_a_cancelled_caller_sends_no_more_and_still_hears_what_lands() -> None:
+    """In flight lands, the rest is told as unsent, and no budget is lost."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        told: dict[str, CancelStatus] = {}
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            told.update((result.order_id, result.status) for result in results)
+
+        async with in_process(exchange, delay=0.2) as client:
+            call = asyncio.create_task(cancel(client, "swap_trailing", ids, on_batch=on_batch))
+            await asyncio.sleep(0.1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert not exchange.calls
+            await asyncio.sleep(2.0)
+            assert [told[key] for key in ids] == ["accepted"] * 50 + ["unsent"] * 50
+            assert len((await cancel(client, "swap_trailing", ids[50:])).accepted) == 50
+
+    run(main())
+
+
+def test_closing_lets_what_is_in_flight_land() -> None:
+    """A call under way returns: accepted what landed, unsent the rest."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        client = in_process(exchange, delay=0.2)
+        call = asyncio.create_task(cancel(client, "swap_trailing", ids))
+        await asyncio.sleep(0.1)
+        assert repr(client) == "<CancelClient for https://api.hbdm.com: 1 calls under way>"
+        await client.aclose()
+        outcome = await call
+        assert outcome.counts == {CancelStatus.ACCEPTED: 50, CancelStatus.UNSENT: 50}
+        assert outcome.unsent[0].message == "the client was closed"
+        with pytest.raises(ClientClosedError, match="closed"):
+            await cancel(client, "swap", ["1"])
+        await client.aclose()
+
+    run(main())
+
+
+def test_closing_gives_up_what_does_not_land_in_time() -> None:
+    """What was in flight when the drain was over is unknown."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 10)
+        client = in_process(exchange, delay=2.0)
+        call = asyncio.create_task(cancel(client, "swap", ids))
+        await asyncio.sleep(0.1)
+        await client.aclose(drain=0.5)
+        assert asyncio.get_running_loop().time() == pytest.approx(0.6, abs=0.01)
+        assert (await call).counts == {CancelStatus.UNKNOWN: 10}
+
+    run(main())
+
+
+def test_two_clients_of_one_uid_share_their_budgets() -> None:
+    """Together they are no faster than one, and nothing is refused."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        budgets = Budgets()
+        clients = [in_process(exchange, budgets=budgets) for _ in range(2)]
+        await asyncio.gather(
+            cancel(clients[0], "swap_trailing", ids[:50]),
+            cancel(clients[1], "swap_trailing", ids[50:]),
+        )
+        assert not exchange.refused
+        assert clients[0].budgets is clients[1].budgets is budgets
+
+    run(main())
+
+
+def test_the_signing_host_can_differ_from_the_address() -> None:
+    """Colocation: the server sees another name than the one that is dialled."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1)
+        async with in_process(
+            exchange, base_url="https://colo.example", signing_host="api.hbdm.com", retry=ONCE
+        ) as client:
+            outcome = await cancel(client, "swap", ids)
+        assert outcome[ids[0]].code == 403
+
+    run(main())
+
+
+class Scripted:
+    """A transport that answers from a list, then with silence."""
+
+    def __init__(self, replies: list[bytes | Exception]) -> None:
+        self.replies = replies
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Answer with what is next."""
+        assert timeout > 0
+        assert SECRET not in repr(request)
+        await asyncio.sleep(0)
+        reply = self.replies.pop(0) if self.replies else RuntimeError("nothing left")
+        if isinstance(reply, Exception):
+            raise reply
+        return Reply(200, {}, reply)
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+order_ids = st.lists(st.integers(1, 30), min_size=1, max_size=60)
+names = st.lists(st.integers(1, 40).map(str), max_size=30)
+
+
+def v1_reply(successes: list[str], errors: list[str]) -> bytes:
+    """Make a reply that may name ids twice, in both lists, or of nobody."""
+    listed = ",".join(f'{{"order_id":"{key}","err_code":1063}}' for key in errors)
+    joined = ",".join(successes)
+    return f'{{"status":"ok","data":{{"errors":[{listed}],"successes":"{joined}"}}}}'.encode()
+
+
+v1_replies = st.builds(v1_reply, names, names)
+
+
+@given(
+    order_ids,
+    st.lists(st.binary(max_size=30) | v1_replies | v1_replies, max_size=12),
+    st.sampled_from(["swap", "swap_trailing", "linear_trigger"]),
+)
+def test_every_id_comes_back_once_in_order_whatever_the_replies(
+    ids: list[int], replies: list[bytes], kind: Kind
+) -> None:
+    """Random bytes, doubled, missing and contradictory: no id is accepted that no success named."""
+    named = {key for reply in replies for key in successes(reply)}
+
+    async def main() -> None:
+        async with CancelClient(
+            credentials(),
+            transport=Scripted([*replies]),
+            limits={name: Limit(1000, 1) for name in ("coin_m_swap_trade", "swap_track_cancel")},
+        ) as client:
+            outcome = await cancel(client, kind, ids)
+        assert [it.order_id for it in outcome.results] == [str(key) for key in dict.fromkeys(ids)]
+        assert {it.order_id for it in outcome.accepted} <= named
+
+    run(main())
+
+
+def successes(reply: bytes) -> list[str]:
+    """Read the successes out of a reply made by ``v1_reply``."""
+    _, found, rest = reply.decode(errors="replace").partition('"successes":"')
+    return rest.partition('"')[0].split(",") if found else []

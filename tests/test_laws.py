@@ -1,0 +1,146 @@
+"""The laws of the house: who may import whom, what is pure, and which clock is read where."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import htx_cancel
+from htx_cancel import endpoints
+from htx_cancel.sandbox import rules
+
+ROOT = Path(htx_cancel.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")
+}
+
+#: The allowed arrows: a module, and what of this package it may import. Down the flow only.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "endpoints": {"errors"},
+    "outcome": {"errors"},
+    "plan": {"errors"},
+    "signing": {"errors"},
+    "codec": {"endpoints", "errors", "outcome"},
+    "retry": {"codec", "errors", "outcome"},
+    "budget": {"endpoints"},
+    "limiter": {"budget", "endpoints", "errors"},
+    "transport": {"errors"},
+    "sender": {"errors", "limiter", "signing", "transport"},
+    "call": {"codec", "endpoints", "errors", "limiter", "outcome", "retry", "sender"},
+}
+ARROWS["client"] = {*ARROWS, "call"}
+ARROWS["__init__"] = {"client", "endpoints", "errors", "limiter", "outcome", "retry", "signing"}
+PUBLIC = {"", "endpoints", "plan", "sandbox"}
+DOORS = {"errors", "transport"}
+
+PURE = {"plan", "codec", "signing", "endpoints", "outcome", "errors", "retry", "budget"}
+PURE_OF_THE_SANDBOX = {"rules", "exchange", "book", "windows", "words", "access", "parameters"}
+IMPURE = {"asyncio", "aiohttp", "aiolimiter", "socket", "time", "random"}
+
+
+def imports(module: str) -> set[str]:
+    """List everything that a module's file imports, at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own(module: str) -> set[str]:
+    """List the modules of this package that a module imports."""
+    found = set()
+    for name in imports(module):
+        if name == "htx_cancel" or name.startswith("htx_cancel."):
+            parts = name.split(".")[1:]
+            while (
+                parts
+                and ".".join(parts) not in MODULES
+                and f"{'.'.join(parts)}.__init__" not in MODULES
+            ):
+                parts.pop()
+            found.add(".".join(parts))
+    return found
+
+
+@pytest.mark.parametrize("module", ARROWS)
+def test_imports_only_look_down_the_flow(module: str) -> None:
+    """Each arrow is in the table."""
+    assert own(module) <= ARROWS[module]
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - set(ARROWS)))
+def test_the_other_rooms_use_the_public_names(module: str) -> None:
+    """The command line sees the public API; the sandbox sees itself and the transport's door."""
+    room, found = module.partition(".")[0], own(module)
+    if room == "sandbox":
+        inside = {name for name in found if name.startswith("sandbox")}
+        assert found - inside <= (DOORS if module == "sandbox.inprocess" else set())
+    else:
+        assert room in {"cli", "__main__"}
+        assert {name for name in found if not name.startswith(("cli", "sandbox"))} <= PUBLIC
+
+
+@pytest.mark.parametrize(
+    "module", sorted(PURE | {f"sandbox.{name}" for name in PURE_OF_THE_SANDBOX})
+)
+def test_pure_means_pure(module: str) -> None:
+    """No loop, no socket, no clock and no chance in the pure rooms."""
+    assert not {name.partition(".")[0] for name in imports(module)} & IMPURE
+
+
+def test_only_the_stamp_of_a_signature_reads_the_wall_clock() -> None:
+    """``time`` is imported where a client's default clock is named, and by the sandbox's server."""
+    readers = {
+        module
+        for module in MODULES
+        if {name.partition(".")[0] for name in imports(module)} & {"time"}
+    }
+    assert {name for name in readers if name in ARROWS} == {"client"}
+    text = MODULES["client"].read_text()
+    assert text.count("time.time") == 1
+    assert "time.monotonic" not in text
+
+
+def test_both_readings_of_the_pages_agree() -> None:
+    """The client's table and the sandbox's rules, written apart, say the same."""
+    assert {row.path for row in endpoints.ENDPOINTS.values()} == set(rules.INTERFACES)
+    for row in endpoints.ENDPOINTS.values():
+        theirs = rules.INTERFACES[row.path]
+        assert row.batch_size == theirs.max_ids
+        assert row.client_ids == theirs.client_ids
+        assert row.envelope == theirs.envelope
+        for name, budget in ((row.interface, theirs.own), (row.pool, theirs.pool)):
+            assert (name is None) == (budget is None)
+            if name is not None and budget is not None:
+                ours = endpoints.BUDGETS[name]
+                assert (ours.calls, ours.seconds) == (budget.calls, budget.seconds)
+
+
+def test_the_core_works_without_any_extra() -> None:
+    """Importing the package and its sandbox needs aiohttp, aiolimiter and msgspec alone."""
+    script = (
+        "import sys\n"
+        "for name in ('typer', 'rich', 'click', 'uvloop', 'ccxt'): sys.modules[name] = None\n"
+        "import htx_cancel, htx_cancel.sandbox\n"
+        "print(len(htx_cancel.__all__))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == len(htx_cancel.__all__)
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    """``__all__`` is sorted, importable, described by a docstring, and named in the README."""
+    readme = (ROOT.parent / "README.md").read_text()
+    assert htx_cancel.__all__ == sorted(htx_cancel.__all__)
+    for name in htx_cancel.__all__:
+        assert getattr(htx_cancel, name).__doc__
+        assert f"`{name}" in readme, name

@@ -1,0 +1,755 @@
+"""The sandbox's replies: signatures, parameters, every code and every shape."""
+
+import base64
+import gzip
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from htx_cancel.sandbox.access import Access
+from htx_cancel.sandbox.exchange import Book, Call, Exchange, HttpRequest, HttpResponse, Order
+from htx_cancel.sandbox.parameters import asked
+from htx_cancel.sandbox.rules import Kind, State
+
+CANCEL = "/swap-api/v1/swap_cancel"
+TRACK = "/swap-api/v1/swap_track_cancel"
+TRACK_ALL = "/swap-api/v1/swap_track_cancelall"
+TRIGGER = "/linear-swap-api/v1/swap_trigger_cancel"
+V5 = "/v5/trade/cancel_order"
+PATHS = [CANCEL, TRACK, TRACK_ALL, TRIGGER, V5]
+V1_BATCHES: list[tuple[str, Kind, str]] = [
+    (CANCEL, "swap", "BTC-USD"),
+    (TRACK, "swap_trailing", "BTC-USD"),
+    (TRIGGER, "linear_trigger", "BTC-USDT"),
+]
+
+NOW = 1767323045.0  # 2026-01-02T03:04:05 UTC
+TS = 1767323045000
+HOST = "api.hbdm.com"
+
+
+def signed_target(path: str, *, host: str = HOST, now: float = NOW, **changed: Any) -> str:
+    """Return a path with the query that signs it for the sandbox's default keys."""
+    parameters = {
+        "AccessKeyId": "sandbox-access-key",
+        "SignatureMethod": "HmacSHA256",
+        "SignatureVersion": "2",
+        "Timestamp": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+    } | changed
+    query = urlencode(parameters)
+    message = f"POST\n{host.lower()}\n{path}\n{query}".encode()
+    mac = hmac.new(b"sandbox-secret-key", message, hashlib.sha256).digest()
+    return f"{path}?{query}&{urlencode({'Signature': base64.b64encode(mac)})}"
+
+
+def post(path: str, fields: Any, *, now: float = NOW) -> HttpRequest:
+    """Return a signed request with these fields, or these bytes, as its body."""
+    body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    return HttpRequest("POST", HOST, signed_target(path, now=now), {}, body)
+
+
+def ask(exchange: Exchange, path: str, fields: Any, *, now: float = NOW) -> Any:
+    """Return the decoded reply to a signed request."""
+    return decoded(exchange.handle(post(path, fields, now=now), now))
+
+
+def decoded(response: HttpResponse) -> Any:
+    """Return what a reply that is not compressed says."""
+    return json.loads(response.body)
+
+
+def batch(contract_code: str, *ids: str) -> dict[str, str]:
+    """Return the fields that cancel these orders."""
+    return {"contract_code": contract_code, "order_id": ",".join(ids)}
+
+
+def error(code: int, message: str) -> dict[str, Any]:
+    """Return a whole call's refusal in the v1 envelope."""
+    return {"status": "error", "err_code": code, "err_msg": message, "ts": TS}
+
+
+def error_v5(code: int | str, message: str) -> dict[str, Any]:
+    """Return a whole call's refusal in the v5 envelope."""
+    return {"code": code, "message": message, "data": None, "ts": TS}
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    """Return an exchange with nothing in its book."""
+    return Exchange()
+
+
+# Signatures
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "second", "signature"),
+    [
+        (HOST, CANCEL, "05", "sVbtxXaJKW70Utke%2FKLnNxI1KEwziphm4iQSh3KhfXI%3D"),
+        (HOST, CANCEL, "05", "sVbtxXaJKW70Utke/KLnNxI1KEwziphm4iQSh3KhfXI%3D"),
+        (
+            HOST,
+            "/api/v1/contract_cancel",
+            "05",
+            "qbUeD7IV7zAOhmUJb3jwXeqsWDlZaYM48yPZbRL%2FYYc%3D",
+        ),
+        ("api.hbdm.vn", CANCEL, "05", "6zQDNh5x2IpGy9CITyEzNWpA3HU%2FaThqlKc9pNvF7T8%3D"),
+        ("API.HBDM.COM", CANCEL, "05", "sVbtxXaJKW70Utke%2FKLnNxI1KEwziphm4iQSh3KhfXI%3D"),
+        (HOST, CANCEL, "13", "%2Fxe73SklBZVn07kHoh%2BSCcZda3zcyakPWepFa0fpcGY%3D"),
+    ],
+)
+def test_published_vectors_are_let_in(host: str, path: str, second: str, signature: str) -> None:
+    """Signatures that other implementations of HTX's scheme made are correct."""
+    access = Access("test-access-key-0000-0000-00000001", "test-secret-key-0000-0000-00000001")
+    query = (
+        "AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
+        f"&SignatureVersion=2&Timestamp=2026-01-02T03%3A04%3A{second}&Signature={signature}"
+    )
+    assert access.denial("POST", host, f"{path}?{query}", NOW) is None
+
+
+def test_a_vector_is_let_in_by_the_exchange() -> None:
+    """A request signed with a published vector is carried out."""
+    exchange = Exchange(
+        access_key="test-access-key-0000-0000-00000001",
+        secret_key="test-secret-key-0000-0000-00000001",
+    )
+    order = exchange.book.add("swap", "BTC-USD")
+    target = (
+        f"{CANCEL}?AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
+        "&SignatureVersion=2&Timestamp=2026-01-02T03%3A04%3A05"
+        "&Signature=sVbtxXaJKW70Utke%2FKLnNxI1KEwziphm4iQSh3KhfXI%3D"
+    )
+    body = json.dumps(batch("BTC-USD", order.order_id)).encode()
+    response = exchange.handle(HttpRequest("POST", HOST, target, {}, body), NOW)
+    assert decoded(response)["data"] == {"errors": [], "successes": order.order_id}
+
+
+def test_a_plus_that_is_not_escaped_is_no_plus() -> None:
+    """A signature with a bare plus sign is denied: in a query that is a space."""
+    access = Access("test-access-key-0000-0000-00000001", "test-secret-key-0000-0000-00000001")
+    target = (
+        f"{CANCEL}?AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
+        "&SignatureVersion=2&Timestamp=2026-01-02T03%3A04%3A13"
+        "&Signature=%2Fxe73SklBZVn07kHoh+SCcZda3zcyakPWepFa0fpcGY%3D"
+    )
+    assert access.denial("POST", HOST, target, NOW) == "signature"
+
+
+def test_a_port_is_signed_as_it_was_sent(exchange: Exchange) -> None:
+    """The signed host is the Host header with its port."""
+    target = signed_target(CANCEL, host="127.0.0.1:8090")
+    body = json.dumps(batch("BTC-USD", "1")).encode()
+    replies = [
+        decoded(exchange.handle(HttpRequest("POST", host, target, {}, body), NOW))
+        for host in ("127.0.0.1:8090", "127.0.0.1")
+    ]
+    assert [reply["status"] for reply in replies] == ["ok", "error"]
+
+
+def test_parameters_in_the_query_are_signed_with_the_rest(exchange: Exchange) -> None:
+    """Whatever is sent in the query is signed, sorted by name and with a space as %20."""
+    signed = "AccessKeyId=sandbox-access-key&SignatureMethod=HmacSHA256&SignatureVersion=2"
+    signed += "&Timestamp=2026-01-02T03%3A04%3A05&weird=a%20b%2F~%C3%A9"
+    message = f"POST\n{HOST}\n{CANCEL}\n{signed}".encode()
+    mac = base64.b64encode(hmac.digest(b"sandbox-secret-key", message, hashlib.sha256))
+    sent = "&".join(reversed(signed.replace("%20", "+").split("&")))
+    target = f"{CANCEL}?{sent}&{urlencode({'Signature': mac})}"
+    exchange.handle(HttpRequest("POST", HOST, target, {}, b"{}"), NOW)
+    assert exchange.log[0].outcome == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        ({"AccessKeyId": "another"}, 403, "Incorrect Access key [Access key错误]"),
+        ({"SignatureMethod": "Ed25519"}, 403, "Incorrect signature method [错误的签名方法]"),
+        ({"SignatureVersion": "1"}, 12002, "Incorrect signature version."),
+        ({"Timestamp": ""}, 12006, "The submission time cannot be empty."),
+        ({"Timestamp": "2026-01-02T03:04:05Z"}, 12001, "Invalid submission time."),
+        ({"Timestamp": "2026-01-02 03:04:05"}, 12001, "Invalid submission time."),
+        ({"Timestamp": "2026-13-02T03:04:05"}, 12001, "Invalid submission time."),
+        ({"Timestamp": "2026-01-02T02:59:04"}, 12001, "Invalid submission time."),
+        ({"Timestamp": "2026-01-02T03:09:06"}, 12001, "Invalid submission time."),
+    ],
+)
+def test_bad_access_parameters(
+    exchange: Exchange, changed: dict[str, Any], code: int, message: str
+) -> None:
+    """Every parameter of a signature is checked, in either envelope, before it is compared."""
+    told = [
+        decoded(
+            exchange.handle(
+                HttpRequest("POST", HOST, signed_target(path, **changed), {}, b"{}"), NOW
+            )
+        )
+        for path in (CANCEL, V5)
+    ]
+    assert told == [error(code, message), error_v5(code, message)]
+
+
+@pytest.mark.parametrize("stamp", ["2026-01-02T02:59:05", "2026-01-02T03:09:05"])
+def test_a_stamp_is_valid_for_five_minutes(stamp: str) -> None:
+    """A stamp up to five minutes off is let in."""
+    access = Access("sandbox-access-key", "sandbox-secret-key")
+    assert access.denial("POST", HOST, signed_target(CANCEL, Timestamp=stamp), NOW) is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HttpRequest("POST", "api.hbdm.vn", signed_target(CANCEL), {}, b"{}"),
+        HttpRequest("POST", HOST, signed_target(CANCEL)[:-9] + "x", {}, b"{}"),
+        HttpRequest("POST", HOST, signed_target(CANCEL).partition("&Signature=")[0], {}, b"{}"),
+        HttpRequest("POST", HOST, signed_target(CANCEL) + "é", {}, b"{}"),
+        HttpRequest("POST", HOST, signed_target(TRACK).replace(TRACK, CANCEL), {}, b"{}"),
+    ],
+)
+def test_bad_signatures(exchange: Exchange, request_: HttpRequest) -> None:
+    """A signature of another host, path or text, or none, is denied without rate headers."""
+    response = exchange.handle(request_, NOW)
+    assert response.status == 200
+    assert decoded(response) == error(403, "Verification failure [校验失败]")
+    assert list(response.headers) == ["Content-Type"]
+
+
+def test_bad_signature_in_v5_has_a_code_of_text(exchange: Exchange) -> None:
+    """A bad signature in v5 is told with the code 1003 as a string."""
+    target = signed_target(CANCEL).replace(CANCEL, V5)
+    reply = decoded(exchange.handle(HttpRequest("POST", HOST, target, {}, b"{}"), NOW))
+    assert reply == error_v5("1003", "invalid signature")
+    assert exchange.log == [Call(NOW, V5, (), "auth", 1003)]
+
+
+def test_nothing_shows_the_secret(exchange: Exchange) -> None:
+    """No representation has a key or a signature in it."""
+    request = post(CANCEL, {})
+    shown = f"{exchange!r} {exchange._access!r} {request!r} {exchange.log!r}"
+    assert "secret" not in shown
+    assert "Signature" not in shown
+    assert repr(request) == f"<HttpRequest POST {HOST}{CANCEL}>"
+
+
+# Paths and methods
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("POST", "/swap-api/v1/swap_cancels", 404, "Not Found"),
+        ("GET", CANCEL, 405, "Method Not Allowed"),
+    ],
+)
+def test_no_such_interface(
+    exchange: Exchange, method: str, path: str, status: int, words: str
+) -> None:
+    """What reaches no interface is answered by the web framework, with a number as status."""
+    response = exchange.handle(HttpRequest(method, HOST, f"{path}?a=1", {}, b""), NOW)
+    assert response.status == status
+    assert decoded(response) == {
+        "timestamp": "2026-01-02T03:04:05.000+00:00",
+        "status": status,
+        "error": words,
+        "path": path,
+    }
+    assert not exchange.calls
+
+
+# Lists of orders in v1
+
+
+@pytest.mark.parametrize(("path", "kind", "contract_code"), V1_BATCHES)
+def test_a_batch_names_successes_and_errors(
+    exchange: Exchange, path: str, kind: Kind, contract_code: str
+) -> None:
+    """A batch succeeds as a whole; each order's fate is in one of two lists."""
+    states: list[State] = ["open", "filled", "canceling", "canceled", "open"]
+    orders = [exchange.book.add(kind, contract_code, state=state) for state in states]
+    ids = [order.order_id for order in orders]
+    assert ask(exchange, path, batch(contract_code, *ids, "77")) == {
+        "status": "ok",
+        "data": {
+            "errors": [
+                item(ids[1], 1063, "The order has been executed."),
+                item(ids[2], 1062, "Cancelling. Please be patient."),
+                item(ids[3], 1071, "Repeated cancellation. Your order has been canceled."),
+                item("77", 1061, "This order doesnt exist."),
+            ],
+            "successes": f"{ids[0]},{ids[4]}",
+        },
+        "ts": TS,
+    }
+    assert [order.state for order in orders] == [
+        "canceled",
+        "filled",
+        "canceling",
+        "canceled",
+        "canceled",
+    ]
+    assert [order.canceled_by_us for order in orders] == [True, False, False, False, True]
+
+
+def item(order_id: str, code: int, message: str) -> dict[str, Any]:
+    """Return one order's error."""
+    return {"order_id": order_id, "err_code": code, "err_msg": message}
+
+
+def test_no_success_is_an_empty_text(exchange: Exchange) -> None:
+    """The list of successes is one string, empty if there is none."""
+    data = ask(exchange, CANCEL, batch("BTC-USD", "77"))["data"]
+    assert data["successes"] == ""
+
+
+@pytest.mark.parametrize("path", [CANCEL, TRACK, TRIGGER])
+@pytest.mark.parametrize(
+    ("kind", "contract_code"),
+    [
+        ("swap", "ETH-USD"),
+        ("swap_trailing", "ETH-USD"),
+        ("linear_trigger", "ETH-USDT"),
+        ("v5", "BTC-USDT"),
+        ("v5", "BTC-USD"),
+    ],
+)
+def test_an_order_of_another_kind_or_contract_is_not_found(
+    exchange: Exchange, path: str, kind: Kind, contract_code: str
+) -> None:
+    """An interface knows its own kind of orders in the contract asked for, and no other."""
+    order = exchange.book.add(kind, contract_code)
+    own = "BTC-USDT" if path == TRIGGER else "BTC-USD"
+    errors = ask(exchange, path, batch(own, order.order_id))["data"]["errors"]
+    assert [each["err_code"] for each in errors] == [1061]
+    assert order.state == "open"
+
+
+@pytest.mark.parametrize(("path", "kind", "contract_code"), V1_BATCHES)
+def test_contract_code_in_any_case(
+    exchange: Exchange, path: str, kind: Kind, contract_code: str
+) -> None:
+    """A contract code may be in lower case."""
+    order = exchange.book.add(kind, contract_code.lower())
+    reply = ask(exchange, path, batch(contract_code.lower(), order.order_id))
+    assert reply["data"]["successes"] == order.order_id
+
+
+def test_cancel_by_client_id_echoes_client_ids(exchange: Exchange) -> None:
+    """Asked by client ids, both lists name client ids, the errors under order_id."""
+    exchange.book.add("swap", "BTC-USD", client_order_id=5)
+    fields = {"contract_code": "BTC-USD", "client_order_id": "5,6"}
+    assert ask(exchange, CANCEL, fields)["data"] == {
+        "errors": [item("6", 1061, "This order doesnt exist.")],
+        "successes": "5",
+    }
+
+
+@pytest.mark.parametrize("path", [CANCEL, V5])
+def test_order_id_wins_over_client_order_id(exchange: Exchange, path: str) -> None:
+    """Of both ids given, the order_id counts."""
+    kind: Kind = "swap" if path == CANCEL else "v5"
+    first, second = (exchange.book.add(kind, "X-1", client_order_id=each) for each in (5, 6))
+    fields = {"contract_code": "X-1", "order_id": first.order_id, "client_order_id": "6"}
+    ask(exchange, path, fields)
+    assert (first.state, second.state) == ("canceled", "open")
+
+
+@pytest.mark.parametrize("path", [TRACK, TRIGGER])
+def test_strategy_orders_take_no_client_ids(exchange: Exchange, path: str) -> None:
+    """An interface without client ids does not look at one."""
+    contract_code = "BTC-USDT" if path == TRIGGER else "BTC-USD"
+    fields = {"contract_code": contract_code, "client_order_id": "5"}
+    assert ask(exchange, path, fields) == error(1066, "order_id cannot be empty.")
+
+
+def test_a_scripted_refusal_leaves_the_order_open(exchange: Exchange) -> None:
+    """An order with a refusal is refused with its code as often as it is asked for."""
+    order = exchange.book.add("swap", "BTC-USD", refusal=1088)
+    replies = [ask(exchange, CANCEL, batch("BTC-USD", order.order_id)) for _ in range(2)]
+    message = (
+        "BTC-USD contract is restricted of withdraw order on API. Please contact customer service."
+    )
+    assert [reply["data"]["errors"] for reply in replies] == [
+        [item(order.order_id, 1088, message)]
+    ] * 2
+    assert exchange.book.verdict(order.order_id) == "open"
+
+
+def test_a_repeated_id_is_canceled_once(exchange: Exchange) -> None:
+    """An id given twice in a call succeeds and is refused as a repetition."""
+    order = exchange.book.add("swap", "BTC-USD")
+    data = ask(exchange, CANCEL, batch("BTC-USD", order.order_id, order.order_id))["data"]
+    assert data["successes"] == order.order_id
+    assert [each["err_code"] for each in data["errors"]] == [1071]
+
+
+@pytest.mark.parametrize(
+    ("path", "contract_code", "most"),
+    [(CANCEL, "BTC-USD", 10), (TRACK, "BTC-USD", 10), (TRIGGER, "BTC-USDT", 20)],
+)
+def test_a_batch_has_a_most(exchange: Exchange, path: str, contract_code: str, most: int) -> None:
+    """As many ids as the page says are taken, and with one more none is."""
+    ids = [str(each) for each in range(1, most + 2)]
+    assert len(ask(exchange, path, batch(contract_code, *ids[:-1]))["data"]["errors"]) == most
+    assert ask(exchange, path, batch(contract_code, *ids)) == error(
+        1052, "The number exceeds the batch limit."
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        (b"{", 1030, "Input error."),
+        (b"[]", 1030, "Input error."),
+        (b"", 1030, "Input error."),
+        ({"contract_code": 5, "order_id": "1"}, 1030, "Input error."),
+        ({"contract_code": "BTC-USD", "order_id": ["1"]}, 1030, "Input error."),
+        ({"contract_code": "BTC-USD", "order_id": 1}, 1030, "Input error."),
+        ({"order_id": "1"}, 1066, "contract_code cannot be empty."),
+        ({"contract_code": None, "order_id": "1"}, 1066, "contract_code cannot be empty."),
+        ({"contract_code": ""}, 1066, "contract_code cannot be empty."),
+        ({"contract_code": "BTC-USDT", "order_id": "1"}, 1014, "This contract doesnt exist."),
+        ({"contract_code": "BTC-USD"}, 1066, "order_id cannot be empty."),
+        ({"contract_code": "BTC-USD", "order_id": ""}, 1066, "order_id cannot be empty."),
+        ({"contract_code": "BTC-USD", "order_id": "1,"}, 1067, "Illegal parameter order_id."),
+        ({"contract_code": "BTC-USD", "order_id": "1, 2"}, 1067, "Illegal parameter order_id."),
+        ({"contract_code": "BTC-USD", "order_id": "x"}, 1067, "Illegal parameter order_id."),
+        ({"contract_code": "BTC-USD", "order_id": "²"}, 1067, "Illegal parameter order_id."),
+    ],
+)
+def test_bad_parameters_in_v1(exchange: Exchange, fields: Any, code: int, message: str) -> None:
+    """A call with bad parameters is refused as a whole and has charged its window."""
+    response = exchange.handle(post(CANCEL, fields), NOW)
+    assert response.status == 200
+    assert decoded(response) == error(code, message)
+    assert response.headers["ratelimit-remaining"] == "35"
+    assert exchange.log[0].outcome == "invalid"
+
+
+@pytest.mark.parametrize("given_id", ["0", "x", "-1", "9223372036854775808", "1" * 20])
+def test_client_ids_are_integers_of_63_bits(exchange: Exchange, given_id: str) -> None:
+    """A client id is an integer from 1 to 2^63 - 1."""
+    fields = {"contract_code": "BTC-USD", "client_order_id": given_id}
+    message = "The form number of client isnt an integer."
+    assert ask(exchange, CANCEL, fields) == error(1065, message)
+    fields["client_order_id"] = "9223372036854775807"
+    assert ask(exchange, CANCEL, fields)["status"] == "ok"
+
+
+def test_unknown_contract_on_linear(exchange: Exchange) -> None:
+    """The linear interface has another code for a contract that does not exist."""
+    assert ask(exchange, TRIGGER, batch("BTC-USD", "1")) == error(
+        1332, "The contract doesnt exist."
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [(CANCEL, "swap_trailing"), (TRIGGER, "v5"), (V5, "linear_trigger")]
+)
+def test_a_contract_of_any_order_of_the_product_is_known(
+    exchange: Exchange, path: str, kind: Kind
+) -> None:
+    """A contract in which the product has any order exists."""
+    exchange.book.add(kind, "NEW-9")
+    ask(exchange, path, batch("NEW-9", "1"))
+    assert exchange.log[0].outcome in ("ok", "refused")
+
+
+# All trailing orders
+
+
+@pytest.fixture
+def trailing(exchange: Exchange) -> list[Order]:
+    """Return four trailing orders: buy open, buy close, sell open, sell close."""
+    return [
+        exchange.book.add("swap_trailing", "BTC-USD", direction=direction, offset=offset)
+        for direction in ("buy", "sell")
+        for offset in ("open", "close")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "taken"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"direction": "buy"}, [0, 1]),
+        ({"direction": "sell", "offset": None}, [2, 3]),
+        ({"offset": "close"}, [1, 3]),
+        ({"direction": "sell", "offset": "open"}, [2]),
+    ],
+)
+def test_cancel_all_takes_what_is_chosen(
+    exchange: Exchange, trailing: list[Order], chosen: dict[str, str], taken: list[int]
+) -> None:
+    """Direction and offset narrow what is canceled, alone or together."""
+    exchange.book.add("swap", "BTC-USD")
+    exchange.book.add("swap_trailing", "ETH-USD")
+    data = ask(exchange, TRACK_ALL, {"contract_code": "btc-usd", **chosen})["data"]
+    assert data == {
+        "errors": [],
+        "successes": ",".join(trailing[index].order_id for index in taken),
+    }
+    assert len(exchange.book.open()) == 6 - len(taken)
+
+
+def test_cancel_all_names_what_it_could_not_cancel(
+    exchange: Exchange, trailing: list[Order]
+) -> None:
+    """Orders that are refused are errors, orders that are not open are not mentioned."""
+    trailing[0].refusal = 1056
+    trailing[1].state = "filled"
+    data = ask(exchange, TRACK_ALL, {"contract_code": "BTC-USD", "direction": "buy"})["data"]
+    assert data == {
+        "errors": [
+            item(
+                trailing[0].order_id,
+                1056,
+                "In settlement. Your order can’t be placed/withdrew currently.",  # noqa: RUF001
+            )
+        ],
+        "successes": "",
+    }
+
+
+def test_cancel_all_with_nothing_open(exchange: Exchange) -> None:
+    """With nothing to cancel the whole call is refused."""
+    exchange.book.add("swap_trailing", "BTC-USD", state="canceled")
+    assert ask(exchange, TRACK_ALL, {"contract_code": "BTC-USD"}) == error(
+        1051, "No orders to cancel."
+    )
+    assert exchange.log[0].outcome == "refused"
+
+
+@pytest.mark.parametrize("name", ["direction", "offset"])
+def test_cancel_all_with_a_bad_choice(exchange: Exchange, name: str) -> None:
+    """A direction or offset that does not exist is refused."""
+    fields = {"contract_code": "BTC-USD", name: "up"}
+    assert ask(exchange, TRACK_ALL, fields) == error(1067, f"Illegal parameter {name}.")
+
+
+# v5
+
+
+def test_v5_success(exchange: Exchange) -> None:
+    """A cancelled order is named by both of its ids, as text."""
+    order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
+    assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == {
+        "code": 200,
+        "message": "Success",
+        "data": {"order_id": order.order_id, "client_order_id": "5"},
+        "ts": TS,
+    }
+    assert order.canceled_by_us
+
+
+@pytest.mark.parametrize("by", [str, int])
+def test_v5_ids_are_text_or_numbers(exchange: Exchange, by: type) -> None:
+    """Both ids are taken as text and as numbers, as the page's table and its example have them."""
+    first = exchange.book.add("v5", "BTC-USDT", order_id=1329854625038651392)
+    second = exchange.book.add("v5", "BTC-USDT", client_order_id=77)
+    replies = [
+        ask(exchange, V5, {"contract_code": "BTC-USDT", "order_id": by(first.order_id)}),
+        ask(exchange, V5, {"contract_code": "BTC-USDT", "client_order_id": by(77)}),
+    ]
+    assert [reply["data"] for reply in replies] == [
+        {"order_id": "1329854625038651392", "client_order_id": ""},
+        {"order_id": second.order_id, "client_order_id": "77"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal", "code", "message"),
+    [
+        ("filled", None, 1063, "The order has been executed."),
+        ("canceling", None, 1062, "Canceling. Thank you for your patience."),
+        ("canceled", None, 1071, "Repeated cancellation. Your order has been canceled."),
+        ("open", 4999, 4999, "Unknown error."),
+    ],
+)
+def test_v5_refusal_of_the_order(
+    exchange: Exchange, state: State, refusal: int | None, code: int, message: str
+) -> None:
+    """An order that is not canceled is told as the code of the whole reply."""
+    order = exchange.book.add("v5", "BTC-USDT", state=state, refusal=refusal)
+    assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == error_v5(code, message)
+    assert exchange.log == [Call(NOW, V5, (order.order_id,), "refused", code)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        (b"nonsense", 1030, "Input error."),
+        ({"order_id": "1"}, 1067, "Invalid contract_code parameter"),
+        ({"contract_code": "BTC-USD", "order_id": "1"}, 1067, "Invalid contract_code parameter"),
+        ({"contract_code": "BTC-USDT"}, 1066, "order_id cannot be empty."),
+        ({"contract_code": "BTC-USDT", "order_id": "1"}, 1061, "The order does not exist."),
+        ({"contract_code": "BTC-USDT", "order_id": "1,2"}, 1067, "Illegal parameter order_id."),
+        ({"contract_code": "BTC-USDT", "order_id": True}, 1030, "Input error."),
+        (
+            {"contract_code": "BTC-USDT", "client_order_id": "a"},
+            1065,
+            "Customer order numbers should be integers.",
+        ),
+    ],
+)
+def test_bad_parameters_in_v5(exchange: Exchange, fields: Any, code: int, message: str) -> None:
+    """The v5 interface refuses in its own envelope and words."""
+    assert ask(exchange, V5, fields) == error_v5(code, message)
+
+
+# Rate limits and transport
+
+
+def test_rate_headers_count_down(exchange: Exchange) -> None:
+    """Every signed reply tells the interface's limit, what is left and when it ends."""
+    seen = []
+    for now in (NOW, NOW + 0.5, NOW + 1):
+        headers = exchange.handle(post(TRACK, batch("BTC-USD", "1"), now=now), now).headers
+        seen.append({name: value for name, value in headers.items() if "ratelimit" in name})
+    assert seen == [
+        {
+            "ratelimit-limit": "5",
+            "ratelimit-interval": "1000",
+            "ratelimit-remaining": remaining,
+            "ratelimit-reset": str(reset),
+        }
+        for remaining, reset in (("4", TS + 1000), ("3", TS + 1000), ("4", TS + 2000))
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_rate_rejection(path: str) -> None:
+    """A call too many is refused with 1032 in its envelope, does nothing and is counted."""
+    exchange = Exchange(limits={path: (1, 1)})
+    order = exchange.book.add("swap", "BTC-USD")
+    ask(exchange, path, {})
+    response = exchange.handle(post(path, batch("BTC-USD", order.order_id)), NOW)
+    assert response.status == 200
+    assert decoded(response) == (
+        error_v5(1032, "Maximum number of access attempts exceeded.")
+        if path == V5
+        else error(1032, "The number of access exceeded the limit.")
+    )
+    assert response.headers["ratelimit-remaining"] == "0"
+    assert (exchange.calls[path], exchange.refused[path]) == (2, 1)
+    assert exchange.log[1] == Call(NOW, path, (order.order_id,), "rate", 1032)
+    assert order.state == "open"
+
+
+def test_a_bad_signature_charges_nothing(exchange: Exchange) -> None:
+    """Only signed calls charge a window."""
+    for _ in range(9):
+        exchange.handle(HttpRequest("POST", HOST, TRACK, {}, b"{}"), NOW)
+    assert ask(exchange, TRACK, batch("BTC-USD", "1"))["status"] == "ok"
+
+
+def test_without_limits_no_rate_header() -> None:
+    """An exchange without limits refuses no call and describes no window."""
+    exchange = Exchange(limits=False)
+    headers = [exchange.handle(post(TRACK, {}), NOW).headers for _ in range(9)]
+    assert all(list(each) == ["Content-Type"] for each in headers)
+
+
+def test_every_reply_is_plain_text(exchange: Exchange) -> None:
+    """JSON is sent as text/plain."""
+    headers = exchange.handle(post(CANCEL, {}), NOW).headers
+    assert headers["Content-Type"] == "text/plain;charset=UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("option", "accepted", "packed"),
+    [
+        (True, {"Accept-Encoding": "gzip, deflate"}, True),
+        (True, {"accept-encoding": "deflate"}, False),
+        (True, {}, False),
+        (False, {"Accept-Encoding": "gzip"}, False),
+    ],
+)
+def test_gzip_where_it_is_accepted(option: bool, accepted: dict[str, str], packed: bool) -> None:
+    """A reply is compressed if the request accepts it and the option is on."""
+    exchange = Exchange(gzip=option)
+    target = signed_target(CANCEL)
+    response = exchange.handle(HttpRequest("POST", HOST, target, accepted, b"{}"), NOW)
+    assert (response.headers.get("Content-Encoding") == "gzip") == packed
+    body = gzip.decompress(response.body) if packed else response.body
+    assert json.loads(body) == error(1066, "contract_code cannot be empty.")
+
+
+# The log and the book
+
+
+def test_the_log_tells_every_call(exchange: Exchange) -> None:
+    """The log has the time, path, ids and outcome of each call."""
+    ask(exchange, CANCEL, batch("BTC-USD", "1", "2"))
+    ask(exchange, CANCEL, {"contract_code": "BTC-USD", "client_order_id": "3"}, now=NOW + 1)
+    assert exchange.log == [
+        Call(NOW, CANCEL, ("1", "2"), "ok", 200),
+        Call(NOW + 1, CANCEL, ("3",), "ok", 200),
+    ]
+
+
+def test_the_log_can_be_switched_off() -> None:
+    """Without a log the calls are still counted."""
+    exchange = Exchange(keep_log=False)
+    ask(exchange, CANCEL, batch("BTC-USD", "1"))
+    assert (exchange.log, exchange.calls[CANCEL]) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (b"{", ()),
+        (b"{}", ()),
+        (b'{"order_id": "1,2", "client_order_id": "3"}', ("1", "2")),
+        (b'{"order_id": null, "client_order_id": 3}', ("3",)),
+    ],
+)
+def test_the_log_reads_ids_where_it_can(body: bytes, ids: tuple[str, ...]) -> None:
+    """The log names the ids of a body however bad it is."""
+    assert asked(body) == ids
+
+
+def test_made_ids_lose_digits_in_floats() -> None:
+    """Ids made by the book have 19 digits, increase, and are beyond what a float can hold."""
+    book = Book()
+    ids = [int(book.add("swap", "BTC-USD").order_id) for _ in range(3)]
+    assert ids == sorted(ids)
+    assert {len(str(each)) for each in ids} == {19}
+    assert len({float(each) for each in ids}) < len(set(ids))
+
+
+def test_made_ids_avoid_given_ones() -> None:
+    """An id that was given is not made again."""
+    book = Book()
+    first = int(book.add("swap", "BTC-USD").order_id)
+    book.add("v5", "BTC-USDT", order_id=first + 1)
+    assert int(book.add("swap", "BTC-USD").order_id) == first + 2
+
+
+def test_an_id_is_given_once() -> None:
+    """A second order under the same id is an error."""
+    book = Book()
+    book.add("swap", "BTC-USD", order_id=7)
+    with pytest.raises(ValueError, match="an order 7 already"):
+        book.add("v5", "BTC-USDT", order_id="7")
+
+
+def test_the_book_tells_what_is_open_and_what_is_true() -> None:
+    """The book finds orders by id as text or number, lists the open ones and knows the missing."""
+    book = Book()
+    first = book.add("swap", "btc-usd")
+    second = book.add("swap", "ETH-USD")
+    third = book.add("v5", "BTC-USDT", state="filled")
+    assert book[first.order_id] is book[int(first.order_id)] is first
+    assert (len(book), first.contract_code) == (3, "BTC-USD")
+    assert book.open() == [first, second]
+    assert book.open("swap", "ETH-USD") == [second]
+    assert book.open(contract_code="BTC-USDT") == []
+    assert [book.verdict(each) for each in (first.order_id, third.order_id, 5)] == [
+        "open",
+        "filled",
+        "missing",
+    ]

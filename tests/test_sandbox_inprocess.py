@@ -1,0 +1,115 @@
+"""The sandbox's door without a socket, on virtual time."""
+
+import asyncio
+import json
+
+import pytest
+import virtualtime
+from test_sandbox_exchange import CANCEL, NOW, batch, signed_target
+
+from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.transport import Reply, Request
+
+BODY = json.dumps(batch("BTC-USD", "1")).encode()
+
+
+def request(host: str = "api.hbdm.com") -> Request:
+    """Return a signed request."""
+    return Request("POST", f"https://{host}", signed_target(CANCEL, host=host), BODY)
+
+
+async def timed(transport: InProcessTransport) -> float:
+    """Return how long one exchange of request and reply takes."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await transport.send(request(), timeout=60)
+    return loop.time() - start
+
+
+def test_a_request_is_answered_with_plain_json() -> None:
+    """A reply has the exchange's status and body, not compressed, and names in lower case."""
+
+    async def main() -> Reply:
+        transport = InProcessTransport(Exchange())
+        reply = await transport.send(request(), timeout=1)
+        await transport.close()
+        return reply
+
+    reply = virtualtime.run(main())
+    assert reply.status == 200
+    assert json.loads(reply.body)["data"]["errors"][0]["err_code"] == 1061
+    assert reply.headers["content-type"] == "text/plain;charset=UTF-8"
+    assert reply.headers["ratelimit-remaining"] == "35"
+    assert "content-encoding" not in reply.headers
+
+
+def test_the_host_of_the_origin_is_signed() -> None:
+    """The Host header is the origin's host and port."""
+
+    async def main() -> Reply:
+        return await InProcessTransport(Exchange()).send(request("localhost:8090"), timeout=1)
+
+    assert json.loads(virtualtime.run(main()).body)["status"] == "ok"
+
+
+def test_a_delay_moves_the_clock_each_way() -> None:
+    """A request arrives one delay after it left and its reply two."""
+    exchange = Exchange()
+    took = virtualtime.run(timed(InProcessTransport(exchange, delay=0.25)))
+    assert took == pytest.approx(0.5)
+    assert exchange.log[0].now == pytest.approx(NOW + 0.25, abs=1e-6)
+
+
+def test_no_delay_takes_no_time_and_lets_others_run() -> None:
+    """Without a delay no time passes, and the loop goes round before the request arrives."""
+    exchange = Exchange()
+
+    async def main() -> tuple[float, int]:
+        sending = asyncio.create_task(timed(InProcessTransport(exchange)))
+        await asyncio.sleep(0)
+        return await sending, len(exchange.log)
+
+    took, _ = virtualtime.run(main())
+    assert took < 1e-6
+
+
+def test_jitter_is_drawn_for_each_way_and_repeats_with_its_seed() -> None:
+    """Jitter adds between nothing and twice its size, the same for the same seed."""
+
+    async def main(seed: int) -> list[float]:
+        transport = InProcessTransport(Exchange(), delay=0.1, jitter=0.05, seed=seed)
+        return [await timed(transport) for _ in range(30)]
+
+    first, again, other = (virtualtime.run(main(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert all(0.2 <= each <= 0.3 + 1e-6 for each in first)
+    assert max(first) - min(first) > 0.05
+
+
+def test_the_epoch_sets_the_exchanges_clock() -> None:
+    """A clock set elsewhere makes a stamp too old."""
+
+    async def main() -> Reply:
+        transport = InProcessTransport(Exchange(), epoch=NOW + 301)
+        return await transport.send(request(), timeout=1)
+
+    assert json.loads(virtualtime.run(main()).body)["err_code"] == 12001
+
+
+class LateError(Exception):
+    """What a client of these tests makes of a missing reply."""
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, LateError])
+def test_a_reply_later_than_the_timeout_is_no_answer(kind: type[Exception]) -> None:
+    """A late reply is the chosen exception, at the timeout, although the request was handled."""
+    exchange = Exchange()
+
+    async def main() -> float:
+        transport = InProcessTransport(exchange, delay=1, no_answer=kind)
+        with pytest.raises(kind, match=r"no reply within 1\.5 s"):
+            await transport.send(request(), timeout=1.5)
+        return asyncio.get_running_loop().time()
+
+    assert virtualtime.run(main()) == pytest.approx(1.5)
+    assert len(exchange.log) == 1
