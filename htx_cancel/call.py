@@ -23,7 +23,7 @@ from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
 from htx_cancel.limiter import Limiter, Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, Tally, call_result, order_result
 from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
-from htx_cancel.sender import Sender
+from htx_cancel.sender import Errand, Sender
 
 #: Batches handled between two turns of the event loop where nothing else waits.
 SLICE = 50
@@ -169,6 +169,8 @@ class Call:
         tries, until = 1, self._loop.time() + self._road.policy.seconds
         again = attempts.take(await self._try(attempts.pending, permit))
         while again is not Again.NEVER and tries < self._road.policy.attempts:
+            if again is Again.RESYNC and attempts.server_time is not None:
+                self._road.sender.resync(attempts.server_time)
             next_permit = await self._permit_for_retry(again, tries, until)
             if next_permit is None:
                 break
@@ -181,7 +183,7 @@ class Call:
     async def _permit_for_retry(self, again: Again, tries: int, until: float) -> Permit | None:
         """Pause as the policy says and take a new token, if the batch's time is not over."""
         pause = 0.0
-        if again is not Again.BUDGET:
+        if again is Again.PAUSE:
             pause = self._road.policy.pause(tries, random())  # noqa: S311 - hides nothing
         if self._loop.time() + pause >= min(until, self._terms.deadline or inf):
             return None
@@ -192,11 +194,9 @@ class Call:
     async def _try(self, ids: Sequence[str], permit: Permit) -> Answer:
         """Send once; whatever happens becomes an answer."""
         job = self._job
-        body = job.encode(ids)
+        errand = Errand("POST", job.endpoint.path, job.encode(ids))
         try:
-            reply = await self._road.sender.post(
-                job.endpoint.path, body, permit, self._terms.deadline
-            )
+            reply = await self._road.sender.send(errand, permit, self._terms.deadline)
         except NotSentError as error:
             return _no_answer(Meaning.NOT_SENT, str(error))
         except NoAnswerError as error:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueE
 from htx_cancel.limiter import Budgets, Priority
 from htx_cancel.outcome import CancelAllOutcome, Outcome
 from htx_cancel.retry import ALL, RetryPolicy
-from htx_cancel.sender import Sender
+from htx_cancel.sender import Door, Sender
 from htx_cancel.signing import Credentials, Signer
 from htx_cancel.transport import AiohttpTransport, Transport
 
@@ -39,7 +39,8 @@ class CancelClient:
 
     Args:
         credentials: the account's keys.
-        base_url: ``https`` anywhere; ``http`` only to a loopback address.
+        base_url: ``https`` anywhere; ``http`` only to a loopback address. Several, in order of
+            preference, are doors to the same exchange: when one fails, the next try takes another.
         signing_host: the host to sign where it is not the one of ``base_url`` (colocation).
         limits: budgets by name, for accounts with other limits than the published ones; the names
             are those of ``htx_cancel.endpoints.BUDGETS``.
@@ -58,7 +59,7 @@ class CancelClient:
         self,
         credentials: Credentials,
         *,
-        base_url: str = "https://api.hbdm.com",
+        base_url: str | Sequence[str] = "https://api.hbdm.com",
         signing_host: str | None = None,
         limits: Mapping[str, Limit] | None = None,
         charge_pools: bool = False,
@@ -75,7 +76,6 @@ class CancelClient:
             raise InvalidTypeError(f"credentials is Credentials, not {type(credentials).__name__}")
         if budgets is not None and limits is not None:
             raise InvalidValueError("limits belong to the shared budgets; give one of the two")
-        origin, host = signing.origin(base_url)
         in_flight = plan.whole("max_in_flight", max_in_flight)
         sender = Sender(
             transport
@@ -84,8 +84,7 @@ class CancelClient:
                 max_reply_bytes=plan.whole("max_reply_bytes", max_reply_bytes),
                 ssl_context=ssl_context,
             ),
-            origin,
-            Signer(credentials, host if signing_host is None else signing.host(signing_host)),
+            _doors(credentials, base_url, signing_host),
             request_timeout=plan.seconds("request_timeout", request_timeout),
             wall_clock=wall_clock,
         )
@@ -96,7 +95,8 @@ class CancelClient:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._calls)} calls under way"
-        return f"<CancelClient for {self._road.sender.origin}: {state}>"
+        origins = ", ".join(door.origin for door in self._road.sender.doors)
+        return f"<CancelClient for {origins}: {state}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,6 +113,15 @@ class CancelClient:
     def budgets(self) -> Budgets:
         """The budgets of this client: what is free, in flight and waiting, and when."""
         return self._budgets
+
+    async def warm_up(self, connections: int = 4) -> int:
+        """Open ``connections`` to every door ahead of need; return how many answered.
+
+        Each carries one public call that changes nothing and counts against no trade budget.
+        Idle connections are kept for a minute.
+        """
+        self._check_open()
+        return await self._road.sender.warm_up(plan.whole("connections", connections))
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
@@ -249,8 +258,7 @@ class CancelClient:
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
-        if self._closed:
-            raise ClientClosedError("this client was closed; make a new one")
+        self._check_open()
         call = Call(job, terms, self._road)
         if not job.batches:
             return call
@@ -263,6 +271,24 @@ class CancelClient:
             call.stop("the awaiting task was cancelled")
             raise
         return call
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosedError("this client was closed; make a new one")
+
+
+def _doors(
+    credentials: Credentials, base_url: str | Sequence[str], signing_host: str | None
+) -> list[Door]:
+    urls = [base_url] if isinstance(base_url, str) else list(base_url)
+    if not urls:
+        raise InvalidValueError("base_url is a URL or several; there are none")
+    doors = []
+    for url in urls:
+        origin, host = signing.origin(url)
+        host = host if signing_host is None else signing.host(signing_host)
+        doors.append(Door(origin, Signer(credentials, host)))
+    return doors
 
 
 def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:

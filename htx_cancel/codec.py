@@ -33,6 +33,7 @@ class Answer(Struct, frozen=True):
 
     whole: Finding
     named: Mapping[str, Finding]
+    server_time: float | None = None  #: seconds since the epoch
 
     def of(self, order_id: str) -> Finding:
         """Say what the reply means for one id."""
@@ -69,7 +70,7 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
         named = {
             key: found for key, found in named.items() if found.meaning is not Meaning.ACCEPTED
         }
-    return Answer(whole, named)
+    return Answer(whole, named, _server_time(reply))
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
@@ -78,6 +79,11 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     return reply if isinstance(reply, dict) else None
+
+
+def _server_time(reply: dict[str, Any]) -> float | None:
+    given = reply.get("ts")
+    return given / 1000 if isinstance(given, int) and 0 < given < 10**14 else None
 
 
 def _not_htx(status: int, what: str) -> Finding:

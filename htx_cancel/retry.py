@@ -121,6 +121,7 @@ class Attempts:
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.pending = ids
+        self.server_time: float | None = None
         self._listed: dict[str, Finding] = {}
         self._known: dict[str, Finding] = {}
         self._sent = dict.fromkeys(ids, 0)
@@ -137,9 +138,18 @@ class Attempts:
                 left.append(key)
                 wanted.add(again)
         self.pending = left
+        if Again.RESYNC in wanted:
+            return self._resync(answer.server_time)
         if ALL in self._sent:
             self._listed.update(answer.named)
-        return next((again for again in _STRONGEST_FIRST if again in wanted), Again.NEVER)
+        return Again.PAUSE if Again.PAUSE in wanted else next(iter(wanted), Again.NEVER)
+
+    def _resync(self, server_time: float | None) -> Again:
+        """Allow one try with the exchange's clock, if its reply told the time."""
+        if server_time is None or self.server_time is not None:
+            return Again.NEVER
+        self.server_time = server_time
+        return Again.RESYNC
 
     def whole(self) -> tuple[Finding, int]:
         """Return what is known of a call that names no ids, and how often it was sent."""
@@ -151,6 +161,3 @@ class Attempts:
             sent = self._sent[ALL]
             return tuple([order_result(key, it, sent) for key, it in self._listed.items()])
         return tuple([order_result(key, self._known[key], self._sent[key]) for key in self._sent])
-
-
-_STRONGEST_FIRST = (Again.RESYNC, Again.PAUSE, Again.BUDGET)

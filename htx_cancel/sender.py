@@ -1,33 +1,73 @@
-"""One try: sign now, send, and tell the budget what came of it."""
+"""One try: choose a door, sign now, send, and tell the budget what came of it.
+
+Rules:
+
+* A *door* is one address of the exchange. The first door that is not away is taken; if all are
+  away, the one that comes back first.
+* A door that refused a connection, kept silent or answered with 5xx is away for ``AWAY`` seconds.
+  Only a request that began after the failure can bring it back sooner.
+* The wall clock is read to stamp a signature, and nowhere else.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from htx_cancel.errors import NotSentError
+from msgspec import Struct
+
+from htx_cancel.errors import NoAnswerError, NotSentError, TransportError
 from htx_cancel.limiter import Permit
 from htx_cancel.signing import Signer
 from htx_cancel.transport import Reply, Request, Transport
 
+AWAY = 5.0  #: seconds
+
+#: A public call that changes nothing and counts against no private budget.
+TIMESTAMP = "/api/v1/timestamp"
+
+
+class Errand(Struct, frozen=True):
+    """What is to be asked of the exchange, through whichever door."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    params: Mapping[str, str] | None = None
+
+
+class Door:
+    """One address of the exchange, and since when it has been failing."""
+
+    __slots__ = ("away_until", "failed_at", "origin", "signer")
+
+    def __init__(self, origin: str, signer: Signer) -> None:
+        self.origin = origin
+        self.signer = signer
+        self.failed_at = float("-inf")
+        self.away_until = float("-inf")
+
 
 class Sender:
-    """Signs for one host and sends over one transport."""
+    """Signs and sends over one transport, through one or several doors."""
 
     def __init__(
         self,
         transport: Transport,
-        origin: str,
-        signer: Signer,
+        doors: Sequence[Door],
         *,
         request_timeout: float,
         wall_clock: Callable[[], float],
     ) -> None:
+        self.doors = doors
         self._transport = transport
-        self.origin = origin
-        self._signer = signer
         self._request_timeout = request_timeout
         self._wall_clock = wall_clock
+        self._ahead = 0.0
 
-    async def post(self, path: str, body: bytes, permit: Permit, deadline: float | None) -> Reply:
+    def resync(self, server_epoch: float) -> None:
+        """Sign with the exchange's clock from now on."""
+        self._ahead = server_epoch - self._wall_clock()
+
+    async def send(self, errand: Errand, permit: Permit, deadline: float | None) -> Reply:
         """Spend the permit on one try; raise ``NotSentError`` or ``NoAnswerError``."""
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -37,20 +77,56 @@ class Sender:
         if timeout <= 0:
             permit.unsent()
             raise NotSentError("the time was over before it could leave")
-        stamp = self._wall_clock()
-        target = self._signer.target("POST", path, stamp)
+        door = self._door(began)
+        permit.host = door.origin
+        stamp = self._wall_clock() + self._ahead
+        target = door.signer.target(errand.method, errand.path, stamp, errand.params)
         try:
             reply = await self._transport.send(
-                Request("POST", self.origin, target, body), timeout=timeout
+                Request(errand.method, door.origin, target, errand.body), timeout=timeout
             )
         except NotSentError:
             permit.unsent()
+            self._failed(door, loop.time())
             raise
-        except BaseException:
+        except BaseException as error:
             permit.no_reply()
+            if isinstance(error, NoAnswerError):
+                self._failed(door, loop.time())
             raise
         permit.replied(reply.headers, stamp + loop.time() - began)
+        if reply.status >= 500:
+            self._failed(door, loop.time())
+        elif began > door.failed_at:
+            door.away_until = began
         return reply
+
+    def _door(self, now: float) -> Door:
+        for door in self.doors:
+            if door.away_until <= now:
+                return door
+        return min(self.doors, key=lambda door: door.away_until)
+
+    def _failed(self, door: Door, now: float) -> None:
+        door.failed_at = now
+        door.away_until = now + AWAY
+
+    async def warm_up(self, connections: int) -> int:
+        """Open connections to every door with public calls; return how many answered."""
+        requests = [
+            Request("GET", door.origin, TIMESTAMP)
+            for door in self.doors
+            for _ in range(connections)
+        ]
+        replies = await asyncio.gather(*map(self._greet, requests))
+        return sum(replies)
+
+    async def _greet(self, request: Request) -> bool:
+        try:
+            reply = await self._transport.send(request, timeout=self._request_timeout)
+        except TransportError:
+            return False
+        return reply.status < 500
 
     async def close(self) -> None:
         """Close the transport."""

@@ -43,7 +43,8 @@ class Credentials:
 class Signer:
     """Signs requests to one host.
 
-    All requests to one path in one second carry the same signature, so each is made once.
+    Requests without parameters to one path in one second carry the same signature, so that each
+    is made once.
     """
 
     def __init__(self, credentials: Credentials, host: str) -> None:
@@ -58,18 +59,21 @@ class Signer:
     def __repr__(self) -> str:
         return f"<Signer for {self.host}>"
 
-    def target(self, method: str, path: str, epoch: float) -> str:
+    def target(
+        self, method: str, path: str, epoch: float, params: Mapping[str, str] | None = None
+    ) -> str:
         """Return path and signed query for a request made at ``epoch`` (seconds, UTC)."""
         second = int(epoch)
+        if params:
+            return self._sign(method, path, second, params)
         last = self._last.get((method, path))
         if last is not None and last[0] == second:
             return last[1]
-        target = self.sign(method, path, second)
+        target = self._sign(method, path, second, {})
         self._last[method, path] = (second, target)
         return target
 
-    def sign(self, method: str, path: str, second: int, params: Mapping[str, str] = {}) -> str:
-        """Sign a request, with its query parameters if it is a GET."""
+    def _sign(self, method: str, path: str, second: int, params: Mapping[str, str]) -> str:
         stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         query = self._prefix + quote(stamp, safe="")
         if params:

@@ -155,5 +155,6 @@ def _words(error: BaseException) -> str:
     """Describe an error by its kind and the system's words, never by its own text."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     errno = cause.errno if isinstance(cause, OSError) else None
-    known = errno is not None and errno > 0  # name resolution has numbers of its own
-    return f"{type(error).__name__}: {os.strerror(errno)}" if known else type(error).__name__
+    if errno is None or errno <= 0:  # name resolution has numbers of its own
+        return type(error).__name__
+    return f"{type(error).__name__}: {os.strerror(errno)}"

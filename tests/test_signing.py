@@ -60,7 +60,7 @@ def test_a_signature_is_never_older_than_its_request(first: int, second: int) ->
 
 def test_the_parameters_of_a_get_are_signed_in_order() -> None:
     """Query parameters join the four, sorted by name with capitals first."""
-    target = Signer(Credentials(KEY, SECRET), "h").sign("GET", "/p", NOON, {"b": "x y", "a": "é"})
+    target = Signer(Credentials(KEY, SECRET), "h").target("GET", "/p", NOON, {"b": "x y", "a": "é"})
     query, _, signature = target.partition("?")[2].partition("&Signature=")
     assert query.endswith("&Timestamp=2026-01-02T03%3A04%3A05&a=%C3%A9&b=x%20y")
     expected = hmac.new(SECRET.encode(), f"GET\nh\n/p\n{query}".encode(), hashlib.sha256).digest()

@@ -1,0 +1,201 @@
+"""Show it: cancel thousands of a sandbox's orders at full speed and check every status."""
+
+import asyncio
+import random
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+from rich.console import Console
+
+from htx_cancel import (
+    CancelAllOutcome,
+    CancelClient,
+    CancelStatus,
+    CloseReason,
+    Credentials,
+    OrderResult,
+    Outcome,
+)
+from htx_cancel.cli.board import Board, budget, grid, statuses
+from htx_cancel.cli.groups import Group, load
+from htx_cancel.endpoints import ENDPOINTS
+from htx_cancel.sandbox import Book, Exchange, Order, SandboxServer
+from htx_cancel.sandbox.rules import Kind, State
+from htx_cancel.sandbox.windows import WindowRule
+
+REFUSAL = 1088
+_SHOWN = 10
+
+#: Of a hundred ids, how many are not of open orders, and what they are of.
+_RARE = {"filled": 4, "canceling": 2, "canceled": 2, "refused": 2, "missing": 3}
+_STATES: dict[str, State] = {"filled": "filled", "canceling": "canceling", "canceled": "canceled"}
+_NEVER_GIVEN = range(2 * 10**18, 4 * 10**18)
+_CLIENT_IDS = 5 * 10**18
+
+
+class Part(Struct, frozen=True):
+    """Some of the demo's orders."""
+
+    endpoint: str
+    kind: Kind
+    contract_code: str
+    size: int
+    field: str = "order_id"
+
+
+#: Each endpoint gets as many ids as its limit allows in a little over twelve seconds.
+PARTS = (
+    Part("swap_cancel", "swap", "BTC-USD", 1200),
+    Part("swap_cancel", "swap", "ETH-USD", 600, "client_order_id"),
+    Part("swap_track_cancel", "swap_trailing", "BTC-USD", 650),
+    Part("swap_track_cancelall", "swap_trailing", "ETH-USD", 60, ""),
+    Part("linear_swap_trigger_cancel", "linear_trigger", "BTC-USDT", 1300),
+    Part("v5_cancel_order", "v5", "BTC-USDT", 240),
+    Part("v5_cancel_order", "v5", "ETH-USDT", 120, "client_order_id"),
+)
+
+
+class Job(Struct, frozen=True):
+    """A group and the ids of which the exchange is to tell."""
+
+    group: Group
+    kind: Kind
+    expected: tuple[str, ...]
+
+
+def fill(book: Book, chance: random.Random, scale: float) -> list[Job]:
+    """Fill a book and return the jobs that are to empty it."""
+    return [_job(book, part, chance, scale) for part in PARTS]
+
+
+def _job(book: Book, part: Part, chance: random.Random, scale: float) -> Job:
+    words = _mixed(max(1, round(part.size * scale)), chance)
+    ids = tuple([_added(book, part, word, chance) for word in words])
+    endpoint = ENDPOINTS[part.endpoint]
+    if not part.field:
+        open_ids = (order.order_id for order in book.open(part.kind, part.contract_code))
+        return Job(Group(endpoint, part.contract_code, ""), part.kind, tuple(open_ids))
+    return Job(Group(endpoint, part.contract_code, part.field, ids=ids), part.kind, ids)
+
+
+def _mixed(size: int, chance: random.Random) -> list[str]:
+    """Draw what each of the ids is to be: each kind at least once, most of them open."""
+    words = [word for word, share in _RARE.items() for _ in range(max(1, size * share // 100))]
+    words += ["open"] * max(1, size - len(words))
+    chance.shuffle(words)
+    return words
+
+
+def _added(book: Book, part: Part, word: str, chance: random.Random) -> str:
+    """Add an order to the book and return its id, or only make an id up."""
+    if word == "missing":
+        return str(chance.choice(_NEVER_GIVEN))
+    by_client_id = part.field == "client_order_id"
+    order = book.add(
+        part.kind,
+        part.contract_code,
+        client_order_id=_CLIENT_IDS + len(book) if by_client_id else None,
+        state=_STATES.get(word, "open"),
+        refusal=REFUSAL if word == "refused" else None,
+    )
+    return (order.client_order_id if by_client_id else None) or order.order_id
+
+
+async def demo(console: Console, *, seed: int, window: WindowRule, scale: float) -> int:
+    """Run the demo; return the exit code."""
+    keys = secrets.token_hex(), secrets.token_hex()
+    exchange = Exchange(access_key=keys[0], secret_key=keys[1], window=window, keep_log=False)
+    jobs = fill(exchange.book, random.Random(seed), scale)  # noqa: S311 - to be repeatable
+    loads = load(job.group for job in jobs)
+    board = Board(console, loads, live=console.is_terminal)
+    async with SandboxServer(exchange) as server:
+        console.print(_welcome(server.base_url, exchange.book, jobs), soft_wrap=True)
+        async with CancelClient(Credentials(*keys), base_url=server.base_url) as client:
+            with board:
+                outcomes = await asyncio.gather(*(_cancel(job, client, board) for job in jobs))
+    _show(console, board, exchange)
+    return _judge(console, exchange.book, jobs, outcomes)
+
+
+def _welcome(url: str, book: Book, jobs: Sequence[Job]) -> str:
+    ids = sum(len(job.expected) for job in jobs)
+    return (
+        f"A sandbox exchange with {len(book):,} orders listens on {url}.\n"
+        f"Canceling {ids:,} ids there, by {len(jobs)} concurrent calls of five methods.\n"
+    )
+
+
+async def _cancel(job: Job, client: CancelClient, board: Board) -> Outcome:
+    def known(results: Iterable[OrderResult]) -> None:
+        board.count(job.group.endpoint.name, [result.status for result in results])
+
+    return await job.group.cancel(client, on_batch=known)
+
+
+def _show(console: Console, board: Board, exchange: Exchange) -> None:
+    scores = board.scores.values()
+    console.print(statuses(scores, title="What became of the orders"))
+    headings = ("endpoint", "calls", "refused for\nthe rate", "limit", "seconds", "least")
+    table = grid(*headings, title="How fast, beside the least that the limits allow")
+    for score in scores:
+        row = score.load.endpoint
+        table.add_row(
+            row.name,
+            f"{exchange.calls[row.path]:,}",
+            f"{exchange.refused[row.path]:,}",
+            budget(score.load),
+            f"{score.took:.2f}",
+            f"{score.load.least:.2f}",
+        )
+    console.print(table)
+
+
+def _judge(console: Console, book: Book, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> int:
+    """Say whether every status is true."""
+    wrong = list(left_open(book))
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        wrong += disagreements(book, job, outcome)
+    checked = f"{sum(map(len, outcomes)):,} statuses checked against the exchange's book"
+    if not wrong:
+        console.print(f"{checked}: all agree", style="bold green", soft_wrap=True)
+        return 0
+    console.print(f"{checked}: {len(wrong):,} disagree", style="bold red", soft_wrap=True)
+    for words in wrong[:_SHOWN]:
+        console.print(f"  {words}", soft_wrap=True)
+    return 1
+
+
+def left_open(book: Book) -> Iterator[str]:
+    """Name the orders that are open though nothing refuses to cancel them."""
+    for order in book.open():
+        if order.refusal is None:
+            yield f"{order.order_id} was left open"
+
+
+def disagreements(book: Book, job: Job, outcome: Outcome) -> Iterator[str]:
+    """Name what an outcome says otherwise than the book."""
+    name, by_client_id = job.group.endpoint.name, job.group.field == "client_order_id"
+    if Counter(result.order_id for result in outcome) != Counter(job.expected):
+        yield f"{name}: the ids of the outcome are not those that were to be told"
+    if isinstance(outcome, CancelAllOutcome) and outcome.call.status is not CancelStatus.ACCEPTED:
+        yield f"{name}: the call was {outcome.call.status}"
+    for result in outcome:
+        order = book.find(
+            job.kind, job.group.contract_code, result.order_id, by_client_id=by_client_id
+        )
+        told = (result.status, result.reason or result.code)
+        if told != truth(order):
+            yield f"{name} {result.order_id}: told {told}, true is {truth(order)}"
+
+
+def truth(order: Order | None) -> tuple[CancelStatus, CloseReason | int | None]:
+    """Return the status that is true of an order now, and its reason or the refusal's code."""
+    if order is None:
+        return CancelStatus.NOT_FOUND, 1061
+    if order.canceled_by_us:
+        return CancelStatus.ACCEPTED, None
+    if order.state != "open":
+        return CancelStatus.CLOSED, CloseReason(order.state)
+    return CancelStatus.REJECTED, order.refusal

@@ -1,0 +1,89 @@
+"""What one call of the client can cancel: ids of one kind, of one contract, at one endpoint."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from math import ceil
+
+from msgspec import Struct
+
+from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome, Priority
+from htx_cancel.endpoints import BUDGETS, Endpoint
+
+#: Nothing is left to do about an id with one of these.
+SETTLED = frozenset({CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.NOT_FOUND})
+
+OnBatch = Callable[[tuple[OrderResult, ...]], object]
+
+_METHODS: dict[str, Callable[..., Awaitable[Outcome]]] = {
+    "swap_cancel": CancelClient.cancel_swap_orders,
+    "swap_track_cancel": CancelClient.cancel_swap_trailing_orders,
+    "swap_track_cancelall": CancelClient.cancel_all_swap_trailing_orders,
+    "linear_swap_trigger_cancel": CancelClient.cancel_linear_trigger_orders,
+    "v5_cancel_order": CancelClient.cancel_v5_orders,
+}
+
+
+class Group(Struct, frozen=True):
+    """The ids of one call. ``field`` is ``""`` and there are no ids where the call names none."""
+
+    endpoint: Endpoint
+    contract_code: str
+    field: str = "order_id"
+    direction: str | None = None
+    offset: str | None = None
+    ids: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        """How many requests it takes."""
+        return ceil(len(self.ids) / self.endpoint.batch_size) if self.field else 1
+
+    async def cancel(
+        self,
+        client: CancelClient,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome:
+        """Cancel it with the client's method for its endpoint."""
+        given: dict[str, object] = {"direction": self.direction, "offset": self.offset}
+        if self.field:
+            given = {f"{self.field}s": self.ids}
+        method = _METHODS[self.endpoint.name]
+        return await method(
+            client,
+            self.contract_code,
+            **given,
+            priority=priority,
+            timeout=timeout,
+            on_batch=on_batch,
+        )
+
+
+class Load(Struct, frozen=True):
+    """What an endpoint has to do. A call that names no ids counts as one."""
+
+    endpoint: Endpoint
+    ids: int
+    calls: int
+
+    @property
+    def limit(self) -> Limit:
+        """The budget that its calls charge."""
+        return BUDGETS[self.endpoint.budgets()[0]]
+
+    @property
+    def least(self) -> float:
+        """The least seconds that the limit allows it."""
+        return (self.calls - 1) // self.limit.calls * self.limit.seconds
+
+
+def load(groups: Iterable[Group]) -> dict[str, Load]:
+    """Sum up the groups of each endpoint, in the order in which they come."""
+    loads: dict[str, Load] = {}
+    for group in groups:
+        row = group.endpoint
+        known = loads.get(row.name, Load(row, 0, 0))
+        ids = len(group.ids) if group.field else 1
+        loads[row.name] = Load(row, known.ids + ids, known.calls + group.calls)
+    return loads

@@ -1,0 +1,165 @@
+"""A file of orders to groups; refuses what cannot be sent, with its line.
+
+Rules:
+
+* A file is CSV with a header, or one JSON object a line if its first character is ``{``.
+* Columns that are not known are ignored; so are ``direction`` and ``offset`` beside an id.
+* A row with both ids is canceled by its ``order_id``.
+* An id that a spreadsheet has rounded (``1.1E+18``) is refused: it is another order's id, or nobody's.
+"""
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from io import StringIO
+
+import msgspec
+from msgspec import Struct
+
+from htx_cancel import HtxCancelError, plan
+from htx_cancel.cli.groups import Group
+from htx_cancel.endpoints import ENDPOINTS
+
+_FLOAT = re.compile(r"[+-]?\d*(\d\.|\.\d|\d[eE][+-]?\d)\d*([eE][+-]?\d+)?", re.ASCII)
+
+Key = tuple[str, str, str, str | None, str | None]
+
+
+class BadInputError(Exception):
+    """What was given cannot be used; nothing was sent."""
+
+
+class Row(Struct, frozen=True):
+    """One line as it was read."""
+
+    endpoint: str
+    contract_code: str
+    order_id: str | int | float | None = None
+    client_order_id: str | int | float | None = None
+    direction: str | None = None
+    offset: str | None = None
+
+
+def read(content: bytes) -> list[Group]:
+    """Return the groups of a file; raise ``BadInputError`` for its first line that is wrong."""
+    cells: dict[Key, list[tuple[int, str | int]]] = defaultdict(list)
+    for line, row in _rows(content):
+        try:
+            key, value = _sorted(row)
+        except (ValueError, TypeError) as error:
+            raise BadInputError(f"line {line}: {error}") from None
+        cells[key].append((line, value))
+    return [_group(key, found) for key, found in cells.items()]
+
+
+def _rows(content: bytes) -> Iterator[tuple[int, Row]]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadInputError(f"line {line}: this is not UTF-8") from None
+    if not text.strip():
+        raise BadInputError("line 1: it is empty; a CSV header or JSON lines are expected")
+    return _json_rows(text) if text.lstrip().startswith("{") else _csv_rows(text)
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, Row]]:
+    decode = msgspec.json.Decoder(Row).decode
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, decode(line)
+            except msgspec.DecodeError as error:
+                raise BadInputError(f"line {number}: {error}") from None
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, Row]]:
+    lines = csv.reader(StringIO(text, newline=""), strict=True)
+    names: list[str] = []
+    try:
+        for values in lines:
+            words = [value.strip() for value in values]
+            if not names:
+                names = _header(words, lines.line_num)
+            elif any(words):
+                yield lines.line_num, _csv_row(names, words, lines.line_num)
+    except csv.Error as error:
+        raise BadInputError(f"line {lines.line_num}: {error}") from None
+
+
+def _header(names: list[str], line: int) -> list[str]:
+    for name in ("endpoint", "contract_code"):
+        if names.count(name) != 1:
+            raise BadInputError(f"line {line}: the header names {name!r} once, not {names!r}")
+    if len(set(names)) < len(names):
+        raise BadInputError(f"line {line}: the header names a column twice")
+    return names
+
+
+def _csv_row(names: list[str], words: list[str], line: int) -> Row:
+    if len(words) > len(names):
+        raise BadInputError(f"line {line}: {len(words)} values for {len(names)} columns")
+    given = dict(zip(names, words, strict=False))
+    return Row(
+        endpoint=given.get("endpoint", ""),
+        contract_code=given.get("contract_code", ""),
+        order_id=given.get("order_id"),
+        client_order_id=given.get("client_order_id"),
+        direction=given.get("direction"),
+        offset=given.get("offset"),
+    )
+
+
+def _sorted(row: Row) -> tuple[Key, str | int]:
+    """Say which group a row belongs to, and its id there."""
+    endpoint = ENDPOINTS.get(row.endpoint)
+    if endpoint is None:
+        raise ValueError(f"endpoint is one of {', '.join(ENDPOINTS)}, not {row.endpoint!r}")
+    code = plan.contract_code(row.contract_code)
+    ids: Mapping[str, str | int | float] = {
+        name: value
+        for name, value in (("order_id", row.order_id), ("client_order_id", row.client_order_id))
+        if value is not None and value != ""
+    }
+    if endpoint.batch_size:
+        field = _field(ids, row.endpoint, client_ids=endpoint.client_ids)
+        return (row.endpoint, code, field, None, None), _exact(field, ids[field])
+    if ids:
+        raise ValueError(f"{row.endpoint} names no ids: it cancels every order of a contract")
+    direction = plan.choice("direction", row.direction or None, ("buy", "sell"))
+    offset = plan.choice("offset", row.offset or None, ("open", "close"))
+    return (row.endpoint, code, "", direction, offset), ""
+
+
+def _field(ids: Mapping[str, object], name: str, *, client_ids: bool) -> str:
+    if "order_id" in ids:
+        return "order_id"
+    if not ids:
+        raise ValueError(f"{name} needs an order_id" + " or a client_order_id" * client_ids)
+    if not client_ids:
+        raise ValueError(f"{name} takes no client_order_id, only an order_id")
+    return "client_order_id"
+
+
+def _exact(field: str, value: str | float) -> str | int:
+    if isinstance(value, float) or (isinstance(value, str) and _FLOAT.fullmatch(value)):
+        raise ValueError(f"{field} is a whole number or a string, not the float {value}")
+    return value
+
+
+def _group(key: Key, cells: list[tuple[int, str | int]]) -> Group:
+    """Check the ids of a group and drop those that came before."""
+    name, code, field, direction, offset = key
+    at = 0
+
+    def values() -> Iterator[str | int]:
+        nonlocal at
+        for at, value in cells:  # noqa: B007 - the line of the id under way, for the error
+            yield value
+
+    try:
+        ids = tuple(plan.distinct(values(), field)) if field else ()
+    except HtxCancelError as error:
+        raise BadInputError(f"line {at}: {error}") from None
+    return Group(ENDPOINTS[name], code, field, direction, offset, ids)
