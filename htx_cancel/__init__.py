@@ -7,8 +7,8 @@
     methods    batches bytes    budget     sign NOW    one reply    results  per order id
 
 ``call`` feeds a call's batches along this road, ``sender`` makes one try of it, ``retry`` says
-which try may be repeated, ``endpoints`` is the table every stage reads, and ``sandbox`` is the
-other side: an exchange on this machine.
+which try may be repeated, ``confirm`` asks afterwards what became of the orders, ``endpoints`` is
+the table every stage reads, and ``sandbox`` is the other side: an exchange on this machine.
 """
 
 from htx_cancel.client import CancelClient
@@ -26,6 +26,7 @@ from htx_cancel.outcome import (
     CancelStatus,
     CloseReason,
     OrderResult,
+    OrderState,
     Outcome,
 )
 from htx_cancel.retry import RetryPolicy
@@ -45,6 +46,7 @@ __all__ = [
     "InvalidValueError",
     "Limit",
     "OrderResult",
+    "OrderState",
     "Outcome",
     "Priority",
     "RetryPolicy",

@@ -10,10 +10,11 @@ from typing import Self
 
 from htx_cancel import codec, endpoints, plan, signing
 from htx_cancel.call import SLICE, Call, Job, OnBatch, Road, Terms
+from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limiter import Budgets, Priority
-from htx_cancel.outcome import CancelAllOutcome, Outcome
+from htx_cancel.outcome import CancelAllOutcome, Outcome, Source
 from htx_cancel.retry import ALL, RetryPolicy
 from htx_cancel.sender import Door, Sender
 from htx_cancel.signing import Credentials, Signer
@@ -91,6 +92,7 @@ class CancelClient:
         self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
         self._road = Road(sender, self._budgets, retry or RetryPolicy(), charge_pools)
         self._calls: set[Call] = set()
+        self._confirmations: set[Confirmation] = set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -131,6 +133,8 @@ class CancelClient:
         """
         self._closed = True
         why = "the client was closed"
+        for confirmation in self._confirmations:
+            confirmation.stop()
         for call in self._calls:
             call.stop(why)
         landed = {call.done for call in self._calls}
@@ -203,7 +207,8 @@ class CancelClient:
         body = codec.encode_all(plan.contract_code(contract_code), filters)
         job = Job(endpoints.SWAP_TRACK_CANCELALL, [(ALL,)], lambda _ids: body)
         call = await self._run(job, terms)
-        return call.tally.outcome_of_all(call.whole)
+        source = Source(job.endpoint.name, contract_code, job.field)
+        return call.tally.outcome_of_all(source, call.whole)
 
     async def cancel_linear_trigger_orders(
         self,
@@ -242,19 +247,53 @@ class CancelClient:
         ids = plan.one_kind(order_ids, client_order_ids)
         return await self._cancel(endpoints.V5_CANCEL_ORDER, contract_code, ids, terms)
 
+    async def confirm(
+        self,
+        outcome: Outcome,
+        *,
+        timeout: float = 10.0,
+        priority: Priority = Priority.ROUTINE,
+    ) -> Outcome:
+        """Ask the exchange what became of the accepted and the unknown orders of an outcome.
+
+        Returns a new outcome whose results carry the order's ``state``. It asks with growing
+        pauses until every state is final, or for ``timeout`` seconds. What the exchange said of
+        a cancel stands; an ``UNKNOWN`` one becomes ``CLOSED``, ``NOT_FOUND`` or, where the order
+        is open and no cancel under way, ``OPEN``. What no query told stays as it was.
+
+        Coin-M swap orders are asked for 50 ids a request, v5 orders one a request, out of the
+        read budgets; of trailing and trigger orders only the lists of open ones can be had.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51a400-77b6-11ed-9966-0242ac110003
+        https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-196a8401f83
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51c0a2-77b6-11ed-9966-0242ac110003
+        https://www.htx.com/en-us/opend/newApiPages/?id=8cb873a8-77b5-11ed-9966-0242ac110003
+        """
+        self._check_open()
+        if not isinstance(outcome, Outcome):
+            raise InvalidTypeError(f"outcome is an Outcome, not {type(outcome).__name__}")
+        deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
+        confirmation = Confirmation(outcome, self._road, priority=priority, deadline=deadline)
+        self._confirmations.add(confirmation)
+        try:
+            return await confirmation.run()
+        finally:
+            self._confirmations.discard(confirmation)
+
     async def _cancel(
         self, endpoint: Endpoint, contract_code: str, ids: tuple[str, Ids], terms: Terms
     ) -> Outcome:
         """Look at every id, then send."""
         field, given = ids
-        encode = partial(codec.encode, plan.contract_code(contract_code), field)
+        source = Source(endpoint.name, plan.contract_code(contract_code), field)
+        encode = partial(codec.encode, contract_code, field)
         batches: list[tuple[str, ...]] = []
         for batch in plan.batches(plan.distinct(given, field), endpoint.batch_size):
             batches.append(batch)
             if len(batches) % SLICE == 0:
                 await asyncio.sleep(0)
         call = await self._run(Job(endpoint, batches, encode, field), terms)
-        return call.tally.outcome()
+        return call.tally.outcome(source)
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""

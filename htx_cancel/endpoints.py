@@ -62,6 +62,9 @@ BUDGETS: dict[str, Limit] = {
     "coin_m_swap_trade": Limit(36, 3.0),
     # The v5 page: 72 trade calls per 3 s, shared by all USDT-M contracts.
     "usdt_m_trade": Limit(72, 3.0),
+    # Reading has pools of its own, of the same sizes.
+    "coin_m_swap_read": Limit(36, 3.0),
+    "usdt_m_read": Limit(72, 3.0),
     "swap_track_cancel": Limit(5, 1.0),
     "swap_track_cancelall": Limit(5, 1.0),
     "linear_swap_trigger_cancel": Limit(5, 1.0),
@@ -107,6 +110,57 @@ V5_CANCEL_ORDER = Endpoint(
     client_ids=True,
     envelope="v5",
 )
+
+
+class Query(Struct, frozen=True):
+    """One call that tells the state of orders."""
+
+    method: str
+    path: str
+    page: str
+    pool: str  #: its product's read budget
+    batch_size: int  #: ids a call, or orders a page
+    paged: bool = False  #: whether it lists open orders and takes no ids
+
+
+#: How to learn what became of the orders of a cancel endpoint.
+#:
+#: Trailing and trigger orders have no query by id: an order that is not among the open ones is
+#: gone, and no query says whether it was canceled or triggered. The v5 query has a parameter for
+#: the margin mode, whose page lists cross margin only; we leave it out.
+QUERIES: dict[str, Query] = {
+    "swap_cancel": Query(
+        method="POST",
+        path="/swap-api/v1/swap_order_info",
+        page=PAGES + "5d51a400-77b6-11ed-9966-0242ac110003",
+        pool="coin_m_swap_read",
+        batch_size=50,
+    ),
+    "swap_track_cancel": Query(
+        method="POST",
+        path="/swap-api/v1/swap_track_openorders",
+        page=PAGES + "5d51c0a2-77b6-11ed-9966-0242ac110003",
+        pool="coin_m_swap_read",
+        batch_size=50,
+        paged=True,
+    ),
+    "linear_swap_trigger_cancel": Query(
+        method="POST",
+        path="/linear-swap-api/v1/swap_trigger_openorders",
+        page=PAGES + "8cb873a8-77b5-11ed-9966-0242ac110003",
+        pool="usdt_m_read",
+        batch_size=50,
+        paged=True,
+    ),
+    "v5_cancel_order": Query(
+        method="GET",
+        path="/v5/trade/order",
+        page=PAGES + "8cb89359-77b5-11ed-9966-196a8401f83",
+        pool="usdt_m_read",
+        batch_size=1,
+    ),
+}
+QUERIES["swap_track_cancelall"] = QUERIES["swap_track_cancel"]
 
 #: By name, for whoever reads endpoints out of a file.
 ENDPOINTS: dict[str, Endpoint] = {

@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import chain
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from htx_cancel.errors import Meaning
 
@@ -27,6 +28,9 @@ class CancelStatus(StrEnum):
     REJECTED = "rejected"  #: the exchange refused, with ``code`` and ``message``
     UNKNOWN = "unknown"  #: sent, and no trustworthy answer came: treat as live
     UNSENT = "unsent"  #: it never left this process: treat as live
+    OPEN = (
+        "open"  #: of a confirmed outcome only: still open, and no cancel is known to be under way
+    )
 
 
 class CloseReason(StrEnum):
@@ -36,6 +40,32 @@ class CloseReason(StrEnum):
     CANCELED = "canceled"
     CANCELING = "canceling"
 
+
+class OrderState(StrEnum):
+    """An order's own state, as a query told it."""
+
+    OPEN = "open"
+    CANCELING = "canceling"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    PARTIALLY_CANCELED = "partially_canceled"  #: partly filled, then canceled
+    GONE = "gone"  #: not open any more; no query tells whether it was canceled or triggered
+
+    @property
+    def final(self) -> bool:
+        """Whether it can change no more."""
+        return self not in (OrderState.OPEN, OrderState.CANCELING)
+
+
+#: What a state that was asked for says about a cancel of which nothing was known.
+_SETTLED: dict[OrderState, tuple[CancelStatus, CloseReason | None]] = {
+    OrderState.OPEN: (CancelStatus.OPEN, None),
+    OrderState.CANCELING: (CancelStatus.CLOSED, CloseReason.CANCELING),
+    OrderState.FILLED: (CancelStatus.CLOSED, CloseReason.FILLED),
+    OrderState.CANCELED: (CancelStatus.CLOSED, CloseReason.CANCELED),
+    OrderState.PARTIALLY_CANCELED: (CancelStatus.CLOSED, CloseReason.CANCELED),
+    OrderState.GONE: (CancelStatus.CLOSED, None),
+}
 
 STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
     Meaning.ACCEPTED: (CancelStatus.ACCEPTED, None),
@@ -70,8 +100,8 @@ class OrderResult(Struct, frozen=True, gc=False):
     """What became of one order id.
 
     ``order_id`` is the id as given (a client order id where those were given), ``code`` and
-    ``message`` the exchange's own or, without a code, ours, and ``attempts`` the number of
-    requests that carried the id.
+    ``message`` the exchange's own or, without a code, ours, ``attempts`` the number of requests
+    that carried the id, and ``state`` the order's own state where ``confirm`` found one.
     """
 
     order_id: str
@@ -80,6 +110,33 @@ class OrderResult(Struct, frozen=True, gc=False):
     message: str = ""
     reason: CloseReason | None = None
     attempts: int = 0
+    state: OrderState | None = None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a query could tell more: accepted, unknown or canceling, and no final state."""
+        if self.state is not None and self.state.final:
+            return False
+        doubtful = (CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.OPEN)
+        return self.status in doubtful or self.reason is CloseReason.CANCELING
+
+    def confirmed(self, state: OrderState | None) -> "OrderResult":
+        """Return this result with what a query told; ``None`` if it knows no such order.
+
+        What the exchange said of the cancel stands. Where nothing was known, the state decides.
+        """
+        status, reason = self.status, self.reason
+        if status in (CancelStatus.UNKNOWN, CancelStatus.OPEN):
+            status, reason = _SETTLED[state] if state else (CancelStatus.NOT_FOUND, None)
+        return replace(self, status=status, reason=reason, state=state)
+
+
+class Source(Struct, frozen=True):
+    """Where an outcome comes from, so that it can be confirmed."""
+
+    endpoint: str
+    contract_code: str
+    field: str
 
 
 class CallResult(Struct, frozen=True, gc=False):
@@ -110,13 +167,17 @@ class Outcome:
     """
 
     def __init__(
-        self, batches: Sequence[Sequence[OrderResult]], counts: Counter[CancelStatus]
+        self,
+        batches: Sequence[Sequence[OrderResult]],
+        counts: Counter[CancelStatus],
+        source: Source,
     ) -> None:
-        self._batches = batches
+        self.batches = batches
+        self.source = source
         self._counts = counts
 
     def __iter__(self) -> Iterator[OrderResult]:
-        return chain.from_iterable(self._batches)
+        return chain.from_iterable(self.batches)
 
     def __len__(self) -> int:
         return self._counts.total()
@@ -177,6 +238,11 @@ class Outcome:
         """Never left this process: treat as live."""
         return self.with_status(CancelStatus.UNSENT)
 
+    @property
+    def open(self) -> tuple[OrderResult, ...]:
+        """Still open after ``confirm``, and no cancel is known to be under way: cancel again."""
+        return self.with_status(CancelStatus.OPEN)
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
         return f"<{type(self).__name__} of {len(self)} ids: {counts or 'nothing to do'}>"
@@ -194,9 +260,10 @@ class CancelAllOutcome(Outcome):
         self,
         batches: Sequence[Sequence[OrderResult]],
         counts: Counter[CancelStatus],
+        source: Source,
         call: CallResult,
     ) -> None:
-        super().__init__(batches, counts)
+        super().__init__(batches, counts, source)
         self.call = call
 
     def __repr__(self) -> str:
@@ -216,10 +283,10 @@ class Tally:
         for result in results:
             self._counts[result.status] += 1
 
-    def outcome(self) -> Outcome:
+    def outcome(self, source: Source) -> Outcome:
         """Return the outcome of everything put so far."""
-        return Outcome(self._batches, self._counts)
+        return Outcome(self._batches, self._counts, source)
 
-    def outcome_of_all(self, call: CallResult) -> CancelAllOutcome:
+    def outcome_of_all(self, source: Source, call: CallResult) -> CancelAllOutcome:
         """Return the outcome of a call that names no ids."""
-        return CancelAllOutcome(self._batches, self._counts, call)
+        return CancelAllOutcome(self._batches, self._counts, source, call)

@@ -68,7 +68,7 @@ class RetryPolicy(Struct, frozen=True):
     are drawn evenly from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``.
     """
 
-    attempts: int = 4
+    attempts: int = 6
     seconds: float = 30.0
     first_pause: float = 0.1
     longest_pause: float = 2.0

@@ -78,8 +78,11 @@ class AiohttpTransport:
         self._max_reply_bytes = max_reply_bytes
         self._ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise NotSentError("the transport was closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
@@ -130,9 +133,9 @@ class AiohttpTransport:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
-            self._session = None
 
 
 class _Body(aiohttp.BytesPayload):

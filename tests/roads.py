@@ -7,6 +7,7 @@ from typing import Any
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, Outcome, RetryPolicy
 from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
 
 KEY = "sandbox-access-key"
@@ -44,13 +45,16 @@ def in_process(
     delay: float = 0.0,
     jitter: float = 0.0,
     seed: int = 0,
+    faults: FaultPlan | None = None,
     **settings: Any,
 ) -> CancelClient:
     """Return a client whose requests reach the exchange without a socket, on the loop's time."""
     loop = asyncio.get_running_loop()
     return CancelClient(
         credentials(),
-        transport=InProcessTransport(exchange, delay=delay, jitter=jitter, seed=seed, epoch=EPOCH),
+        transport=InProcessTransport(
+            exchange, delay=delay, jitter=jitter, seed=seed, epoch=EPOCH, faults=faults
+        ),
         wall_clock=lambda: EPOCH + loop.time(),
         **settings,
     )

@@ -23,7 +23,9 @@ ARROWS: dict[str, set[str]] = {
     "outcome": {"errors"},
     "plan": {"errors"},
     "signing": {"errors"},
-    "codec": {"endpoints", "errors", "outcome"},
+    "envelope": {"errors", "outcome"},
+    "codec": {"endpoints", "envelope", "errors", "outcome"},
+    "orders": {"endpoints", "envelope", "errors", "outcome"},
     "retry": {"codec", "errors", "outcome"},
     "budget": {"endpoints"},
     "limiter": {"budget", "endpoints", "errors"},
@@ -31,12 +33,13 @@ ARROWS: dict[str, set[str]] = {
     "sender": {"errors", "limiter", "signing", "transport"},
     "call": {"codec", "endpoints", "errors", "limiter", "outcome", "retry", "sender"},
 }
-ARROWS["client"] = {*ARROWS, "call"}
+ARROWS["confirm"] = {"call", "endpoints", "errors", "limiter", "orders", "outcome", "sender"}
+ARROWS["client"] = set(ARROWS)
 ARROWS["__init__"] = {"client", "endpoints", "errors", "limiter", "outcome", "retry", "signing"}
 PUBLIC = {"", "endpoints", "plan", "sandbox"}
 DOORS = {"errors", "transport"}
 
-PURE = {"plan", "codec", "signing", "endpoints", "outcome", "errors", "retry", "budget"}
+PURE = {"plan", "codec", "envelope", "orders", "signing", "endpoints", "outcome", "errors", "retry", "budget"}
 PURE_OF_THE_SANDBOX = {"rules", "exchange", "book", "windows", "words", "access", "parameters"}
 IMPURE = {"asyncio", "aiohttp", "aiolimiter", "socket", "time", "random"}
 

@@ -35,13 +35,26 @@ class Score:
         self.counts: Counter[CancelStatus] = Counter()
         self.took = 0.0
 
+    @property
+    def known(self) -> int:
+        """How many ids have a status; a call that names none may list any number."""
+        return self.counts.total()
+
+    @property
+    def total(self) -> int:
+        """How many ids there are."""
+        return max(self.known, self.load.ids)
+
 
 class _Pace(ProgressColumn):
     """Seconds so far beside the least that the limit allows."""
 
     def render(self, task: Task) -> Text:
         """Draw it."""
-        return Text(f"{task.elapsed or 0:4.1f} s, least {task.fields['least']:.0f} s", "dim")
+        seconds = task.finished_time if task.finished else task.elapsed
+        return Text(
+            f"{seconds or 0:.1f} s, least {task.fields['least']:.0f} s", "dim", justify="right"
+        )
 
 
 class Board:
@@ -85,22 +98,26 @@ class Board:
         score, now = self.scores[name], asyncio.get_running_loop().time()
         score.counts.update(statuses)
         score.took = now - self._began
-        known = score.counts.total()
-        self._bars.update(self._tasks[name], completed=known, total=max(known, score.load.ids))
+        self._bars.update(self._tasks[name], completed=score.known, total=score.total)
         if not self._live and now - self._told >= PLAIN_EVERY:
             self._told = now
             self._say(now - self._began)
 
     def _say(self, seconds: float) -> None:
-        known = [
-            f"{name} {it.counts.total():,}/{it.load.ids:,}" for name, it in self.scores.items()
-        ]
-        self._console.print(f"{seconds:.0f} s: {', '.join(known)}", soft_wrap=True)
+        known = sum(score.known for score in self.scores.values())
+        total = sum(score.total for score in self.scores.values())
+        self._console.print(f"{seconds:.0f} s: {known:,} of {total:,} ids")
 
 
 def grid(*headings: str, title: str) -> Table:
     """Return an empty table: names to the left, numbers to the right."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        title=f"\n{title}",
+        title_justify="left",
+    )
     table.add_column(headings[0], overflow="fold", vertical="bottom")
     for heading in headings[1:]:
         table.add_column(heading, justify="right", vertical="bottom")
@@ -111,17 +128,16 @@ def statuses(scores: Iterable[Score], *, title: str) -> Table:
     """Tabulate how many ids have each status that any of them has."""
     rows = list(scores)
     used = [status for status in CancelStatus if any(row.counts[status] for row in rows)]
-    names = [status.value.replace("_", " ") for status in used]
+    names = [status.replace("_", "\n") for status in used]
     table = grid("endpoint", "ids", *names, "seconds", title=title)
     for column, status in zip(table.columns[2:], used, strict=False):
         column.style = _STYLES[status]
     for row in rows:
         counts = [f"{row.counts[status]:,}" if row.counts[status] else "-" for status in used]
-        ids = f"{row.counts.total():,}"
-        table.add_row(row.load.endpoint.name, ids, *counts, f"{row.took:.2f}")
+        table.add_row(row.load.endpoint.name, f"{row.known:,}", *counts, f"{row.took:.2f}")
     return table
 
 
 def budget(load: Load) -> str:
     """Name a limit as the exchange states it."""
-    return f"{load.limit.calls} per {load.limit.seconds:g} s"
+    return f"{load.limit.calls} / {load.limit.seconds:g} s"

@@ -123,7 +123,7 @@ def _welcome(url: str, book: Book, jobs: Sequence[Job]) -> str:
     ids = sum(len(job.expected) for job in jobs)
     return (
         f"A sandbox exchange with {len(book):,} orders listens on {url}.\n"
-        f"Canceling {ids:,} ids there, by {len(jobs)} concurrent calls of five methods.\n"
+        f"Canceling {ids:,} ids there, by {len(jobs)} concurrent calls of all five methods."
     )
 
 
@@ -154,10 +154,10 @@ def _show(console: Console, board: Board, exchange: Exchange) -> None:
 
 def _judge(console: Console, book: Book, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> int:
     """Say whether every status is true."""
-    wrong = list(left_open(book))
+    wrong = [*left_open(book), *not_accepted(outcomes)]
     for job, outcome in zip(jobs, outcomes, strict=True):
         wrong += disagreements(book, job, outcome)
-    checked = f"{sum(map(len, outcomes)):,} statuses checked against the exchange's book"
+    checked = f"\n{sum(map(len, outcomes)):,} statuses checked against the exchange's book"
     if not wrong:
         console.print(f"{checked}: all agree", style="bold green", soft_wrap=True)
         return 0
@@ -174,20 +174,28 @@ def left_open(book: Book) -> Iterator[str]:
             yield f"{order.order_id} was left open"
 
 
-def disagreements(book: Book, job: Job, outcome: Outcome) -> Iterator[str]:
-    """Name what an outcome says otherwise than the book."""
+def not_accepted(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Name the calls without ids that the exchange did not take."""
+    fates = [it.call.status for it in outcomes if isinstance(it, CancelAllOutcome)]
+    for fate in fates:
+        if fate is not CancelStatus.ACCEPTED:
+            yield f"a call without ids was told as {fate}"
+
+
+def disagreements(book: Book, job: Job, results: Iterable[OrderResult]) -> Iterator[str]:
+    """Name what the results say otherwise than the book."""
     name, by_client_id = job.group.endpoint.name, job.group.field == "client_order_id"
-    if Counter(result.order_id for result in outcome) != Counter(job.expected):
-        yield f"{name}: the ids of the outcome are not those that were to be told"
-    if isinstance(outcome, CancelAllOutcome) and outcome.call.status is not CancelStatus.ACCEPTED:
-        yield f"{name}: the call was {outcome.call.status}"
-    for result in outcome:
+    told_of = Counter[str]()
+    for result in results:
+        told_of[result.order_id] += 1
         order = book.find(
             job.kind, job.group.contract_code, result.order_id, by_client_id=by_client_id
         )
         told = (result.status, result.reason or result.code)
         if told != truth(order):
             yield f"{name} {result.order_id}: told {told}, true is {truth(order)}"
+    if told_of != Counter(job.expected):
+        yield f"{name}: the ids told of are not those given"
 
 
 def truth(order: Order | None) -> tuple[CancelStatus, CloseReason | int | None]:

@@ -5,7 +5,7 @@ Rules:
 * A file is CSV with a header, or one JSON object a line if its first character is ``{``.
 * Columns that are not known are ignored; so are ``direction`` and ``offset`` beside an id.
 * A row with both ids is canceled by its ``order_id``.
-* An id that a spreadsheet has rounded (``1.1E+18``) is refused: it is another order's id, or nobody's.
+* A float (``1.1E+18``) is refused: a spreadsheet has rounded it, and it names another order now.
 """
 
 import csv

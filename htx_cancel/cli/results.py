@@ -9,7 +9,7 @@ Rules:
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,15 +87,25 @@ def opened(path: Path | None) -> Iterator[Results]:
         yield Results(None if path is None else sys.stdout.buffer)
         return
     try:
-        file = path.open("a+b")
+        start = b"\n" if _cut_off(path) else b""
+        file = path.open("ab")
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}") from None
-    with file:
-        if file.seek(0, 2):
-            file.seek(-1, 2)
-            if file.read() != b"\n":
-                file.write(b"\n")
+    file.write(start)
+    try:
         yield Results(file)
+    finally:
+        with suppress(OSError):  # what could not be flushed was noticed when it was written
+            file.close()
+
+
+def _cut_off(path: Path) -> bool:
+    """Say whether a file ends within a line."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() != b"\n"
 
 
 def settled(lines: Iterable[bytes]) -> set[Key]:

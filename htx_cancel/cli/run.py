@@ -23,7 +23,7 @@ from htx_cancel.cli.board import Board, budget, grid, statuses
 from htx_cancel.cli.groups import SETTLED, Group, Load, load
 from htx_cancel.cli.results import Results
 
-_STOPPING = "Stopping: nothing more is sent, what is in flight lands. Again to give that up too."
+_STOPPING = "Stopping: no more is sent, what is in flight lands. Again gives that up too."
 
 
 class Terms(Struct, frozen=True):
@@ -65,7 +65,7 @@ class Stop:
         else:
             self._console.print(_STOPPING, soft_wrap=True)
             closing = self._client.aclose()
-        self.number = number
+        self.number = self.number or number
         self._closing.append(self._loop.create_task(closing))
 
     async def landed(self) -> None:
@@ -92,7 +92,7 @@ async def run(
     console.print(statuses(board.scores.values(), title="What became of the orders"))
     if stop.number:
         return 128 + stop.number
-    return int(not SETTLED.issuperset(*(score.counts for score in board.scores.values())))
+    return int(not set().union(*(score.counts for score in board.scores.values())) <= SETTLED)
 
 
 async def _cancel(
@@ -150,7 +150,7 @@ def show_plan(groups: Sequence[Group], console: Console) -> int:
 def _named(group: Group) -> str:
     words = [group.contract_code, group.direction, group.offset]
     if group.field == "client_order_id":
-        words.append("by client id")
+        words.append("client ids")
     return " ".join(word for word in words if word)
 
 

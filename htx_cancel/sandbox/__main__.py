@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from htx_cancel.sandbox.exchange import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.seeding import add_from_csv, add_seeded
 from htx_cancel.sandbox.server import SandboxServer
 from htx_cancel.sandbox.windows import WindowRule
@@ -37,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--window", choices=get_args(WindowRule), default="first", help="how calls are counted")
     add("--delay", type=float, default=0.0, metavar="MS", help="one-way delay")
     add("--jitter", type=float, default=0.0, metavar="MS", help="most extra delay, each way")
+    add("--cancel-after", type=float, default=0.0, metavar="MS", help="time that a cancel takes")
+    add("--faults", type=float, default=0.0, metavar="SHARE", help="share of calls with trouble")
+    add("--seed", type=int, default=0, help="of the jitter and the faults")
     add("--no-limits", action="store_true", help="enforce no rate limit")
     return parser
 
@@ -48,6 +52,7 @@ def _exchange(options: argparse.Namespace) -> Exchange:
         window=options.window,
         limits=not options.no_limits,
         keep_log=False,
+        cancel_after=options.cancel_after / 1000,
     )
     if options.orders_file is not None:
         with options.orders_file.open(encoding="utf-8-sig", newline="") as lines:
@@ -66,6 +71,8 @@ async def _serve(exchange: Exchange, options: argparse.Namespace) -> None:
         port=options.port,
         delay=options.delay / 1000,
         jitter=options.jitter / 1000,
+        seed=options.seed,
+        faults=FaultPlan(share=options.faults, seed=options.seed),
     )
     async with server:
         sys.stdout.write(

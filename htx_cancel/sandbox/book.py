@@ -1,11 +1,11 @@
 """The orders of the sandbox, and the truth about each of them."""
 
-from collections import defaultdict
+import math
+from collections import defaultdict, deque
 from itertools import count
 from typing import Literal
 
-from msgspec import Struct
-
+from htx_cancel.sandbox.life import Fate, Life, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, Product, State
 from htx_cancel.sandbox.words import NOT_FOUND, STATE_CODES
 
@@ -13,24 +13,12 @@ from htx_cancel.sandbox.words import NOT_FOUND, STATE_CODES
 _FIRST_ID = 1_100_000_000_000_000_001
 
 
-class Order(Struct, gc=False):
-    """One order. ``refusal`` is the code with which its cancellation is refused, if it is."""
-
-    kind: Kind
-    contract_code: str
-    order_id: str
-    client_order_id: str | None
-    direction: str
-    offset: str
-    state: State
-    refusal: int | None
-    canceled_by_us: bool = False
-
-
 class Book:
-    """Every order by its ids. Cancelling takes effect at once."""
+    """Every order by its ids; ``life`` says when a cancel takes effect, and how."""
 
-    def __init__(self) -> None:
+    def __init__(self, life: Life | None = None) -> None:
+        self._life = Life() if life is None else life
+        self._pending: deque[Order] = deque()
         self._orders: dict[str, Order] = {}
         self._by_client_id: dict[tuple[Kind, str], Order] = {}
         self._shelves: defaultdict[tuple[Kind, str], list[Order]] = defaultdict(list)
@@ -54,8 +42,15 @@ class Book:
         offset: str = "open",
         state: State = "open",
         refusal: int | None = None,
+        volume: int = 10,
+        traded: int = 0,
+        fate: Fate | None = None,
     ) -> Order:
-        """Add an order, under an id of its own if none is given."""
+        """Add an order, under an id of its own if none is given.
+
+        ``refusal`` is the code with which its cancel is refused, ``fate`` what it ends as if its
+        cancel is accepted; without one that is drawn.
+        """
         order = Order(
             kind=kind,
             contract_code=contract_code.upper(),
@@ -65,6 +60,9 @@ class Book:
             offset=offset,
             state=state,
             refusal=refusal,
+            volume=volume,
+            traded=traded,
+            fate=fate,
         )
         self._file(order)
         return order
@@ -98,28 +96,38 @@ class Book:
             return None
         return order
 
-    def open(self, kind: Kind | None = None, contract_code: str | None = None) -> list[Order]:
+    def open(
+        self,
+        kind: Kind | None = None,
+        contract_code: str | None = None,
+        *,
+        states: tuple[State, ...] = ("open",),
+    ) -> list[Order]:
         """Return the open orders, in the order in which they were added to each contract."""
         return [
             order
             for (shelf_kind, shelf_code), shelf in self._shelves.items()
             if kind in (None, shelf_kind) and contract_code in (None, shelf_code)
             for order in shelf
-            if order.state == "open"
+            if order.state in states
         ]
 
-    def cancel(self, order: Order | None) -> int | None:
-        """Cancel an order; return the code with which that is refused, None if it is not."""
+    def cancel(self, order: Order | None, now: float) -> int | None:
+        """Take a cancel; return the code with which that is refused, None if it is not."""
         if order is None:
             return NOT_FOUND
         if order.state != "open":
             return STATE_CODES[order.state]
-        if order.refusal is None:
-            order.state = "canceled"
-            order.canceled_by_us = True
+        if order.refusal is None and self._life.accept(order, now):
+            self._pending.append(order)
         return order.refusal
 
+    def advance(self, now: float = math.inf) -> None:
+        """Let every accepted cancel that is due take effect; without a time, all of them."""
+        while self._pending and self._pending[0].ends_at <= now:
+            self._pending.popleft().end()
+
     def verdict(self, order_id: str | int) -> State | Literal["missing"]:
-        """Return the one true word about an id, whatever any reply said."""
+        """Return the one true word about an id at the last ``advance``, whatever was replied."""
         order = self._orders.get(str(order_id))
         return "missing" if order is None else order.state

@@ -6,7 +6,8 @@ call that is signed well charges a window; one with wrong parameters charges it 
 
 import gzip
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,48 +15,25 @@ import msgspec
 from msgspec import Struct
 
 from htx_cancel.sandbox.access import Access
-from htx_cancel.sandbox.book import Book, Order
-from htx_cancel.sandbox.parameters import Wanted, asked, read
-from htx_cancel.sandbox.rules import (
-    INTERFACES,
-    PRODUCTS,
-    Interface,
-    Limits,
-    Rules,
-)
+from htx_cancel.sandbox.book import Book
+from htx_cancel.sandbox.cancels import cancel
+from htx_cancel.sandbox.life import Life, Order
+from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
+from htx_cancel.sandbox.parameters import asked, read
+from htx_cancel.sandbox.queries import answer
+from htx_cancel.sandbox.rules import PRODUCTS, ROUTES, TIMESTAMP, Interface, Limits, Rules
 from htx_cancel.sandbox.windows import WindowRule, WindowState, milliseconds
-from htx_cancel.sandbox.words import DENIALS, NOT_FOUND, Refused, contract_refusal, refusal, text
+from htx_cancel.sandbox.words import DENIALS, Refused, contract_refusal, refusal
 
-__all__ = ["Book", "Call", "Exchange", "HttpRequest", "HttpResponse", "Order"]
-
-
-class HttpRequest(Struct, frozen=True):
-    """A request as it came in: ``target`` is the raw path and query, ``host`` the Host header."""
-
-    method: str
-    host: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    def __repr__(self) -> str:
-        return f"<HttpRequest {self.method} {self.host}{self.target.partition('?')[0]}>"
-
-
-class HttpResponse(Struct, frozen=True):
-    """A reply as it goes out, its body already in the encoding that its headers name."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+__all__ = ["Book", "Call", "Exchange", "HttpRequest", "HttpResponse", "Order", "Script"]
 
 
 class Call(Struct, frozen=True):
-    """One call in the log.
+    """One signed call in the log.
 
     ``outcome`` is ``ok`` (carried out, whatever became of each order), ``refused`` (nothing to
-    cancel, or the one order named was not), ``rate``, ``auth`` or ``invalid``; ``code`` is the
-    code of the whole reply, 200 if that is a success.
+    cancel or to find, or the one order named was not), ``rate``, ``auth``, ``invalid`` or
+    ``scripted``; ``code`` is the code of the whole reply, 200 if that is a success.
     """
 
     now: float
@@ -65,10 +43,24 @@ class Call(Struct, frozen=True):
     code: int
 
 
+class Script(Struct, frozen=True):
+    """How a call that would be let in is refused; ``executed`` if it is carried out all the same.
+
+    The rate headers of a scripted 1032 are those of the call's true window.
+    """
+
+    code: int
+    executed: bool = False
+
+
 class Exchange:
     """One account of HTX with its book of orders.
 
-    ``calls`` counts the calls of each path, ``refused`` those that a rate limit refused.
+    ``calls`` counts the calls of each path, ``refused`` those that a rate limit refused. An
+    accepted cancel takes effect ``cancel_after`` seconds later; ``lost_races`` and
+    ``partial_fills`` are the shares of them before which the order was filled, wholly or in part,
+    drawn by ``random``. ``clock_offset`` is how many seconds the exchange's clock is ahead; it may
+    be set at any time.
     """
 
     def __init__(
@@ -82,8 +74,14 @@ class Exchange:
         limits: Limits = True,
         gzip: bool = True,
         keep_log: bool = True,
+        cancel_after: float = 0.0,
+        lost_races: float = 0.0,
+        partial_fills: float = 0.0,
+        random: Callable[[], float] | None = None,
+        clock_offset: float = 0.0,
     ) -> None:
-        self.book = Book()
+        self.book = Book(Life(cancel_after, lost_races, partial_fills, random))
+        self.clock_offset = clock_offset
         self.log: list[Call] = []
         self.calls: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -94,110 +92,87 @@ class Exchange:
         self._gzip = gzip
         self._keep_log = keep_log
 
-    def handle(self, request: HttpRequest, now: float) -> HttpResponse:
-        """Answer one request that arrives at ``now``, in epoch seconds."""
-        path = request.target.partition("?")[0]
-        interface = INTERFACES.get(path)
-        if interface is None:
-            return _astray(404, "Not Found", path, now)
-        if request.method != "POST":
-            return _astray(405, "Method Not Allowed", path, now)
+    def handle(
+        self, request: HttpRequest, now: float, script: Script | None = None
+    ) -> HttpResponse:
+        """Answer one request that arrives at ``now``, in epoch seconds, as scripted if it is."""
+        self.book.advance(now)
+        told = now + self.clock_offset
+        path = request.path
+        interface = ROUTES.get(path)
+        if interface is None and path != TIMESTAMP:
+            return _astray(404, "Not Found", path, told)
+        if request.method != ("GET" if interface is None else interface.method):
+            return _astray(405, "Method Not Allowed", path, told)
         self.calls[path] += 1
+        if interface is None:
+            return self._reply(request, {"status": "ok", "ts": milliseconds(told)}, None)
+        return self._answer(interface, request, now, script)
+
+    def _answer(
+        self, interface: Interface, request: HttpRequest, now: float, script: Script | None
+    ) -> HttpResponse:
+        told = now + self.clock_offset
         window = None
         try:
-            self._check_access(interface, request, now)
-            window = self._rules.admit(path, now)
-            data = self._carry_out(interface, request.body, window)
+            self._check_access(interface, request, told)
+            window = self._rules.admit(interface.path, now)
+            self._check_window(interface, window)
+            data = self._carry_out(interface, request, now, script)
         except Refused as refused:
-            self._note(now, request, path, refused.outcome, int(refused.code))
-            content = _failure(interface, refused, now)
+            self._note(now, request, refused.outcome, int(refused.code))
+            content = _failure(interface, refused, told)
         else:
-            self._note(now, request, path, "ok", 200)
-            content = _success(interface, data, now)
+            self._note(now, request, "ok", 200)
+            content = _success(interface, data, told)
         return self._reply(request, content, window)
 
-    def _check_access(self, interface: Interface, request: HttpRequest, now: float) -> None:
-        denial = self._access.denial(request.method, request.host, request.target, now)
+    def _check_access(self, interface: Interface, request: HttpRequest, told: float) -> None:
+        denial = self._access.denial(request.method, request.host, request.target, told)
         if denial is not None:
             raise Refused(*DENIALS[interface.envelope][denial], outcome="auth")
 
-    def _carry_out(
-        self, interface: Interface, body: bytes, window: WindowState | None
-    ) -> dict[str, Any]:
+    def _check_window(self, interface: Interface, window: WindowState | None) -> None:
         if window is not None and not window.admitted:
             self.refused[interface.path] += 1
             raise refusal(interface, 1032, outcome="rate")
-        wanted = read(interface, body)
+
+    def _carry_out(
+        self, interface: Interface, request: HttpRequest, now: float, script: Script | None
+    ) -> object:
+        if script is None:
+            return self._act(interface, request, now)
+        if script.executed:
+            with suppress(Refused):
+                self._act(interface, request, now)
+        raise refusal(interface, script.code, outcome="scripted")
+
+    def _act(self, interface: Interface, request: HttpRequest, now: float) -> object:
+        wanted = read(interface, request)
         if not self.book.lists(PRODUCTS[interface.kind], wanted.contract_code):
             raise contract_refusal(interface, given=True)
-        if interface.max_ids == 0:
-            return self._cancel_all(interface, wanted)
-        if interface.max_ids == 1:
-            return self._cancel_one(interface, wanted)
-        return self._cancel_list(interface, wanted)
+        if interface.reads:
+            return answer(self.book, interface, wanted)
+        return cancel(self.book, interface, wanted, now)
 
-    def _cancel_list(self, interface: Interface, wanted: Wanted) -> dict[str, Any]:
-        orders = [(given_id, self._find(interface, wanted, given_id)) for given_id in wanted.ids]
-        return self._cancel(interface, wanted, orders)
-
-    def _cancel_all(self, interface: Interface, wanted: Wanted) -> dict[str, Any]:
-        orders: list[tuple[str, Order | None]] = [
-            (order.order_id, order)
-            for order in self.book.open(interface.kind, wanted.contract_code)
-            if all(getattr(order, name) == word for name, word in wanted.chosen.items())
-        ]
-        if not orders:
-            raise refusal(interface, 1051, outcome="refused")
-        return self._cancel(interface, wanted, orders)
-
-    def _cancel_one(self, interface: Interface, wanted: Wanted) -> dict[str, Any]:
-        order = self._find(interface, wanted, wanted.ids[0])
-        code = self.book.cancel(order)
-        if order is None or code is not None:
-            words = (wanted.contract_code, "API")
-            raise refusal(interface, code or NOT_FOUND, *words, outcome="refused")
-        return {"order_id": order.order_id, "client_order_id": order.client_order_id or ""}
-
-    def _find(self, interface: Interface, wanted: Wanted, given_id: str) -> Order | None:
-        return self.book.find(
-            interface.kind, wanted.contract_code, given_id, by_client_id=wanted.by_client_id
-        )
-
-    def _cancel(
-        self, interface: Interface, wanted: Wanted, orders: Sequence[tuple[str, Order | None]]
-    ) -> dict[str, Any]:
-        """Cancel orders one by one; each is named by the id with which it was asked for."""
-        codes = [(given_id, self.book.cancel(order)) for given_id, order in orders]
-        errors = [
-            {
-                "order_id": given_id,
-                "err_code": code,
-                "err_msg": text(interface.envelope, code, wanted.contract_code, "API"),
-            }
-            for given_id, code in codes
-            if code is not None
-        ]
-        successes = ",".join(given_id for given_id, code in codes if code is None)
-        return {"errors": errors, "successes": successes}
-
-    def _note(self, now: float, request: HttpRequest, path: str, outcome: str, code: int) -> None:
+    def _note(self, now: float, request: HttpRequest, outcome: str, code: int) -> None:
         if self._keep_log:
-            self.log.append(Call(now, path, asked(request.body), outcome, code))
+            self.log.append(Call(now, request.path, asked(request), outcome, code))
 
     def _reply(
         self, request: HttpRequest, content: dict[str, Any], window: WindowState | None
     ) -> HttpResponse:
         headers = {"Content-Type": "text/plain;charset=UTF-8"}
         if window is not None:
-            headers |= _rate_headers(window)
+            headers |= _rate_headers(window, milliseconds(self.clock_offset))
         body = msgspec.json.encode(content)
-        if self._gzip and "gzip" in _header(request, "accept-encoding"):
+        if self._gzip and "gzip" in request.header("accept-encoding"):
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         return HttpResponse(200, headers, body)
 
 
-def _success(interface: Interface, data: dict[str, Any], now: float) -> dict[str, Any]:
+def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:
     ts = milliseconds(now)
     if interface.envelope == "v5":
         return {"code": 200, "message": "Success", "data": data, "ts": ts}
@@ -211,17 +186,13 @@ def _failure(interface: Interface, refused: Refused, now: float) -> dict[str, An
     return {"status": "error", "err_code": refused.code, "err_msg": refused.text, "ts": ts}
 
 
-def _rate_headers(window: WindowState) -> dict[str, str]:
+def _rate_headers(window: WindowState, ahead_ms: int) -> dict[str, str]:
     return {
         "ratelimit-limit": str(window.limit),
         "ratelimit-interval": str(window.interval_ms),
         "ratelimit-remaining": str(window.remaining),
-        "ratelimit-reset": str(window.reset_ms),
+        "ratelimit-reset": str(window.reset_ms + ahead_ms),
     }
-
-
-def _header(request: HttpRequest, name: str) -> str:
-    return next((value for key, value in request.headers.items() if key.lower() == name), "")
 
 
 def _astray(status: int, error: str, path: str, now: float) -> HttpResponse:

@@ -1,11 +1,14 @@
 """A door to the sandbox without a socket: the client's transport, also on virtual time."""
 
 import asyncio
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from htx_cancel.sandbox.exchange import Exchange, HttpRequest
+from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.sandbox.exchange import Exchange
+from htx_cancel.sandbox.faults import CALM, Fault, FaultPlan, respond
 from htx_cancel.sandbox.line import Line
+from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
+from htx_cancel.sandbox.parameters import asked
 from htx_cancel.transport import Reply, Request
 
 _HEADERS = {"Content-Type": "application/json"}
@@ -14,8 +17,8 @@ _HEADERS = {"Content-Type": "application/json"}
 class InProcessTransport:
     """Carries requests to an exchange; ``delay`` and ``jitter`` are seconds, each way.
 
-    The exchange's clock is the running loop's, ``epoch`` seconds ahead. ``no_answer`` makes the
-    exception for a reply that is later than the timeout; a client's tests give the client's own.
+    The exchange's clock is the running loop's, ``epoch`` seconds ahead. ``faults`` decides which
+    requests meet trouble; ``down`` has the origins at which every connection is refused.
     """
 
     def __init__(
@@ -26,30 +29,43 @@ class InProcessTransport:
         jitter: float = 0.0,
         seed: int = 0,
         epoch: float = 1767323045.0,
-        no_answer: Callable[[str], Exception] = TimeoutError,
+        faults: FaultPlan | None = None,
     ) -> None:
+        self.down: set[str] = set()
         self._exchange = exchange
         self._line = Line(delay, jitter, seed)
         self._epoch = epoch
-        self._no_answer = no_answer
+        self._faults = FaultPlan() if faults is None else faults
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
         """Carry one request there and its reply back, unless that takes longer than the timeout."""
+        host = urlsplit(request.origin).netloc
+        leaving = HttpRequest(request.method, host, request.target, _HEADERS, request.body)
+        if request.origin in self.down:
+            raise NotSentError("connection refused")
+        fault = self._faults.next(asked(leaving), leaving.path) or CALM
+        if fault.line == "refused":
+            raise NotSentError("connection refused")
         try:
             async with asyncio.timeout(timeout):
-                return await self._carry(request)
+                response = await self._carry(leaving, fault)
         except TimeoutError:
-            raise self._no_answer(f"no reply within {timeout:.3g} s") from None
-
-    async def _carry(self, request: Request) -> Reply:
-        host = urlsplit(request.origin).netloc
-        arriving = HttpRequest(request.method, host, request.target, _HEADERS, request.body)
-        await self._line.travel()
-        now = self._epoch + asyncio.get_running_loop().time()
-        response = self._exchange.handle(arriving, now)
-        await self._line.travel()
+            raise NoAnswerError(f"no reply within {timeout:.3g} s") from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status, headers, response.body)
+
+    async def _carry(self, request: HttpRequest, fault: Fault) -> HttpResponse:
+        await self._line.travel()
+        now = self._epoch + asyncio.get_running_loop().time()
+        response = respond(self._exchange, request, now, fault)
+        if fault.line == "hang":
+            await asyncio.get_running_loop().create_future()
+        if fault.seconds:
+            await asyncio.sleep(fault.seconds)
+        await self._line.travel()
+        if response is None or fault.line in ("reset", "cut"):
+            raise NoAnswerError("the connection was lost")
+        return response
 
     async def close(self) -> None:
         """Do nothing: there is no connection to close."""

@@ -1,57 +1,70 @@
-"""A request's body to what it asks for, or to the refusal that HTX gives.
+"""A request to what it asks for, or to the refusal that HTX gives.
 
 Rules, where the pages are silent:
 
-* The body is one JSON object, and every value has the type that its page gives, else 1030.
+* A body is one JSON object, and every value has the type that its page gives, else 1030. A GET
+  has its parameters in the query.
 * A null or empty value counts as absent.
 * An order_id is digits, else 1067; a client_order_id is an integer of 63 bits, else 1065.
 """
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from htx_cancel.sandbox.messages import HttpRequest
 from htx_cancel.sandbox.rules import Interface
 from htx_cancel.sandbox.words import contract_refusal, refusal
 
 _MOST_CLIENT_ID = 2**63 - 1
 _CHOICES = {"direction": ("buy", "sell"), "offset": ("open", "close")}
+_MOST_PER_PAGE = 50
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a call asks for. ``chosen`` narrows a call that names no orders."""
+    """What a call asks for. ``chosen`` narrows a call that names no orders, ``page`` a list."""
 
     contract_code: str
     ids: tuple[str, ...] = ()
     by_client_id: bool = False
     chosen: dict[str, str] = {}
+    page: tuple[int, int] = (1, 20)
 
 
-def read(interface: Interface, body: bytes) -> Wanted:
-    """Return what a body asks for; raise ``Refused``."""
+def read(interface: Interface, request: HttpRequest) -> Wanted:
+    """Return what a request asks for; raise ``Refused``."""
     try:
-        fields = _decode(body)
+        fields = _fields(request)
     except msgspec.DecodeError:
         raise refusal(interface, 1030) from None
-    contract_code = _words(interface, fields, "contract_code")
+    contract_code = _words(interface, fields, "contract_code").upper()
     if not contract_code:
         raise contract_refusal(interface, given=False)
-    if interface.max_ids == 0:
-        chosen = {name: word for name in _CHOICES if (word := _choice(interface, fields, name))}
-        return Wanted(contract_code.upper(), chosen=chosen)
-    name, ids = _ids(interface, fields)
-    return Wanted(contract_code.upper(), ids, by_client_id=name == "client_order_id")
+    if interface.max_ids:
+        name, ids = _ids(interface, fields)
+        return Wanted(contract_code, ids, by_client_id=name == "client_order_id")
+    if interface.reads:
+        return Wanted(contract_code, page=_page(interface, fields))
+    chosen = {name: word for name in _CHOICES if (word := _choice(interface, fields, name))}
+    return Wanted(contract_code, chosen=chosen)
 
 
-def asked(body: bytes) -> tuple[str, ...]:
-    """Return the ids that a body names, as far as it can be read: for the log."""
+def asked(request: HttpRequest) -> tuple[str, ...]:
+    """Return the ids that a request names, as far as it can be read."""
     try:
-        fields = _decode(body)
+        fields = _fields(request)
     except msgspec.DecodeError:
         return ()
     words = fields.get("order_id") or fields.get("client_order_id")
     return tuple(str(words).split(",")) if words else ()
+
+
+def _fields(request: HttpRequest) -> dict[str, Any]:
+    if request.method == "GET":
+        return dict(parse_qsl(request.target.partition("?")[2]))
+    return _decode(request.body)
 
 
 def _words(interface: Interface, fields: dict[str, Any], name: str) -> str:
@@ -70,6 +83,22 @@ def _choice(interface: Interface, fields: dict[str, Any], name: str) -> str:
     if word and word not in _CHOICES[name]:
         raise refusal(interface, 1067, name)
     return word
+
+
+def _page(interface: Interface, fields: dict[str, Any]) -> tuple[int, int]:
+    index = _whole(interface, fields, "page_index", 1)
+    size = _whole(interface, fields, "page_size", 20)
+    if size > _MOST_PER_PAGE:
+        raise refusal(interface, 1067, "page_size")
+    return index, size
+
+
+def _whole(interface: Interface, fields: dict[str, Any], name: str, default: int) -> int:
+    """Return a number of at least 1, given as a number or as text."""
+    given = str(fields.get(name) or default)
+    if not _is_order_id(given) or int(given) < 1:
+        raise refusal(interface, 1067, name)
+    return int(given)
 
 
 def _ids(interface: Interface, fields: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

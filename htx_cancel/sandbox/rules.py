@@ -3,7 +3,8 @@
 Rules:
 
 * A call that one of its budgets refuses charges none of them, or all with ``count_refused``.
-* The rate headers describe the interface's own window if it has one, else its product's pool.
+* The rate headers describe the interface's own window if it has one, else its product's pool
+  of trade or of read calls.
 """
 
 from collections.abc import Mapping
@@ -15,15 +16,17 @@ from htx_cancel.sandbox.windows import WINDOWS, Budget, Window, WindowRule, Wind
 
 Envelope = Literal["v1", "v5"]
 Kind = Literal["swap", "swap_trailing", "linear_trigger", "v5"]
-State = Literal["open", "canceling", "canceled", "filled"]
+Method = Literal["GET", "POST"]
+State = Literal["open", "canceling", "canceled", "partially_canceled", "filled"]
 Limits = bool | Mapping[str, tuple[int, float]]
 
 
 class Product(Struct, frozen=True):
-    """A product line: the budget that its trade calls share, and what it trades."""
+    """A product line: the budgets that its trade and its read calls share, and what it trades."""
 
     name: str
     pool: Budget
+    read_pool: Budget
     contracts: frozenset[str]
 
 
@@ -31,6 +34,8 @@ class Interface(Struct, frozen=True, kw_only=True):
     """One path. ``max_ids`` is 0 where a call names no orders."""
 
     path: str
+    method: Method = "POST"
+    reads: bool = False
     kind: Kind
     envelope: Envelope = "v1"
     max_ids: int
@@ -40,19 +45,22 @@ class Interface(Struct, frozen=True, kw_only=True):
 
     @property
     def pool(self) -> Budget:
-        """The budget that this product's trade calls share."""
-        return PRODUCTS[self.kind].pool
+        """The budget that this product's calls of the same sort share."""
+        product = PRODUCTS[self.kind]
+        return product.read_pool if self.reads else product.pool
 
 
 _COINS = ("BTC", "ETH", "LTC", "XRP", "BCH", "TRX", "ADA", "DOT", "LINK", "DOGE")
 COIN_M = Product(
     "coin_m_swap",
     Budget("coin_m_swap_trade", 36, 3),
+    Budget("coin_m_swap_read", 36, 3),
     frozenset(f"{coin}-USD" for coin in _COINS),
 )
 USDT_M = Product(
     "usdt_m",
     Budget("usdt_m_trade", 72, 3),
+    Budget("usdt_m_read", 72, 3),
     frozenset(f"{coin}-USDT" for coin in _COINS),
 )
 PRODUCTS: Mapping[Kind, Product] = {
@@ -70,6 +78,7 @@ def _five_a_second(path: str, *, kind: Kind, max_ids: int, unknown_contract: int
     )
 
 
+#: The calls that cancel.
 INTERFACES: Mapping[str, Interface] = {
     row.path: row
     for row in (
@@ -109,6 +118,51 @@ INTERFACES: Mapping[str, Interface] = {
     )
 }
 
+#: The calls that ask what became of orders.
+QUERIES: Mapping[str, Interface] = {
+    row.path: row
+    for row in (
+        Interface(
+            path="/swap-api/v1/swap_order_info",
+            reads=True,
+            kind="swap",
+            max_ids=50,
+            client_ids=True,
+            unknown_contract=1014,
+        ),
+        Interface(
+            path="/swap-api/v1/swap_track_openorders",
+            reads=True,
+            kind="swap_trailing",
+            max_ids=0,
+            unknown_contract=1014,
+        ),
+        Interface(
+            path="/linear-swap-api/v1/swap_trigger_openorders",
+            reads=True,
+            kind="linear_trigger",
+            max_ids=0,
+            unknown_contract=1332,
+        ),
+        Interface(
+            path="/v5/trade/order",
+            method="GET",
+            reads=True,
+            kind="v5",
+            envelope="v5",
+            max_ids=1,
+            client_ids=True,
+            unknown_contract=1067,
+        ),
+    )
+}
+
+#: Every signed call.
+ROUTES: Mapping[str, Interface] = {**INTERFACES, **QUERIES}
+
+#: The public call that tells the exchange's clock.
+TIMESTAMP = "/api/v1/timestamp"
+
 
 class Rules:
     """Which calls are let in, and when.
@@ -133,12 +187,12 @@ class Rules:
             self._open(WINDOWS[window], {} if limits is True else limits)
 
     def _open(self, make: type[Window], limits: Mapping[str, tuple[int, float]]) -> None:
-        pools = {row.pool.name: row.pool for row in INTERFACES.values()}
-        if unknown := limits.keys() - pools.keys() - INTERFACES.keys():
+        pools = {row.pool.name: row.pool for row in ROUTES.values()}
+        if unknown := limits.keys() - pools.keys() - ROUTES.keys():
             raise ValueError(f"no such budget or path: {', '.join(sorted(unknown))}")
         changed = {name: Budget(name, *numbers) for name, numbers in limits.items()}
         shared = {name: make(changed.get(name, pool)) for name, pool in pools.items()}
-        for path, row in INTERFACES.items():
+        for path, row in ROUTES.items():
             pool, own = shared[row.pool.name], changed.get(path, row.own)
             rest = (pool,) if self.charge_pools else ()
             self._charged[path] = (pool,) if own is None else (make(own), *rest)

@@ -1,5 +1,6 @@
 """A door to the sandbox with a socket: HTTP/1.1 over aiohttp, on the wall clock."""
 
+import asyncio
 import ssl
 import time
 from types import TracebackType
@@ -7,15 +8,25 @@ from typing import Self
 
 from aiohttp import web
 
-from htx_cancel.sandbox.exchange import Exchange, HttpRequest
+from htx_cancel.sandbox.exchange import Exchange
+from htx_cancel.sandbox.faults import CALM, FaultPlan, respond
 from htx_cancel.sandbox.line import Line
+from htx_cancel.sandbox.messages import HttpRequest
+from htx_cancel.sandbox.parameters import asked
+from htx_cancel.sandbox.wire import Connections
 
 
 class SandboxServer:
     """Serves an exchange while its context lasts; ``delay`` and ``jitter`` are seconds, each way.
 
-    Port 0 takes any free port; ``base_url`` tells which, once the context is entered.
+    Port 0 takes any free port; ``base_url`` tells which, once the context is entered. ``faults``
+    decides which requests meet trouble. A request that has come in can no longer be refused at
+    the door: its connection is reset instead, and nothing is carried out.
     """
+
+    _connections: Connections
+    _runner: web.ServerRunner
+    _site: web.TCPSite
 
     def __init__(
         self,
@@ -27,13 +38,14 @@ class SandboxServer:
         jitter: float = 0.0,
         seed: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        faults: FaultPlan | None = None,
     ) -> None:
         self._exchange = exchange
         self._host = host
         self._port = port
         self._ssl_context = ssl_context
         self._line = Line(delay, jitter, seed)
-        self._runner: web.ServerRunner | None = None
+        self._faults = FaultPlan() if faults is None else faults
 
     @property
     def base_url(self) -> str:
@@ -42,18 +54,14 @@ class SandboxServer:
         return f"{scheme}://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None))
-        await runner.setup()
-        site = web.TCPSite(
-            runner, self._host, self._port, ssl_context=self._ssl_context, backlog=1024
-        )
+        self._connections = Connections(self._handle)
+        self._runner = web.ServerRunner(self._connections)
+        await self._runner.setup()
         try:
-            await site.start()
+            await self.up()
         except BaseException:
-            await runner.cleanup()
+            await self._runner.cleanup()
             raise
-        self._runner = runner
-        self._port = runner.addresses[0][1]
         return self
 
     async def __aexit__(
@@ -62,10 +70,24 @@ class SandboxServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        self._connections.release()
+        await self._runner.cleanup()
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
+    async def up(self) -> None:
+        """Listen, again on the same port after ``down``."""
+        self._site = web.TCPSite(
+            self._runner, self._host, self._port, ssl_context=self._ssl_context, backlog=1024
+        )
+        await self._site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def down(self) -> None:
+        """Refuse connections and close those that there are, until ``up``."""
+        await self._site.stop()
+        self._connections.abort()
+        await asyncio.sleep(0)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         arriving = HttpRequest(
             method=request.method,
             host=request.headers.get("Host", ""),
@@ -73,7 +95,12 @@ class SandboxServer:
             headers=request.headers,
             body=await request.read(),
         )
+        fault = self._faults.next(asked(arriving), arriving.path) or CALM
         await self._line.travel()
-        response = self._exchange.handle(arriving, time.time())
+        reply = respond(self._exchange, arriving, time.time(), fault)
+        if fault.line == "hang":
+            await self._connections.wait(request)
+        elif fault.line == "whole" and fault.seconds:
+            await self._connections.wait(request, fault.seconds)
         await self._line.travel()
-        return web.Response(status=response.status, headers=response.headers, body=response.body)
+        return await self._connections.deliver(request, reply, fault)

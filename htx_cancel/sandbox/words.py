@@ -8,8 +8,15 @@ from htx_cancel.sandbox.rules import Envelope, Interface, State
 Denial = Literal["key", "method", "version", "no time", "time", "signature"]
 
 #: What is said of an order that is not open.
-STATE_CODES: Mapping[State, int] = {"filled": 1063, "canceling": 1062, "canceled": 1071}
+STATE_CODES: Mapping[State, int] = {
+    "filled": 1063,
+    "canceling": 1062,
+    "canceled": 1071,
+    "partially_canceled": 1071,
+}
 NOT_FOUND = 1061
+#: What is said to a question about orders of which none is known.
+NONE_FOUND = 1017
 
 #: As published in 2021; on the wire these texts carry no straight apostrophe.
 _V1_TEXTS = {

@@ -1,0 +1,95 @@
+"""What a reply says before any id is looked at: its shape, its code, its text.
+
+Rules:
+
+* Its bytes count, not its content type. Both envelopes are understood on every path.
+* Only a 2xx reply can accept anything; an error envelope is read whatever the HTTP status.
+* Text from a page that is not the exchange's is never quoted, and none that echoes the request.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from htx_cancel.errors import Meaning, meaning
+from htx_cancel.outcome import Finding
+
+ACCEPTED = Finding(Meaning.ACCEPTED)
+
+_LONGEST_MESSAGE = 200
+_ECHO = re.compile("AccessKeyId|Signature=", re.IGNORECASE)
+_ECHOED = "(a text that echoes the request)"
+_decoder = msgspec.json.Decoder()
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """Decode a body, if it is a JSON object. Never raises."""
+    try:
+        reply = _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return reply if isinstance(reply, dict) else None
+
+
+def server_time(reply: dict[str, Any]) -> float | None:
+    """Return when the reply was made, in seconds since the epoch, if it says."""
+    given = reply.get("ts")
+    return given / 1000 if isinstance(given, int) and 0 < given < 10**14 else None
+
+
+def not_htx(status: int, what: str) -> Finding:
+    """Say what a reply means that the exchange did not make."""
+    if status == 429:
+        return Finding(Meaning.RATE_LIMITED, 429, "HTTP 429")
+    return Finding(Meaning.UNREADABLE, None, f"HTTP {status}, {what}: not a reply of the exchange")
+
+
+def verdict(reply: dict[str, Any], status: int, envelope: str) -> Finding:
+    """Say what a reply means for the whole call."""
+    word = reply.get("status")
+    if word == "ok" or (not isinstance(word, str) and code_of(reply, "code") == 200):
+        return ACCEPTED if 200 <= status < 300 else not_htx(status, "a success")
+    if isinstance(word, str):
+        code = code_of(reply, "err_code", "err-code", "code")
+        if code is None and word == "maintain":
+            return Finding(Meaning.BUSY, None, "the exchange is in maintenance")
+        return finding(code, text_of(reply, "err_msg", "err-msg", "message"), envelope)
+    code = code_of(reply, "code", "err_code", "err-code")
+    if code is None:
+        return not_htx(status, "neither envelope")
+    return finding(code, text_of(reply, "message", "err_msg", "err-msg"), envelope)
+
+
+def finding(code: int | None, message: str, envelope: str) -> Finding:
+    """Say what a code means, or its absence in an error."""
+    if code is None:
+        return Finding(Meaning.UNCLEAR, None, message or "an error without a code")
+    return Finding(meaning(code, message, envelope=envelope), code, message)
+
+
+def id_of(given: object) -> str:
+    """Return an id as a string; a float names nothing, since it may have lost digits."""
+    if isinstance(given, str):
+        return given.strip()
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else ""
+
+
+def code_of(item: dict[str, Any], *names: str) -> int | None:
+    """Return the first of these fields that is a code, as a number."""
+    for name in names:
+        given = item.get(name)
+        if isinstance(given, int) and not isinstance(given, bool):
+            return given
+        if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 10:
+            return int(given)
+    return None
+
+
+def text_of(item: dict[str, Any], *names: str) -> str:
+    """Return the first of these fields that is a text, cut short, and not if it echoes a key."""
+    for name in names:
+        given = item.get(name)
+        if isinstance(given, str) and given:
+            return _ECHOED if _ECHO.search(given) else given[:_LONGEST_MESSAGE]
+    return ""

@@ -1,0 +1,111 @@
+"""Read the state of orders out of a query's reply.
+
+Rules:
+
+* A query that failed says nothing. One that succeeded, or says that it knows none of its orders,
+  says of each order that it leaves out that the exchange does not have it.
+* A list of open orders says of an order that it leaves out that it is not open any more.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from htx_cancel.endpoints import Query
+from htx_cancel.envelope import id_of, json_object, verdict
+from htx_cancel.errors import Meaning
+from htx_cancel.outcome import OrderState
+
+#: The numbers of coin-M orders and the words of v5 orders. What is not here says nothing.
+STATES: dict[object, OrderState] = {
+    **dict.fromkeys((1, 2, 3, 4, "new", "partially_filled"), OrderState.OPEN),
+    **dict.fromkeys((5, "partially_canceled"), OrderState.PARTIALLY_CANCELED),
+    **dict.fromkeys((6, "filled"), OrderState.FILLED),
+    **dict.fromkeys((7, "canceled"), OrderState.CANCELED),
+    **dict.fromkeys((10, "rejected"), OrderState.GONE),
+    11: OrderState.CANCELING,
+}
+
+#: Of trailing and trigger orders: all that is listed is open but what is being canceled.
+_LISTED_CANCELING = 9
+
+
+class States(Struct, frozen=True):
+    """What a reply tells.
+
+    ``of`` holds the orders it names, ``None`` for a state that is not known here. Where it is
+    ``complete``, an order that was asked for and is not named does not exist, or is not open.
+    """
+
+    of: Mapping[str, OrderState | None]
+    complete: bool = False
+    pages: int = 1
+    rate_limited: bool = False
+
+
+_NOTHING = States({})
+
+
+def ask(contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
+    """Make the parameters of a query by ids."""
+    return {"contract_code": contract_code, field: ",".join(ids)}
+
+
+def ask_page(query: Query, contract_code: str, page: int) -> bytes:
+    """Make the body of a query for a page of open orders, counted from 1."""
+    return encode(
+        {"contract_code": contract_code, "page_index": page, "page_size": query.batch_size}
+    )
+
+
+def encode(params: Mapping[str, str | int]) -> bytes:
+    """Make the body of a query that is a POST."""
+    return msgspec.json.encode(params)
+
+
+def read(status: int, body: bytes, query: Query, field: str) -> States:
+    """Read a reply. Never raises."""
+    reply = json_object(body)
+    if reply is None:
+        return States({}, rate_limited=status == 429)
+    whole = verdict(reply, status, "v5" if query.method == "GET" else "v1")
+    if whole.meaning is Meaning.NOT_FOUND and not query.paged:
+        return States({}, complete=True)
+    if whole.meaning is not Meaning.ACCEPTED:
+        return States({}, rate_limited=whole.meaning is Meaning.RATE_LIMITED)
+    data = reply.get("data")
+    if query.paged:
+        return _page(data) if isinstance(data, dict) else _NOTHING
+    if isinstance(data, list):
+        return States(_states(data, field), complete=True)
+    return States(_states([data], field))
+
+
+def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]:
+    states = {}
+    for item in items:
+        if isinstance(item, dict):
+            word = item.get("state", item.get("status"))
+            states[_id(item, field)] = STATES.get(word) if isinstance(word, str | int) else None
+    return states
+
+
+def _page(data: dict[str, Any]) -> States:
+    orders, pages = data.get("orders"), data.get("total_page")
+    if not isinstance(orders, list) or not isinstance(pages, int):
+        return _NOTHING
+    states = {
+        _id(item, "order_id"): OrderState.CANCELING
+        if item.get("status") == _LISTED_CANCELING
+        else OrderState.OPEN
+        for item in orders
+        if isinstance(item, dict)
+    }
+    return States(states, complete=True, pages=max(pages, 1))
+
+
+def _id(item: dict[str, Any], field: str) -> str:
+    text = item.get("order_id_str") if field == "order_id" else None
+    return id_of(text) or id_of(item.get(field))

@@ -1,0 +1,135 @@
+"""Scripted trouble: what happens to a request on its way to the exchange, or to its reply.
+
+Whether the exchange carried a request out is in its book, whatever the client is told. Both doors
+take a ``FaultPlan``; what a fault does to the line they do in their own way.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from msgspec import Struct, structs
+
+from htx_cancel.sandbox.exchange import Exchange, Script
+from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
+
+#: What the line does with the reply: bring it, say nothing until the client gives up, reset the
+#: connection, close it after half of the body, bring the body in drops, or let nobody in.
+Line = Literal["whole", "hang", "reset", "cut", "drip", "refused"]
+
+
+class Fault(Struct, frozen=True):
+    """What happens to one request.
+
+    ``executed`` tells whether the exchange carries it out, ``seconds`` how much later the whole
+    reply is there. The reply is the exchange's own, or its refusal with ``code``, or ``reply``.
+    ``clock`` is how far the exchange's clock goes wrong before; if it is wrong, it is put right.
+    """
+
+    name: str
+    executed: bool = True
+    line: Line = "whole"
+    seconds: float = 0.0
+    code: int | None = None
+    reply: HttpResponse | None = None
+    clock: float = 0.0
+
+    def lasting(self, seconds: float) -> "Fault":
+        """Return the same fault with another duration."""
+        return structs.replace(self, seconds=seconds)
+
+
+def _page(status: int, words: str) -> HttpResponse:
+    body = f"<html><head><title>{words}</title></head><body><h1>{words}</h1></body></html>"
+    return HttpResponse(status, {"Content-Type": "text/html"}, body.encode())
+
+
+def _plain(status: int, body: bytes) -> HttpResponse:
+    return HttpResponse(status, {"Content-Type": "text/plain;charset=UTF-8"}, body)
+
+
+#: Every fault by its name.
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault("late", seconds=30.0),
+        Fault("slow", line="drip", seconds=1.0),
+        Fault("lost_before", executed=False, line="hang"),
+        Fault("lost_after", line="hang"),
+        Fault("reset_before", executed=False, line="reset"),
+        Fault("reset_after", line="reset"),
+        Fault("cut", line="cut"),
+        Fault("refused_door", executed=False, line="refused"),
+        Fault("html", executed=False, reply=_page(403, "403 Forbidden")),
+        Fault("html_after", reply=_page(502, "502 Bad Gateway")),
+        Fault("empty", reply=_plain(200, b"")),
+        Fault("wrong_json", reply=_plain(200, b'{"success":true,"result":[]}')),
+        Fault("http_429", executed=False, reply=_plain(429, b"too many requests")),
+        Fault("http_5xx", executed=False, reply=_plain(503, b"Service Unavailable")),
+        Fault("busy", executed=False, code=1004),
+        Fault("rate", executed=False, code=1032),
+        Fault("settling", executed=False, code=1056),
+        Fault("system_error", code=1000),
+        Fault("wrong_clock", clock=600.0),
+    )
+}
+
+#: What happens to a request where nothing does.
+CALM = Fault("calm")
+
+#: The faults of successive requests; None leaves one alone.
+Faults = Sequence[str | Fault | None]
+
+
+class FaultPlan:
+    """Decides which fault a request meets.
+
+    ``script`` gives, by order id or by path, the faults of the successive requests that name it;
+    of several that one request is due, it meets the one of its first id, and a path's last. A
+    request without any meets a random one of ``kinds`` with the probability ``share``. ``struck``
+    counts the faults that were met.
+    """
+
+    def __init__(
+        self,
+        script: Mapping[str, Faults] | None = None,
+        *,
+        share: float = 0.0,
+        seed: int = 0,
+        kinds: Sequence[str] = tuple(FAULTS),
+    ) -> None:
+        self.struck: Counter[str] = Counter()
+        self._script = {key: iter(list(map(_fault, each))) for key, each in (script or {}).items()}
+        self._share = share
+        self._kinds = [FAULTS[name] for name in kinds]
+        self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+
+    def next(self, ids: Sequence[str], path: str) -> Fault | None:
+        """Return what happens to the next request; None if nothing does."""
+        due = [next(self._script[key], None) for key in (*ids, path) if key in self._script]
+        fault = next(filter(None, due), None) or self._drawn()
+        if fault is not None:
+            self.struck[fault.name] += 1
+        return fault
+
+    def _drawn(self) -> Fault | None:
+        if self._random.random() >= self._share:
+            return None
+        return self._random.choice(self._kinds)
+
+
+def _fault(given: str | Fault | None) -> Fault | None:
+    return FAULTS[given] if isinstance(given, str) else given
+
+
+def respond(
+    exchange: Exchange, request: HttpRequest, now: float, fault: Fault
+) -> HttpResponse | None:
+    """Let the exchange do its part; return the reply that then sets out, None if none does."""
+    if fault.clock:
+        exchange.clock_offset = 0.0 if exchange.clock_offset else fault.clock
+    if fault.code is not None:
+        return exchange.handle(request, now, Script(fault.code, executed=fault.executed))
+    own = exchange.handle(request, now) if fault.executed else None
+    return fault.reply or own

@@ -1,0 +1,35 @@
+"""A request as it comes in to the exchange, and a reply as it goes out."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+
+class HttpRequest(Struct, frozen=True):
+    """A request as it came in: ``target`` is the raw path and query, ``host`` the Host header."""
+
+    method: str
+    host: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    def header(self, name: str) -> str:
+        """Return a header by its name in lower case, empty if there is none."""
+        return next((value for key, value in self.headers.items() if key.lower() == name), "")
+
+    def __repr__(self) -> str:
+        return f"<HttpRequest {self.method} {self.host}{self.path}>"
+
+
+class HttpResponse(Struct, frozen=True):
+    """A reply as it goes out, its body already in the encoding that its headers name."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes

@@ -1,0 +1,113 @@
+"""The calls that ask what became of orders, answered from the book.
+
+Rules, where the pages are silent:
+
+* Ids that are not known are left out; if none is known the call is refused.
+* An order whose cancel is under way is still in the list of open orders, and in v5, which has no
+  word for it, still new or partially filled.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from htx_cancel.sandbox.book import Book
+from htx_cancel.sandbox.life import Order
+from htx_cancel.sandbox.parameters import Wanted
+from htx_cancel.sandbox.rules import Interface, State
+from htx_cancel.sandbox.windows import milliseconds
+from htx_cancel.sandbox.words import NONE_FOUND, NOT_FOUND, refusal
+
+_PARTLY_FILLED = 4
+#: An order's status in v1.
+_STATUS: Mapping[State, int] = {
+    "open": 3,
+    "canceling": 11,
+    "canceled": 7,
+    "partially_canceled": 5,
+    "filled": 6,
+}
+#: A trailing or trigger order's status, in the list of those that are open.
+_OPEN_STATUS: Mapping[State, int] = {"open": 2, "canceling": 9}
+#: An order's state in v5, where it is one of the ended ones.
+_V5_STATE: Mapping[State, str] = {
+    "canceled": "canceled",
+    "partially_canceled": "partially_canceled",
+    "filled": "filled",
+}
+
+
+def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
+    """Return what a question is answered with, as the data of a reply; raise ``Refused``."""
+    if interface.max_ids == 0:
+        return _open_orders(book, interface, wanted)
+    found = [
+        order
+        for each in wanted.ids
+        if (
+            order := book.find(
+                interface.kind, wanted.contract_code, each, by_client_id=wanted.by_client_id
+            )
+        )
+    ]
+    if not found:
+        code = NOT_FOUND if interface.max_ids == 1 else NONE_FOUND
+        raise refusal(interface, code, outcome="refused")
+    return _in_v5(found[0]) if interface.max_ids == 1 else [_in_v1(order) for order in found]
+
+
+def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, Any]:
+    live = book.open(interface.kind, wanted.contract_code, states=tuple(_OPEN_STATUS))[::-1]
+    index, size = wanted.page
+    return {
+        "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
+        "total_page": -(-len(live) // size),
+        "current_page": index,
+        "total_size": len(live),
+    }
+
+
+def _basics(order: Order) -> dict[str, Any]:
+    return {
+        "symbol": order.contract_code.partition("-")[0],
+        "contract_code": order.contract_code,
+        "order_id": int(order.order_id),
+        "order_id_str": order.order_id,
+        "volume": order.volume,
+        "direction": order.direction,
+        "offset": order.offset,
+        "order_source": "api",
+    }
+
+
+def _listed(order: Order) -> dict[str, Any]:
+    return _basics(order) | {"status": _OPEN_STATUS[order.state]}
+
+
+def _in_v1(order: Order) -> dict[str, Any]:
+    partly = order.state == "open" and order.traded
+    client_id = order.client_order_id
+    return _basics(order) | {
+        "client_order_id": None if client_id is None else int(client_id),
+        "status": _PARTLY_FILLED if partly else _STATUS[order.state],
+        "trade_volume": _traded(order),
+        "canceled_at": milliseconds(order.ends_at) if order.canceled_by_us else 0,
+        "canceled_source": "api" if order.canceled_by_us else "",
+    }
+
+
+def _in_v5(order: Order) -> dict[str, Any]:
+    live = "partially_filled" if order.traded else "new"
+    return {
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id or "",
+        "contract_code": order.contract_code,
+        "side": order.direction,
+        "state": _V5_STATE.get(order.state, live),
+        "volume": str(order.volume),
+        "trade_volume": str(_traded(order)),
+        "order_source": "api",
+    }
+
+
+def _traded(order: Order) -> int:
+    return order.volume if order.state == "filled" else order.traded

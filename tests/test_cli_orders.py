@@ -1,0 +1,130 @@
+"""The command line's reading of files of orders: what is taken, and what is refused, where."""
+
+from pathlib import Path
+
+import pytest
+
+from htx_cancel.cli.groups import Group, load
+from htx_cancel.cli.orders import BadInputError, read
+from htx_cancel.endpoints import (
+    LINEAR_SWAP_TRIGGER_CANCEL,
+    SWAP_CANCEL,
+    SWAP_TRACK_CANCELALL,
+    V5_CANCEL_ORDER,
+)
+from htx_cancel.sandbox import Book
+from htx_cancel.sandbox.seeding import add_from_csv
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
+HEADER = b"endpoint,contract_code,order_id,client_order_id,direction,offset\n"
+ALL = "swap_track_cancelall"
+
+
+def test_rows_of_one_kind_are_one_group_in_their_order() -> None:
+    """Rows are grouped by endpoint, contract and kind of id, and an id counts once."""
+    rows = (
+        b"swap_cancel,BTC-USD,3,,,\nv5_cancel_order,BTC-USDT,,8,,\nswap_cancel,BTC-USD,1,,,\n\n"
+        b" swap_cancel , ETH-USD , 2 ,,sell,\nswap_cancel,BTC-USD,3,,,\nswap_cancel,BTC-USD,,9,,\n"
+    )
+    assert read(HEADER + rows) == [
+        Group(SWAP_CANCEL, "BTC-USD", ids=("3", "1")),
+        Group(V5_CANCEL_ORDER, "BTC-USDT", "client_order_id", ids=("8",)),
+        Group(SWAP_CANCEL, "ETH-USD", ids=("2",)),
+        Group(SWAP_CANCEL, "BTC-USD", "client_order_id", ids=("9",)),
+    ]
+
+
+def test_json_lines_say_the_same_as_csv() -> None:
+    """JSON ids may be strings or whole numbers; other fields are ignored."""
+    text = (
+        b'\xef\xbb\xbf{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":"7","x":[]}\n'
+        b'\n{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":1100000000000000001}\r\n'
+        b'{"endpoint":"swap_track_cancelall","contract_code":"BTC-USD","direction":"sell"}'
+    )
+    assert read(text) == [
+        Group(SWAP_CANCEL, "BTC-USD", ids=("7", "1100000000000000001")),
+        Group(SWAP_TRACK_CANCELALL, "BTC-USD", "", "sell"),
+    ]
+
+
+def test_equal_cancel_alls_are_one_call() -> None:
+    """Rows that name no ids are one call for each contract, direction and offset."""
+    rows = b"swap_track_cancelall,BTC-USD,,,%s\n"
+    groups = read(HEADER + b"".join(rows % end for end in (b",", b",", b"sell,", b"sell,close")))
+    assert [(group.direction, group.offset) for group in groups] == [
+        (None, None),
+        ("sell", None),
+        ("sell", "close"),
+    ]
+    assert load(groups)[ALL].calls == 3
+
+
+def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
+    """An export of the exchange has both."""
+    assert read(HEADER + b"v5_cancel_order,BTC-USDT,5,6,,\n")[0].ids == ("5",)
+
+
+def test_the_limits_decide_the_least_time() -> None:
+    """A load's least time is that of its calls at its budget."""
+    group = Group(LINEAR_SWAP_TRIGGER_CANCEL, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
+    loaded = load([group])["linear_swap_trigger_cancel"]
+    assert (loaded.ids, loaded.calls, loaded.least) == (221, 12, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "line 1: it is empty"),
+        (b" \n\n", "line 1: it is empty"),
+        (b"endpoint,order_id\n", "line 1: the header names 'contract_code' once"),
+        (b"swap_cancel,BTC-USD,7\n", "line 1: the header names 'endpoint' once"),
+        (b"endpoint,contract_code,a,a\n", "line 1: the header names a column twice"),
+        (HEADER + b"swap_cancel,BTC-USD,7\xff,,,\n", "line 2: this is not UTF-8"),
+        (HEADER + b"swap_cancel,BTC-USD,7,,,,8\n", "line 2: 7 values for 6 columns"),
+        (HEADER + b'swap_cancel,BTC-USD,"7', "line 2: unexpected end of data"),
+        (HEADER + b"swap,BTC-USD,7,,,\n", "line 2: endpoint is one of swap_cancel, "),
+        (HEADER + b"swap_cancel,,7,,,\n", "line 2: contract_code is a word"),
+        (HEADER + b"swap_cancel,BTC-USD,1,,,\nswap_cancel,BTC-USD", "line 3: swap_cancel needs"),
+        (
+            HEADER + b"swap_track_cancel,BTC-USD,,,,\n",
+            "line 2: swap_track_cancel needs an order_id",
+        ),
+        (HEADER + b"swap_track_cancel,BTC-USD,,7,,\n", "takes no client_order_id"),
+        (HEADER + b"swap_track_cancelall,BTC-USD,7,,,\n", "line 2: swap_track_cancelall names no"),
+        (HEADER + b"swap_track_cancelall,BTC-USD,,,up,\n", "line 2: direction is one of"),
+        (HEADER + b"swap_track_cancelall,BTC-USD,,,,up\n", "line 2: offset is one of"),
+        (
+            HEADER + b'swap_cancel,BTC-USD,7,,,\nswap_cancel,BTC-USD,"7,8",,,\n',
+            "line 3: order_id is",
+        ),
+        (HEADER + b"swap_cancel,BTC-USD,1.1E+18,,,\n", "line 2: order_id is a whole number"),
+        (HEADER + b"v5_cancel_order,BTC-USDT,,12.0,,\n", "line 2: client_order_id is a whole"),
+        (HEADER + b"v5_cancel_order,BTC-USDT,,1e5,,\n", "not the float 1e5"),
+        (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":1.0}', "the float 1.0"),
+        (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":-1}', "line 1: a whole"),
+        (b'{"endpoint":"swap_cancel","contract_code":"B","order_id":"1"}\n{"endpoi', "line 2: Inp"),
+        (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: Object missing required field"),
+        (b'{"endpoint":"swap_cancel","contract_code":"B","order_id":true}', "line 1: Expected"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_with_its_line(content: bytes, words: str) -> None:
+    """The error names the line and the rule."""
+    with pytest.raises(BadInputError) as error:
+        read(content)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["a1e5", "1e", "e5", "1-5", "0x1.8", "abc"])
+def test_a_word_that_is_no_float_is_an_id(word: str) -> None:
+    """Only what reads as a float is taken for a rounded number."""
+    assert read(HEADER + f"v5_cancel_order,BTC-USDT,,{word},,".encode())[0].ids == (word,)
+
+
+def test_the_example_is_read_by_the_sandbox_and_by_the_command_line() -> None:
+    """Both take every row of the example; it has each endpoint and both kinds of ids."""
+    book = Book()
+    add_from_csv(book, EXAMPLE.read_text().splitlines())
+    groups = read(EXAMPLE.read_bytes())
+    assert len(load(groups)) == 5
+    assert {group.field for group in groups} == {"order_id", "client_order_id", ""}
+    assert sum(len(group.ids) for group in groups) - 2 == len(book) - 3

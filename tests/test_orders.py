@@ -1,0 +1,123 @@
+"""What a query's reply tells of each order."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_cancel import orders
+from htx_cancel.endpoints import QUERIES, Query
+from htx_cancel.orders import States
+from htx_cancel.outcome import OrderState
+
+BY_IDS, PAGED, V5 = (
+    QUERIES[name] for name in ("swap_cancel", "swap_track_cancel", "v5_cancel_order")
+)
+
+
+def read(
+    reply: object, query: Query = BY_IDS, field: str = "order_id", status: int = 200
+) -> States:
+    """Read a reply given as what its JSON holds."""
+    return orders.read(status, json.dumps(reply).encode(), query, field)
+
+
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [
+        (3, OrderState.OPEN),
+        (4, OrderState.OPEN),
+        (5, OrderState.PARTIALLY_CANCELED),
+        (6, OrderState.FILLED),
+        (7, OrderState.CANCELED),
+        (10, OrderState.GONE),
+        (11, OrderState.CANCELING),
+        (99, None),
+        ([], None),
+    ],
+)
+def test_a_coin_m_order_has_a_numbered_status(number: object, state: OrderState | None) -> None:
+    """The id is read as a string, whatever the number beside it; a new number says nothing."""
+    item = {"order_id": 1.3e18, "order_id_str": "1329854625038651393", "status": number}
+    states = read({"status": "ok", "data": [item, 7]})
+    assert states == States({"1329854625038651393": state}, complete=True)
+
+
+def test_a_coin_m_order_is_found_by_its_client_id() -> None:
+    """The exchange sends client ids as numbers."""
+    item = {"order_id_str": "5", "client_order_id": 71, "status": 7}
+    assert read({"status": "ok", "data": [item]}, field="client_order_id").of == {
+        "71": OrderState.CANCELED
+    }
+
+
+def test_a_v5_order_has_a_state_in_words() -> None:
+    """A reply about one order says nothing about another."""
+    data = {"order_id": "5", "client_order_id": "", "state": "partially_canceled"}
+    assert read({"code": 200, "data": data}, V5) == States({"5": OrderState.PARTIALLY_CANCELED})
+    assert read({"code": 200, "data": None}, V5) == States({})
+
+
+@pytest.mark.parametrize("code", [1017, 1061])
+def test_an_exchange_that_knows_none_of_the_orders_is_complete(code: int) -> None:
+    """Then each of them does not exist."""
+    assert read({"status": "error", "err_code": code}) == States({}, complete=True)
+    assert read({"code": code, "message": ""}, V5) == States({}, complete=True)
+
+
+def test_a_page_lists_open_orders() -> None:
+    """Status 9 is being canceled, all others are open; the number of pages is told."""
+    listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}, None]
+    data = {"orders": listed, "total_page": 3, "current_page": 1, "total_size": 120}
+    assert read({"status": "ok", "data": data}, PAGED) == States(
+        {"1": OrderState.OPEN, "2": OrderState.CANCELING}, complete=True, pages=3
+    )
+    empty = {"orders": [], "total_page": 0}
+    assert read({"status": "ok", "data": empty}, PAGED) == States({}, complete=True, pages=1)
+
+
+@pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [],
+        {},
+        {"status": "error", "err_code": 1004},
+        {"status": "ok", "data": None},
+        {"status": "ok", "data": {"orders": None}},
+        {"code": 1061.5},
+    ],
+)
+def test_a_query_that_failed_says_nothing(reply: object, query: Query) -> None:
+    """No order is called gone for want of a readable reply."""
+    states = read(reply, query)
+    assert not states.complete
+    assert not set(states.of) - {""}
+
+
+def test_a_refusal_for_the_rate_is_told() -> None:
+    """In either envelope, and as a bare HTTP 429."""
+    assert read({"status": "error", "err_code": 1032}).rate_limited
+    assert orders.read(429, b"", BY_IDS, "order_id").rate_limited
+
+
+def test_a_query_carries_what_its_page_asks_for() -> None:
+    """Ids are joined by commas; pages are counted from one."""
+    assert orders.ask("BTC-USD", "order_id", ["1", "2"]) == {
+        "contract_code": "BTC-USD",
+        "order_id": "1,2",
+    }
+    assert json.loads(orders.ask_page(PAGED, "BTC-USD", 2)) == {
+        "contract_code": "BTC-USD",
+        "page_index": 2,
+        "page_size": 50,
+    }
+
+
+@given(st.binary(max_size=100), st.sampled_from([BY_IDS, PAGED, V5]), st.integers(100, 599))
+def test_random_bytes_never_raise_and_say_nothing(body: bytes, query: Query, status: int) -> None:
+    """Only the exchange's own replies tell anything."""
+    states = orders.read(status, body, query, "order_id")
+    assert not states.complete
+    assert not states.of

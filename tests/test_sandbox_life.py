@@ -1,0 +1,185 @@
+"""What becomes of an order once a cancel of it is accepted."""
+
+import random
+from typing import Any
+
+import pytest
+from test_sandbox_exchange import CANCEL, NOW, TRACK_ALL, V5, ask, batch
+
+from htx_cancel.sandbox import Book, Exchange, Order
+from htx_cancel.sandbox.life import Fate, Life
+from htx_cancel.sandbox.rules import State
+
+DELAY = 0.05
+
+
+def placed(exchange: Exchange, **order: Any) -> Order:
+    """Return an order of the exchange's book."""
+    return exchange.book.add("swap", "BTC-USD", **order)
+
+
+def cancel(exchange: Exchange, order: Order, *, now: float = NOW) -> int | None:
+    """Cancel an order; return the code with which that is refused."""
+    data = ask(exchange, CANCEL, batch("BTC-USD", order.order_id), now=now)["data"]
+    return None if data["successes"] else data["errors"][0]["err_code"]
+
+
+def test_a_cancel_takes_its_time() -> None:
+    """An accepted cancel is under way until its time is over, and no longer."""
+    exchange = Exchange(cancel_after=DELAY)
+    order = placed(exchange)
+    assert cancel(exchange, order) is None
+    assert (order.state, order.instructed, order.canceled_by_us) == ("canceling", True, False)
+    exchange.book.advance(NOW + DELAY - 0.001)
+    assert order.state == "canceling"
+    exchange.book.advance(NOW + DELAY)
+    assert (order.state, order.canceled_by_us) == ("canceled", True)
+
+
+def test_any_request_brings_the_book_up_to_its_time() -> None:
+    """A repeated cancel is told 1062 while the first is under way and 1071 afterwards."""
+    exchange = Exchange(cancel_after=DELAY)
+    order = placed(exchange)
+    told = [cancel(exchange, order, now=NOW + after) for after in (0, 0.04, 0.06)]
+    assert told == [None, 1062, 1071]
+
+
+def test_advance_without_a_time_ends_everything() -> None:
+    """A judge can let every accepted cancel take effect."""
+    exchange = Exchange(cancel_after=DELAY)
+    orders = [placed(exchange) for _ in range(3)]
+    for order in orders:
+        cancel(exchange, order)
+    exchange.book.advance()
+    assert [order.state for order in orders] == ["canceled"] * 3
+
+
+@pytest.mark.parametrize("cancel_after", [0.0, DELAY])
+@pytest.mark.parametrize(
+    ("fate", "traded", "state", "left", "ours", "code"),
+    [
+        (None, 0, "canceled", 0, True, 1071),
+        (None, 3, "partially_canceled", 3, True, 1071),
+        ("canceled", 0, "canceled", 0, True, 1071),
+        ("partially_canceled", 0, "partially_canceled", 5, True, 1071),
+        ("partially_canceled", 3, "partially_canceled", 3, True, 1071),
+        ("filled", 3, "filled", 3, False, 1063),
+    ],
+)
+def test_an_order_ends_as_its_fate_has_it(
+    cancel_after: float,
+    fate: Fate | None,
+    traded: int,
+    state: State,
+    left: int,
+    ours: bool,
+    code: int,
+) -> None:
+    """The cancel succeeds; how the order ends is its fate and what was traded of it."""
+    exchange = Exchange(cancel_after=cancel_after)
+    order = placed(exchange, fate=fate, traded=traded)
+    assert cancel(exchange, order) is None
+    assert cancel(exchange, order, now=NOW + 1) == code
+    assert (order.state, order.traded, order.canceled_by_us) == (state, left, ours)
+    assert order.instructed
+
+
+def test_an_order_too_small_to_be_partly_filled_is_canceled() -> None:
+    """Half of one contract is none."""
+    exchange = Exchange()
+    order = placed(exchange, fate="partially_canceled", volume=1)
+    cancel(exchange, order)
+    assert (order.state, order.traded) == ("canceled", 0)
+
+
+def test_an_order_that_is_filled_meanwhile_stays_so() -> None:
+    """A cancel that takes effect changes nothing of an order that ended before."""
+    exchange = Exchange(cancel_after=DELAY)
+    order = placed(exchange)
+    cancel(exchange, order)
+    order.state = "filled"
+    exchange.book.advance()
+    assert (order.state, order.instructed, order.canceled_by_us) == ("filled", True, False)
+
+
+@pytest.mark.parametrize(
+    ("order", "code"),
+    [({"refusal": 1088}, 1088), ({"state": "filled"}, 1063), ({"state": "canceling"}, 1062)],
+)
+def test_a_refused_cancel_instructs_nothing(order: dict[str, Any], code: int) -> None:
+    """An order whose cancel is refused was not instructed, and stays as it is."""
+    exchange = Exchange(cancel_after=DELAY)
+    added = placed(exchange, **order)
+    assert cancel(exchange, added) == code
+    exchange.book.advance()
+    assert (added.state, added.instructed) == (order.get("state", "open"), False)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "state"),
+    [
+        (0.0, "filled"),
+        (0.19, "filled"),
+        (0.2, "partially_canceled"),
+        (0.49, "partially_canceled"),
+        (0.5, "canceled"),
+    ],
+)
+def test_a_fate_is_drawn(drawn: float, state: State) -> None:
+    """A number from 0 to 1 falls into the share of lost races, of partial fills or the rest."""
+    exchange = Exchange(lost_races=0.2, partial_fills=0.3, random=lambda: drawn)
+    order = placed(exchange)
+    cancel(exchange, order)
+    assert order.state == state
+
+
+def test_fates_repeat_with_their_seed() -> None:
+    """The same seed gives the same ends, in about the shares asked for."""
+
+    def ends(seed: int) -> list[State]:
+        chance = random.Random(seed)
+        exchange = Exchange(limits=False, lost_races=0.3, random=chance.random)
+        orders = [placed(exchange) for _ in range(300)]
+        for order in orders:
+            cancel(exchange, order)
+        return [order.state for order in orders]
+
+    assert ends(1) == ends(1) != ends(2)
+    assert 60 < ends(1).count("filled") < 120
+
+
+def test_shares_need_a_random() -> None:
+    """A share cannot be drawn from nothing."""
+    with pytest.raises(ValueError, match="give random"):
+        Life(lost_races=0.1)
+
+
+def test_orders_under_way_are_not_open() -> None:
+    """A call without ids does not take an order twice, and v5 tells of it by code."""
+    exchange = Exchange(cancel_after=DELAY)
+    exchange.book.add("swap_trailing", "BTC-USD")
+    order = exchange.book.add("v5", "BTC-USDT")
+    codes = [
+        ask(exchange, TRACK_ALL, {"contract_code": "BTC-USD"}).get("err_code") for _ in range(2)
+    ]
+    told = [ask(exchange, V5, batch("BTC-USDT", order.order_id))["code"] for _ in range(2)]
+    assert (codes, told) == ([None, 1051], [200, 1062])
+
+
+def test_a_book_alone_cancels_at_once() -> None:
+    """A book without a life of its own lets a cancel take effect at once."""
+    book = Book()
+    order = book.add("swap", "BTC-USD")
+    assert book.cancel(order, NOW) is None
+    assert (order.state, order.ends_at) == ("canceled", NOW)
+
+
+def test_the_clock_of_the_exchange_can_be_ahead() -> None:
+    """A clock that is off refuses stamps, is told in replies and headers, and moves no window."""
+    exchange = Exchange(clock_offset=600.0)
+    order = placed(exchange)
+    reply = ask(exchange, CANCEL, batch("BTC-USD", order.order_id))
+    assert (reply["err_code"], reply["ts"]) == (12001, round((NOW + 600) * 1000))
+    assert order.state == "open"
+    exchange.clock_offset = 0.0
+    assert cancel(exchange, order) is None

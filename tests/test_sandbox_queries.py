@@ -1,0 +1,362 @@
+"""The sandbox's answers about what became of orders."""
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from test_sandbox_exchange import (
+    CANCEL,
+    HOST,
+    NOW,
+    TS,
+    V5,
+    ask,
+    batch,
+    decoded,
+    error,
+    error_v5,
+    post,
+)
+
+from htx_cancel.sandbox import Exchange, Order
+from htx_cancel.sandbox.exchange import Call, HttpRequest, HttpResponse
+from htx_cancel.sandbox.rules import INTERFACES, QUERIES, Kind, Rules
+
+INFO = "/swap-api/v1/swap_order_info"
+TRACKS = "/swap-api/v1/swap_track_openorders"
+TRIGGERS = "/linear-swap-api/v1/swap_trigger_openorders"
+ORDER = "/v5/trade/order"
+TIMESTAMP = "/api/v1/timestamp"
+LISTS: list[tuple[str, Kind, str]] = [
+    (TRACKS, "swap_trailing", "BTC-USD"),
+    (TRIGGERS, "linear_trigger", "BTC-USDT"),
+]
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    """Return an exchange at which a cancel takes a second."""
+    return Exchange(cancel_after=1.0)
+
+
+def get(path: str, fields: dict[str, str], *, now: float = NOW) -> HttpRequest:
+    """Return a GET whose parameters are all in the signed query."""
+    parameters = fields | {
+        "AccessKeyId": "sandbox-access-key",
+        "SignatureMethod": "HmacSHA256",
+        "SignatureVersion": "2",
+        "Timestamp": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+    query = urlencode(sorted(parameters.items()), quote_via=quote)
+    message = f"GET\n{HOST}\n{path}\n{query}".encode()
+    mac = base64.b64encode(hmac.digest(b"sandbox-secret-key", message, hashlib.sha256))
+    return HttpRequest("GET", HOST, f"{path}?{query}&{urlencode({'Signature': mac})}", {}, b"")
+
+
+def look_up(exchange: Exchange, fields: dict[str, str], *, now: float = NOW) -> Any:
+    """Return the decoded reply to a v5 question."""
+    return decoded(exchange.handle(get(ORDER, fields, now=now), now))
+
+
+def states(exchange: Exchange, kind: Kind, contract_code: str) -> list[Order]:
+    """Return an order in each state: open, partly filled, three ended ones, one under way."""
+    add = exchange.book.add
+    orders = [
+        add(kind, contract_code),
+        add(kind, contract_code, traded=4),
+        add(kind, contract_code, state="filled"),
+        add(kind, contract_code, state="canceled"),
+        add(kind, contract_code, traded=4, state="partially_canceled"),
+        add(kind, contract_code),
+    ]
+    exchange.book.cancel(orders[-1], NOW)
+    return orders
+
+
+# Orders by id, in v1
+
+
+def test_an_order_in_full(exchange: Exchange) -> None:
+    """An order is told with both forms of its id, and how much of it was traded."""
+    order = exchange.book.add("swap", "BTC-USD", client_order_id=5, direction="sell", traded=4)
+    assert ask(exchange, INFO, batch("btc-usd", order.order_id)) == {
+        "status": "ok",
+        "data": [
+            {
+                "symbol": "BTC",
+                "contract_code": "BTC-USD",
+                "order_id": int(order.order_id),
+                "order_id_str": order.order_id,
+                "client_order_id": 5,
+                "volume": 10,
+                "trade_volume": 4,
+                "direction": "sell",
+                "offset": "open",
+                "order_source": "api",
+                "status": 4,
+                "canceled_at": 0,
+                "canceled_source": "",
+            }
+        ],
+        "ts": TS,
+    }
+
+
+def test_the_status_of_every_state(exchange: Exchange) -> None:
+    """Each state has its number; what is traded is told with it."""
+    orders = states(exchange, "swap", "BTC-USD")
+    data = ask(exchange, INFO, batch("BTC-USD", *(order.order_id for order in orders)))["data"]
+    assert [(each["status"], each["trade_volume"]) for each in data] == [
+        (3, 0),
+        (4, 4),
+        (6, 10),
+        (7, 0),
+        (5, 4),
+        (11, 0),
+    ]
+
+
+def test_a_cancel_of_ours_is_told_with_its_time(exchange: Exchange) -> None:
+    """An order that was canceled over the interface tells when."""
+    order = exchange.book.add("swap", "BTC-USD")
+    ask(exchange, CANCEL, batch("BTC-USD", order.order_id))
+    data = ask(exchange, INFO, batch("BTC-USD", order.order_id), now=NOW + 2)["data"]
+    assert [data[0][name] for name in ("status", "canceled_at", "canceled_source")] == [
+        7,
+        TS + 1000,
+        "api",
+    ]
+
+
+def test_orders_by_client_id_and_unknown_ones(exchange: Exchange) -> None:
+    """Orders are told in the order asked for; unknown ids are left out."""
+    for each in (5, 6):
+        exchange.book.add("swap", "BTC-USD", client_order_id=each)
+    fields = {"contract_code": "BTC-USD", "client_order_id": "6,77,5"}
+    data = ask(exchange, INFO, fields)["data"]
+    assert [each["client_order_id"] for each in data] == [6, 5]
+
+
+def test_none_found(exchange: Exchange) -> None:
+    """If no id is known the call is refused with 1017."""
+    exchange.book.add("swap_trailing", "BTC-USD", order_id=7)
+    assert ask(exchange, INFO, batch("BTC-USD", "7", "8")) == error(1017, "Order doesnt exist.")
+    assert exchange.log == [Call(NOW, INFO, ("7", "8"), "refused", 1017)]
+
+
+def test_fifty_ids_at_most(exchange: Exchange) -> None:
+    """Fifty ids are taken, and with one more none is."""
+    ids = [exchange.book.add("swap", "BTC-USD").order_id for _ in range(51)]
+    assert len(ask(exchange, INFO, batch("BTC-USD", *ids[:50]))["data"]) == 50
+    assert ask(exchange, INFO, batch("BTC-USD", *ids))["err_code"] == 1052
+
+
+# One order, in v5
+
+
+def test_a_v5_order_in_full(exchange: Exchange) -> None:
+    """A v5 order is told as one object, all in text."""
+    order = exchange.book.add("v5", "BTC-USDT", client_order_id=5, traded=4)
+    assert look_up(exchange, batch("BTC-USDT", order.order_id)) == {
+        "code": 200,
+        "message": "Success",
+        "data": {
+            "order_id": order.order_id,
+            "client_order_id": "5",
+            "contract_code": "BTC-USDT",
+            "side": "buy",
+            "state": "partially_filled",
+            "volume": "10",
+            "trade_volume": "4",
+            "order_source": "api",
+        },
+        "ts": TS,
+    }
+    assert exchange.log == [Call(NOW, ORDER, (order.order_id,), "ok", 200)]
+
+
+def test_the_v5_word_for_every_state(exchange: Exchange) -> None:
+    """Each state has its word; a cancel under way has none of its own."""
+    orders = states(exchange, "v5", "BTC-USDT")
+    assert [
+        look_up(exchange, batch("BTC-USDT", order.order_id))["data"]["state"] for order in orders
+    ] == ["new", "partially_filled", "filled", "canceled", "partially_canceled", "new"]
+
+
+def test_a_v5_order_by_client_id(exchange: Exchange) -> None:
+    """A client id does as well."""
+    order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
+    reply = look_up(exchange, {"contract_code": "BTC-USDT", "client_order_id": "5"})
+    assert reply["data"]["order_id"] == order.order_id
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        ({"contract_code": "BTC-USDT", "order_id": "1"}, 1061, "The order does not exist."),
+        ({"contract_code": "BTC-USDT"}, 1066, "order_id cannot be empty."),
+        ({"contract_code": "BTC-USDT", "order_id": "x y"}, 1067, "Illegal parameter order_id."),
+        ({"order_id": "1"}, 1067, "Invalid contract_code parameter"),
+    ],
+)
+def test_bad_v5_questions(
+    exchange: Exchange, fields: dict[str, str], code: int, message: str
+) -> None:
+    """A question that names no order is refused in the v5 envelope."""
+    assert look_up(exchange, fields) == error_v5(code, message)
+
+
+def test_the_whole_query_of_a_get_is_signed(exchange: Exchange) -> None:
+    """Another order_id than the one that was signed is a bad signature."""
+    request = get(ORDER, batch("BTC-USDT", "11"))
+    target = request.target.replace("order_id=11", "order_id=12")
+    reply = decoded(exchange.handle(HttpRequest("GET", HOST, target, {}, b""), NOW))
+    assert reply == error_v5("1003", "invalid signature")
+
+
+@pytest.mark.parametrize("path", [CANCEL, INFO, TRACKS, TRIGGERS, V5])
+def test_only_one_question_is_a_get(exchange: Exchange, path: str) -> None:
+    """The other interfaces are POST, and the v5 question is not."""
+    assert exchange.handle(get(path, {}), NOW).status == 405
+    assert exchange.handle(post(ORDER, {}), NOW).status == 405
+    assert not exchange.calls
+
+
+# Lists of open orders
+
+
+@pytest.mark.parametrize(("path", "kind", "contract_code"), LISTS)
+def test_open_orders_newest_first(
+    exchange: Exchange, path: str, kind: Kind, contract_code: str
+) -> None:
+    """The list has the open orders and those being canceled, of one kind and contract."""
+    orders = states(exchange, kind, contract_code)
+    exchange.book.add(kind, "ETH-USD")
+    exchange.book.add("swap", contract_code)
+    data = ask(exchange, path, {"contract_code": contract_code})["data"]
+    listed = [(each["order_id"], each["order_id_str"], each["status"]) for each in data["orders"]]
+    assert listed == [
+        (int(order.order_id), order.order_id, status)
+        for order, status in ((orders[5], 9), (orders[1], 2), (orders[0], 2))
+    ]
+    assert [data[name] for name in ("total_page", "current_page", "total_size")] == [1, 1, 3]
+    later = ask(exchange, path, {"contract_code": contract_code}, now=NOW + 2)["data"]
+    assert later["total_size"] == 2
+
+
+@pytest.mark.parametrize(("path", "kind", "contract_code"), LISTS)
+def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) -> None:
+    """Pages part the list; one behind the last is empty."""
+    ids = [exchange.book.add(kind, contract_code).order_id for _ in range(45)][::-1]
+    pages = [
+        ask(exchange, path, {"contract_code": contract_code, **page})["data"]
+        for page in (
+            {},
+            {"page_index": 3},
+            {"page_index": "4"},
+            {"page_index": None, "page_size": 50},
+        )
+    ]
+    told = [[each["order_id_str"] for each in page["orders"]] for page in pages]
+    assert told == [ids[:20], ids[40:], [], ids]
+    assert [(page["total_page"], page["current_page"]) for page in pages] == [
+        (3, 1),
+        (3, 3),
+        (3, 4),
+        (1, 1),
+    ]
+
+
+def test_an_empty_list(exchange: Exchange) -> None:
+    """With nothing open the list is empty, which is no refusal."""
+    assert ask(exchange, TRACKS, {"contract_code": "BTC-USD"})["data"] == {
+        "orders": [],
+        "total_page": 0,
+        "current_page": 1,
+        "total_size": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("page_size", 51), ("page_size", -1), ("page_index", "x"), ("page_index", 1.5)],
+)
+def test_bad_pages(exchange: Exchange, name: str, value: object) -> None:
+    """A page is a whole number of at least 1, and has fifty orders at most."""
+    reply = ask(exchange, TRACKS, {"contract_code": "BTC-USD", name: value})
+    assert reply == error(1067, f"Illegal parameter {name}.")
+
+
+def test_unknown_contracts(exchange: Exchange) -> None:
+    """A contract that does not exist is refused as by the cancel interfaces of the product."""
+    codes = [
+        ask(exchange, path, {"contract_code": "NONE-9", "order_id": "1"})["err_code"]
+        for path in (INFO, TRACKS, TRIGGERS)
+    ]
+    assert codes == [1014, 1014, 1332]
+
+
+# The clock, and the limits
+
+
+def clock(exchange: Exchange, method: str = "GET") -> HttpResponse:
+    """Ask the exchange for its clock."""
+    return exchange.handle(HttpRequest(method, HOST, TIMESTAMP, {}, b""), NOW)
+
+
+def test_the_clock_is_public() -> None:
+    """The time is told unsigned, as often as one likes, and charges no budget."""
+    exchange = Exchange(clock_offset=2.5)
+    replies = [clock(exchange) for _ in range(200)]
+    assert decoded(replies[-1]) == {"status": "ok", "ts": TS + 2500}
+    assert list(replies[-1].headers) == ["Content-Type"]
+    assert (exchange.log, exchange.calls[TIMESTAMP]) == ([], 200)
+    assert clock(exchange, "POST").status == 405
+
+
+def test_the_reset_header_is_on_the_exchanges_clock() -> None:
+    """What the rate headers tell is on the clock of the reply's ts."""
+    exchange = Exchange(clock_offset=2.0)
+    response = exchange.handle(post(CANCEL, batch("BTC-USD", "1")), NOW)
+    assert response.headers["ratelimit-reset"] == str(TS + 5000)
+
+
+def test_reading_has_budgets_of_its_own() -> None:
+    """The questions of a product share a budget that its cancels do not charge."""
+    rules = Rules()
+
+    def taken(path: str) -> int:
+        count = 0
+        while (state := rules.admit(path, 10.0)) is not None and state.admitted:
+            count += 1
+        return count
+
+    paths = (CANCEL, INFO, TRACKS, V5, TRIGGERS, ORDER)
+    assert [taken(path) for path in paths] == [36, 36, 0, 72, 72, 0]
+
+
+def test_a_question_too_many() -> None:
+    """A refused question is told 1032 with the headers of its pool."""
+    exchange = Exchange(limits={"usdt_m_read": (1, 3)})
+    request = get(ORDER, batch("BTC-USDT", "1"))
+    replies = [exchange.handle(request, NOW) for _ in range(2)]
+    assert [decoded(each)["code"] for each in replies] == [1061, 1032]
+    assert [each.headers["ratelimit-remaining"] for each in replies] == ["0", "0"]
+
+
+def test_the_tables_are_apart() -> None:
+    """A path either cancels or asks, and only a v5 question is a GET."""
+    assert not INTERFACES.keys() & QUERIES.keys()
+    assert {
+        path: (row.method, row.max_ids, row.client_ids, row.envelope, row.pool.name)
+        for path, row in QUERIES.items()
+    } == {
+        INFO: ("POST", 50, True, "v1", "coin_m_swap_read"),
+        TRACKS: ("POST", 0, False, "v1", "coin_m_swap_read"),
+        TRIGGERS: ("POST", 0, False, "v1", "usdt_m_read"),
+        ORDER: ("GET", 1, True, "v5", "usdt_m_read"),
+    }
