@@ -54,8 +54,7 @@ class Path:
         self.samples = n = self.samples + 1
         self.total += trip
         self.squares += trip * trip
-        if trip < self.least:
-            self.least = trip
+        self.least = min(self.least, trip)
         if n >= FEWEST:
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
@@ -153,7 +152,7 @@ class Budget:
     def _free(self) -> int:
         others = len(self.foreign)
         taken = self.busy + len(self.resting) + len(self.silent)
-        return self.calls - taken - (others if others > self.reserve else self.reserve)
+        return self.calls - taken - (max(self.reserve, others))
 
     def take(self) -> None:
         """Spend one token."""
@@ -213,7 +212,7 @@ class Budget:
         self.held_until = max(self.held_until, until)
 
     def next_at(self, now: float) -> float:
-        """Say when the next token comes back at the earliest; ``inf`` if a reply must come first."""
+        """Say when the next token comes back; ``inf`` if a reply must come first."""
         if now < self.held_until:
             return self.held_until
         soonest = self._relax_at

@@ -166,29 +166,39 @@ class Call:
     async def _deliver(self, number: int, batch: tuple[str, ...], permit: Permit) -> None:
         """Send one batch until each of its ids is settled, or may not be tried again."""
         attempts = Attempts(batch)
-        tries, until = 1, self._loop.time() + self._road.policy.seconds
-        again = attempts.take(await self._try(attempts.pending, permit))
-        while again is not Again.NEVER and tries < self._road.policy.attempts:
-            if again is Again.RESYNC and attempts.server_time is not None:
-                self._road.sender.resync(attempts.server_time)
-            next_permit = await self._permit_for_retry(again, tries, until)
+        again = await self._attempt(attempts, permit)
+        while again is not Again.NEVER:
+            next_permit = await self._permit_for_retry(again, attempts)
             if next_permit is None:
                 break
-            tries += again is not Again.BUDGET
-            again = attempts.take(await self._try(attempts.pending, next_permit))
+            again = await self._attempt(attempts, next_permit)
         if batch == (ALL,):
             self.whole = call_result(*attempts.whole())
         self._settle(number, attempts.results())
 
-    async def _permit_for_retry(self, again: Again, tries: int, until: float) -> Permit | None:
-        """Pause as the policy says and take a new token, if the batch's time is not over."""
-        pause = 0.0
+    async def _attempt(self, attempts: Attempts, permit: Permit) -> Again:
+        began = self._loop.time()
+        again = attempts.take(await self._try(attempts.pending, permit))
+        attempts.seconds += self._loop.time() - began
+        if again is Again.RESYNC and attempts.server_time is not None:
+            self._road.sender.resync(attempts.server_time)
+        return again
+
+    async def _permit_for_retry(self, again: Again, attempts: Attempts) -> Permit | None:
+        """Pause as the policy says and take a new token, unless the batch had its share."""
+        policy, pause = self._road.policy, 0.0
         if again is Again.PAUSE:
-            pause = self._road.policy.pause(tries, random())  # noqa: S311 - hides nothing
-        if self._loop.time() + pause >= min(until, self._terms.deadline or inf):
+            pause = policy.pause(attempts.tries, random())  # noqa: S311 - hides nothing
+        attempts.tries += again is not Again.BUDGET
+        late = self._loop.time() + pause >= (self._terms.deadline or inf)
+        if late or attempts.tries > policy.attempts or attempts.seconds + pause >= policy.seconds:
             return None
         await self._unless_stopped(asyncio.sleep(pause))
+        began = self._loop.time()
         permit, _why = await self._permit()
+        attempts.seconds += pause
+        if again is Again.BUDGET:
+            attempts.seconds += self._loop.time() - began
         return permit
 
     async def _try(self, ids: Sequence[str], permit: Permit) -> Answer:

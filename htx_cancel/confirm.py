@@ -117,12 +117,17 @@ class Confirmation:
                 self._pending[key] = absences + 1
 
     async def _page(self, number: int) -> States | None:
-        permit = await self._permit()
-        if permit is None:
-            return None
+        """Read one page, with as many tries as a batch has."""
         body = orders.ask_page(self._query, self._source.contract_code, number)
-        states = await self._send(Errand("POST", self._query.path, body), permit)
-        return states if states.complete else None
+        for tries in range(1, self._road.policy.attempts + 1):
+            permit = await self._permit()
+            if permit is None:
+                return None
+            states = await self._send(Errand("POST", self._query.path, body), permit)
+            if states.complete:
+                return states
+            await asyncio.sleep(self._road.policy.pause(tries, 1.0))
+        return None
 
     async def _permit(self) -> Permit | None:
         if self._stopped:

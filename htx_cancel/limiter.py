@@ -11,9 +11,9 @@ Rules of the queue:
 
 How tokens come and go is the business of ``budget.py``; who is next, of ``lanes.py``.
 
-A token could be an ``aiolimiter.AsyncLimiter(1, window)``, renewed at its reply. Measured: it cannot
-say when it will be free, give itself back, or be taken together with another budget's; and taking
-and returning two that way costs 1.8 times what the ledger does, without any of the rules above.
+Why not aiolimiter: a token could be an ``AsyncLimiter(1, window)``, renewed at its reply. But it
+cannot say when it will be free, be given back, or be taken together with another budget's. And
+measured, taking and returning two that way costs 1.7 times what all of this does.
 """
 
 import asyncio
@@ -70,7 +70,8 @@ class BudgetEvent(Struct, frozen=True):
 class Limiter(Protocol):
     """What the client needs of a limiter; ``Budgets`` tells the meaning."""
 
-    def turn(self) -> int: ...
+    def turn(self) -> int:
+        """Take the next place in the order of arrival."""
 
     async def acquire(
         self,
@@ -81,15 +82,18 @@ class Limiter(Protocol):
         backlog: int = 1,
         deadline: float | None = None,
         host: str = "",
-    ) -> "Permit": ...
+    ) -> "Permit":
+        """Wait for one token of each named budget, and take them."""
 
     def fits(
         self, names: tuple[str, ...], *, deadline: float, priority: Priority = Priority.ROUTINE
-    ) -> int: ...
+    ) -> int:
+        """Predict how many calls could leave up to ``deadline`` (loop time)."""
 
     def wait(
         self, names: tuple[str, ...], *, count: int = 1, priority: Priority = Priority.ROUTINE
-    ) -> float: ...
+    ) -> float:
+        """Predict the seconds until the count-th call from now could leave."""
 
 
 End = Literal["replied", "refused", "no_reply", "unsent"]
@@ -272,7 +276,7 @@ class Budgets:
             if waiter.waiting:
                 self._drop(waiter)
                 self._dispatch(asyncio.get_running_loop().time())
-            elif waiter.future.exception() is None:
+            elif not waiter.future.cancelled() and waiter.future.exception() is None:
                 waiter.future.result().unsent()
             raise
 

@@ -63,9 +63,10 @@ _OF_THE_ORDER = frozenset(
 class RetryPolicy(Struct, frozen=True):
     """How often and how long a batch is tried.
 
-    ``attempts`` is the most tries that count (1: no retry; a refusal for the rate does not count),
-    ``seconds`` the time after a batch's first try in which a further one may begin, and pauses
-    are drawn evenly from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``.
+    ``attempts`` is the most tries that count (1: no retry; a refusal for the rate does not count).
+    ``seconds`` is the most time a batch may have spent on tries, on pauses and on refusals for the
+    rate when a further try begins; waiting for its turn does not count. Pauses are drawn evenly
+    from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``.
     """
 
     attempts: int = 6
@@ -122,6 +123,8 @@ class Attempts:
     def __init__(self, ids: Sequence[str]) -> None:
         self.pending = ids
         self.server_time: float | None = None
+        self.tries = 1  #: that count
+        self.seconds = 0.0  #: spent on it
         self._listed: dict[str, Finding] = {}
         self._known: dict[str, Finding] = {}
         self._sent = dict.fromkeys(ids, 0)

@@ -56,31 +56,25 @@ def test_advance_without_a_time_ends_everything() -> None:
 
 @pytest.mark.parametrize("cancel_after", [0.0, DELAY])
 @pytest.mark.parametrize(
-    ("fate", "traded", "state", "left", "ours", "code"),
+    ("fate", "traded", "end"),
     [
-        (None, 0, "canceled", 0, True, 1071),
-        (None, 3, "partially_canceled", 3, True, 1071),
-        ("canceled", 0, "canceled", 0, True, 1071),
-        ("partially_canceled", 0, "partially_canceled", 5, True, 1071),
-        ("partially_canceled", 3, "partially_canceled", 3, True, 1071),
-        ("filled", 3, "filled", 3, False, 1063),
+        (None, 0, ("canceled", 0, True, 1071)),
+        (None, 3, ("partially_canceled", 3, True, 1071)),
+        ("canceled", 0, ("canceled", 0, True, 1071)),
+        ("partially_canceled", 0, ("partially_canceled", 5, True, 1071)),
+        ("partially_canceled", 3, ("partially_canceled", 3, True, 1071)),
+        ("filled", 3, ("filled", 3, False, 1063)),
     ],
 )
 def test_an_order_ends_as_its_fate_has_it(
-    cancel_after: float,
-    fate: Fate | None,
-    traded: int,
-    state: State,
-    left: int,
-    ours: bool,
-    code: int,
+    cancel_after: float, fate: Fate | None, traded: int, end: tuple[State, int, bool, int]
 ) -> None:
     """The cancel succeeds; how the order ends is its fate and what was traded of it."""
     exchange = Exchange(cancel_after=cancel_after)
     order = placed(exchange, fate=fate, traded=traded)
     assert cancel(exchange, order) is None
-    assert cancel(exchange, order, now=NOW + 1) == code
-    assert (order.state, order.traded, order.canceled_by_us) == (state, left, ours)
+    code = cancel(exchange, order, now=NOW + 1)
+    assert (order.state, order.traded, order.canceled_by_us, code) == end
     assert order.instructed
 
 

@@ -17,7 +17,7 @@ from test_sandbox_exchange import CANCEL, TRACK, TRACK_ALL, TRIGGER, V5, batch, 
 from yarl import URL
 
 from htx_cancel.sandbox import Book, Exchange, SandboxServer
-from htx_cancel.sandbox.__main__ import _exchange, _parser, _serve, main
+from htx_cancel.sandbox.__main__ import _exchange, _parser, _serve, _server, main
 from htx_cancel.sandbox.seeding import add_from_csv, add_seeded
 
 ROWS = """\
@@ -205,6 +205,19 @@ async def test_it_says_how_to_reach_it_and_stops_on_sigterm(
     assert "export HTX_ACCESS_KEY=sandbox-access-key\n" in output.text
     assert "export HTX_SECRET_KEY=sandbox-secret-key\n" in output.text
     assert "htx-cancel run examples/orders.csv --base-url http://127.0.0.1:" in output.text
+
+
+def test_its_cancels_take_time_and_its_calls_meet_faults() -> None:
+    """The command line can let cancels take a while, and make repeatable trouble."""
+    options = _parser().parse_args(["--cancel-after", "50", "--faults", "0.5", "--seed", "3"])
+    exchange = _exchange(options)
+    order = exchange.book.add("swap", "BTC-USD")
+    exchange.book.cancel(order, 1.0)
+    assert (order.state, order.ends_at) == ("canceling", 1.05)
+    plans = [_server(exchange, options)._faults for _ in range(2)]
+    met, again = ([plan.next((), CANCEL) for _ in range(20)] for plan in plans)
+    assert met == again
+    assert 0 < met.count(None) < 20
 
 
 @pytest.mark.parametrize("text", [None, "endpoint,contract_code\nsome,BTC-USD\n"])

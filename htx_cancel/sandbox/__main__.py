@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--jitter", type=float, default=0.0, metavar="MS", help="most extra delay, each way")
     add("--cancel-after", type=float, default=0.0, metavar="MS", help="time that a cancel takes")
     add("--faults", type=float, default=0.0, metavar="SHARE", help="share of calls with trouble")
-    add("--seed", type=int, default=0, help="of the jitter and the faults")
+    add("--seed", type=int, default=0, help="seed of the jitter and the faults")
     add("--no-limits", action="store_true", help="enforce no rate limit")
     return parser
 
@@ -61,11 +61,8 @@ def _exchange(options: argparse.Namespace) -> Exchange:
     return exchange
 
 
-async def _serve(exchange: Exchange, options: argparse.Namespace) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    server = SandboxServer(
+def _server(exchange: Exchange, options: argparse.Namespace) -> SandboxServer:
+    return SandboxServer(
         exchange,
         host=options.host,
         port=options.port,
@@ -74,6 +71,13 @@ async def _serve(exchange: Exchange, options: argparse.Namespace) -> None:
         seed=options.seed,
         faults=FaultPlan(share=options.faults, seed=options.seed),
     )
+
+
+async def _serve(exchange: Exchange, options: argparse.Namespace) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    server = _server(exchange, options)
     async with server:
         sys.stdout.write(
             _WELCOME.format(

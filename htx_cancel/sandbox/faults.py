@@ -85,10 +85,10 @@ Faults = Sequence[str | Fault | None]
 class FaultPlan:
     """Decides which fault a request meets.
 
-    ``script`` gives, by order id or by path, the faults of the successive requests that name it;
-    of several that one request is due, it meets the one of its first id, and a path's last. A
-    request without any meets a random one of ``kinds`` with the probability ``share``. ``struck``
-    counts the faults that were met.
+    ``script`` gives, by order id or by path, the faults of the successive requests that name it.
+    A request that has several due takes one from each script and meets the first, in the order
+    of its ids; its path comes last. One that has none meets a random one of ``kinds``, with the
+    probability ``share``. ``struck`` counts the faults that were met.
     """
 
     def __init__(

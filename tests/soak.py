@@ -1,0 +1,313 @@
+"""A soak: many orders, random trouble, doors going up and down, callers going away.
+
+``python tests/soak.py`` cancels orders through two doors of one sandbox exchange while faults
+strike 30 % of the requests, and judges every status by the exchange's book. It runs on virtual
+time, in process; with ``--sockets`` it runs over real connections in real time. Exit code 1 if a
+status contradicts the book, an id is lost, or too many are unknown.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from msgspec import Struct
+from roads import CONTRACTS, EPOCH, cancel, credentials
+from virtualtime import run
+
+from htx_cancel import (
+    CancelClient,
+    CancelStatus,
+    Limit,
+    OrderResult,
+    OrderState,
+    Outcome,
+    Priority,
+)
+from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
+from htx_cancel.sandbox.faults import FAULTS, FaultPlan
+from htx_cancel.sandbox.rules import Kind
+from htx_cancel.transport import Reply, Request
+
+SHARE_OF_FAULTS = 0.3
+MOST_UNKNOWN = 0.005
+MOST_CALLS_AT_ONCE = 12
+
+#: How many of a hundred orders are of each kind: about as the limits share out the time.
+SHARES: dict[Kind, int] = {"swap": 41, "linear_trigger": 34, "swap_trailing": 17, "v5": 8}
+
+
+class Settings(Struct, frozen=True):
+    """What to run."""
+
+    orders: int
+    seed: int
+    sockets: bool
+    speed: int  #: limits of both sides, as a multiple of the published ones
+
+    def limits(self) -> dict[str, Limit]:
+        """Return the client's budgets."""
+        return {
+            **{name: Limit(5 * self.speed, 1) for name in FIVES},
+            "coin_m_swap_trade": Limit(36 * self.speed, 3),
+            "coin_m_swap_read": Limit(36 * self.speed, 3),
+            "usdt_m_trade": Limit(72 * self.speed, 3),
+            "usdt_m_read": Limit(72 * self.speed, 3),
+        }
+
+    def exchange_limits(self) -> dict[str, tuple[int, float]]:
+        """Return the exchange's windows."""
+        pools = {name: (row.calls, row.seconds) for name, row in self.limits().items()}
+        own = {path: pools.pop(name) for name, path in FIVES.items()}
+        return pools | own
+
+
+FIVES = {
+    "swap_track_cancel": "/swap-api/v1/swap_track_cancel",
+    "swap_track_cancelall": "/swap-api/v1/swap_track_cancelall",
+    "linear_swap_trigger_cancel": "/linear-swap-api/v1/swap_trigger_cancel",
+}
+
+
+def trouble(seed: int) -> FaultPlan:
+    """Make faults of every kind but a wrong clock, which the porter sets wrong."""
+    kinds = [name for name in FAULTS if name != "wrong_clock"]
+    return FaultPlan(share=SHARE_OF_FAULTS, seed=seed, kinds=kinds)
+
+
+class Doors:
+    """Two addresses of one exchange on virtual time, each of which may be shut."""
+
+    def __init__(self, exchange: Exchange, seed: int) -> None:
+        self.base_urls = ["https://first.example", "https://second.example"]
+        shut = FaultPlan(share=1.0, kinds=["refused_door"])
+        self._shut = InProcessTransport(exchange, epoch=EPOCH, faults=shut)
+        self._open = {
+            url: InProcessTransport(
+                exchange,
+                epoch=EPOCH,
+                delay=0.01,
+                jitter=0.01,
+                seed=seed + number,
+                faults=trouble(seed + number),
+            )
+            for number, url in enumerate(self.base_urls)
+        }
+        self._down: set[str] = set()
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request through its door."""
+        door = self._shut if request.origin in self._down else self._open[request.origin]
+        return await door.send(request, timeout=timeout)
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    async def turn(self, number: int, *, up: bool) -> None:
+        """Open or shut a door."""
+        url = self.base_urls[number]
+        self._down = self._down - {url} if up else self._down | {url}
+
+
+class Servers:
+    """The same two doors as real servers."""
+
+    def __init__(self, servers: list[SandboxServer]) -> None:
+        self.base_urls = [server.base_url for server in servers]
+        self._servers = servers
+
+    async def turn(self, number: int, *, up: bool) -> None:
+        """Open or shut a door."""
+        server = self._servers[number]
+        await (server.up() if up else server.down())
+
+
+@asynccontextmanager
+async def on_the_road(
+    settings: Settings, exchange: Exchange
+) -> AsyncIterator[tuple[CancelClient, Doors | Servers]]:
+    """Yield a client of the exchange and its doors."""
+    loop, seed = asyncio.get_running_loop(), settings.seed
+    if not settings.sockets:
+        doors = Doors(exchange, seed)
+        async with CancelClient(
+            credentials(),
+            base_url=doors.base_urls,
+            transport=doors,
+            limits=settings.limits(),
+            wall_clock=lambda: EPOCH + loop.time(),
+        ) as client:
+            yield client, doors
+        return
+    plans = [trouble(seed + number) for number in range(2)]
+    async with (
+        SandboxServer(exchange, faults=plans[0]) as first,
+        SandboxServer(exchange, faults=plans[1]) as second,
+    ):
+        servers = Servers([first, second])
+        async with CancelClient(
+            credentials(), base_url=servers.base_urls, limits=settings.limits()
+        ) as client:
+            yield client, servers
+
+
+class Soak:
+    """The work, and what was said of each order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.dice = random.Random(settings.seed)
+        self.settings = settings
+        self.exchange = Exchange(
+            limits=settings.exchange_limits(),
+            keep_log=False,
+            cancel_after=0.03,
+            lost_races=0.05,
+            partial_fills=0.05,
+            random=self.dice.random,
+        )
+        self.said: dict[str, OrderResult] = {}
+        self.twice = 0
+        self.outcomes: list[Outcome] = []
+        self.confirmed: list[Outcome] = []
+        self.calls = 0
+        self.left = 0
+
+    def jobs(self) -> list[tuple[Kind, list[str]]]:
+        """Put the orders into the book and deal them out to calls of 1 to 400."""
+        jobs = []
+        for kind, share in SHARES.items():
+            ids = [
+                self.exchange.book.add(kind, CONTRACTS[kind]).order_id
+                for _ in range(self.settings.orders * share // 100)
+            ]
+            while ids:
+                size = self.dice.randint(1, 400)
+                jobs.append((kind, ids[:size]))
+                ids = ids[size:]
+        self.dice.shuffle(jobs)
+        return jobs
+
+    def tell(self, results: tuple[OrderResult, ...]) -> None:
+        """Note the results of a batch."""
+        for result in results:
+            self.twice += result.order_id in self.said
+            self.said[result.order_id] = result
+
+    async def run(self) -> None:
+        """Do all calls, a dozen at once, while the doors go up and down."""
+        jobs = self.jobs()
+        async with on_the_road(self.settings, self.exchange) as (client, doors):
+            porter = asyncio.create_task(self.move(doors))
+            await asyncio.gather(*(self.work(client, jobs) for _ in range(MOST_CALLS_AT_ONCE)))
+            porter.cancel()
+            with suppress(asyncio.CancelledError):
+                await porter
+            for number in range(2):
+                await doors.turn(number, up=True)
+
+    async def move(self, doors: Doors | Servers) -> None:
+        """Shut a door for a while, now and then, and set the exchange's clock wrong or right."""
+        while True:
+            await asyncio.sleep(self.dice.uniform(5.0, 20.0))
+            self.exchange.clock_offset = self.dice.choice([0.0, -900.0, 900.0])
+            number = self.dice.randrange(2)
+            await doors.turn(number, up=False)
+            try:
+                await asyncio.sleep(self.dice.uniform(0.5, 8.0))
+            finally:
+                await doors.turn(number, up=True)
+
+    async def work(self, client: CancelClient, jobs: list[tuple[Kind, list[str]]]) -> None:
+        """Take calls until there are no more."""
+        while jobs:
+            kind, ids = jobs.pop()
+            await self.one(client, kind, ids)
+
+    async def one(self, client: CancelClient, kind: Kind, ids: list[str]) -> None:
+        """Cancel, perhaps go away in the middle, and else confirm."""
+        self.calls += 1
+        terms = {
+            "priority": self.dice.choice(list(Priority)),
+            "timeout": self.dice.uniform(5.0, 60.0) if self.dice.random() < 0.1 else None,
+        }
+        call = asyncio.create_task(cancel(client, kind, ids, on_batch=self.tell, **terms))
+        if self.dice.random() < 0.02:
+            self.left += 1
+            await asyncio.sleep(self.dice.uniform(0.0, 3.0))
+            call.cancel()
+            with suppress(asyncio.CancelledError):
+                await call
+            return
+        outcome = await call
+        if [result.order_id for result in outcome] != ids:
+            raise AssertionError("an outcome does not hold its ids in order")
+        self.outcomes.append(outcome)
+        self.confirmed.append(await client.confirm(outcome, timeout=120.0))
+
+    def contradictions(self) -> Counter[str]:
+        """Hold every status against the book."""
+        wrong: Counter[str] = Counter()
+        results = [*self.said.values(), *(it for each in self.confirmed for it in each)]
+        for result in results:
+            order = self.exchange.book[result.order_id]
+            took, is_open = order.instructed, order.state == "open"
+            status = result.status
+            wrong["accepted, and not canceled by us"] += (
+                status is CancelStatus.ACCEPTED and not took
+            )
+            wrong["unsent, and canceled by us"] += status is CancelStatus.UNSENT and took
+            wrong["closed or not found, and open"] += is_open and status in (
+                CancelStatus.CLOSED,
+                CancelStatus.NOT_FOUND,
+            )
+            wrong["left open, and neither unknown, unsent nor rejected"] += is_open and (
+                status is CancelStatus.ACCEPTED
+            )
+            wrong["a final state that is not the book's"] += result.state not in (
+                None,
+                OrderState.OPEN,
+                OrderState.CANCELING,
+                OrderState.GONE,
+            ) and result.state != OrderState(order.state)
+            wrong["gone, and open"] += result.state is OrderState.GONE and is_open
+        wrong["told twice"] = self.twice
+        wrong["never told"] = len(self.exchange.book) - len(self.said)
+        return +wrong
+
+    def report(self, seconds: float) -> bool:
+        """Print what was found; say whether it is as it must be."""
+        counts = Counter(result.status for result in self.said.values())
+        unknown = counts[CancelStatus.UNKNOWN] / max(1, len(self.said))
+        after = sum(len(outcome.unknown) for outcome in self.confirmed)
+        wrong = self.contradictions()
+        print(
+            f"{len(self.said):,} orders in {self.calls:,} calls ({self.left} callers went away), "
+            f"{self.exchange.calls.total():,} requests, {seconds:.0f} s, "
+            f"seed {self.settings.seed}"
+        )
+        print(", ".join(f"{count:,} {status}" for status, count in counts.most_common()))
+        print(f"unknown {unknown:.3%}, after confirm {after}")
+        print(f"refused for the rate: {self.exchange.refused.total()}")
+        print(f"contradictions with the book: {dict(wrong) or 'none'}")
+        return not wrong and unknown <= MOST_UNKNOWN and after == 0
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--orders", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sockets", action="store_true")
+    parser.add_argument("--speed", type=int, default=1, help="limits, times the published ones")
+    settings = Settings(**vars(parser.parse_args()))
+    soak, began = Soak(settings), time.monotonic()
+    (asyncio.run if settings.sockets else run)(soak.run())
+    return 0 if soak.report(time.monotonic() - began) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

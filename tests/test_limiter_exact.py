@@ -1,0 +1,366 @@
+"""The limiter against naive servers: nothing refused, and hardly any time lost.
+
+The jitter of the matrix is even and independent each way, which is what the estimate of the
+shortest way is made for. The properties give the limiter the true shortest way instead, and then
+let every trip take any longer time: there the law is exact, not likely.
+"""
+
+import asyncio
+import random
+from statistics import mean
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from limiter_model import (
+    EPOCH,
+    RULES,
+    Driver,
+    Server,
+    Way,
+    least,
+    refusals,
+    with_known_way,
+)
+from virtualtime import run
+
+from htx_cancel.endpoints import Limit
+from htx_cancel.errors import TooLateError
+from htx_cancel.limiter import Budgets, Permit, Priority
+
+A = "swap_track_cancel"
+B = "swap_track_cancelall"
+U = "usdt_m_trade"
+fuzz = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+# the matrix
+
+
+async def _burst(  # noqa: PLR0917
+    rule: str, limit: Limit, count: int, delay: float, jitter: float, seed: int
+) -> tuple[int, float]:
+    """Want many calls at once; give the refusals and the share of the least time."""
+    server = Server(rule, limit.calls, limit.seconds)
+    await asyncio.sleep(random.Random(seed).uniform(0, limit.seconds))
+    began = asyncio.get_running_loop().time()
+    budgets = Budgets({U: limit}, max_in_flight=1000)
+    driver = Driver(budgets, Way(delay, jitter, seed), headers=seed % 2 == 0)
+    took = await driver.call((U,), [server], count) - began
+    return server.refused, least(limit.calls, limit.seconds, count, delay, jitter) / took
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.005, 0.05])
+@pytest.mark.parametrize("delay", [0.001, 0.02, 0.1])
+@pytest.mark.parametrize(
+    ("limit", "count"), [(Limit(5, 1.0), 100), (Limit(36, 3.0), 360), (Limit(72, 3.0), 360)]
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_burst_is_never_refused_and_loses_hardly_any_time(
+    rule: str, limit: Limit, count: int, delay: float, jitter: float
+) -> None:
+    """No rule refuses a call, with headers or without; the time is near the least there is."""
+    results = [run(_burst(rule, limit, count, delay, jitter, seed)) for seed in range(12)]
+    assert sum(refused for refused, _ in results) == 0
+    assert mean(share for _, share in results) >= (0.95 if jitter == 0.05 else 0.99)
+
+
+# several budgets
+
+
+def test_calls_of_one_and_of_two_budgets_share_a_pool_without_loss() -> None:
+    """The narrow calls take what they can use of the pool, the wide ones all the rest."""
+
+    async def main() -> tuple[list[float], int]:
+        budgets = Budgets(max_in_flight=1000)
+        a, b, pool = Server("slide", 5, 1.0), Server("first", 5, 1.0), Server("slide", 72, 3.0)
+        driver = Driver(budgets, Way(0.02, 0.005))
+        ends = await asyncio.gather(
+            driver.call((A, U), [a, pool], 60),
+            driver.call((B, U), [b, pool], 60),
+            driver.call((U,), [pool], 300),
+        )
+        return ends, len(driver.refused)
+
+    ends, refused = run(main())
+    assert refused == 0
+    assert max(ends[:2]) < 12.1
+    assert ends[2] < 16.2
+
+
+def test_an_urgent_call_leaves_with_the_next_token() -> None:
+    """It waits less than one window behind a thousand calls of lower priority."""
+
+    async def main() -> float:
+        budgets = Budgets()
+        server = Server("slide", 5, 1.0)
+        driver = Driver(budgets, Way(0.02, 0.005))
+        bulk = asyncio.create_task(driver.call((A,), [server], 1000))
+        await asyncio.sleep(10.3)
+        began = asyncio.get_running_loop().time()
+        await driver.call((A,), [server], 1, priority=Priority.URGENT)
+        bulk.cancel()
+        assert not driver.refused
+        return asyncio.get_running_loop().time() - began
+
+    assert run(main()) < 1.1
+
+
+def test_the_predicted_wait_is_the_wait() -> None:
+    """Behind a queue, the predicted time of the k-th call is within 2 % of what comes."""
+
+    async def main() -> list[tuple[float, float]]:
+        budgets = Budgets()
+        server = Server("slide", 5, 1.0)
+        driver = Driver(budgets, Way(0.02, 0.005))
+        await driver.call((A,), [server], 10)
+        began = asyncio.get_running_loop().time()
+        ahead = asyncio.create_task(driver.call((A,), [server], 20))
+        await asyncio.sleep(0.1)
+        predicted = [budgets.wait((A,), count=count) + 0.1 for count in (1, 7, 20)]
+        mine = asyncio.create_task(driver.call((A,), [server], 20))
+        await asyncio.gather(ahead, mine)
+        return [
+            (guess, driver.sent[29 + count] - began)
+            for guess, count in zip(predicted, (1, 7, 20), strict=True)
+        ]
+
+    for predicted, actual in run(main()):
+        assert predicted == pytest.approx(actual, rel=0.02, abs=0.03)
+
+
+# others of the same UID
+
+
+async def _beside_others(
+    rule: str, seed: int, *, bursts: bool, headers: bool
+) -> tuple[float, float]:
+    """Share 72 per 3 s with a process that takes 30; give refusals and calls per window."""
+    loop = asyncio.get_running_loop()
+    server = Server(rule, 72, 3.0)
+
+    async def others() -> None:
+        await asyncio.sleep(random.Random(seed).uniform(0, 3))
+        while True:
+            for _ in range(30 if bursts else 1):
+                server.intrude(loop.time())
+            await asyncio.sleep(3.0 if bursts else 0.1)
+
+    intruder = asyncio.create_task(others())
+    driver = Driver(Budgets(), Way(0.02, 0.005, seed), headers=headers)
+    await driver.call((U,), [server], 10_000, until=90.0)
+    intruder.cancel()
+    sent, refused = (sum(at > 9 for at in times) for times in (driver.sent, driver.refused))
+    return refused / sent, (sent - refused) / 27
+
+
+@pytest.mark.parametrize("headers", [True, False])
+@pytest.mark.parametrize("bursts", [True, False])
+@pytest.mark.parametrize("rule", ["first", "slide"])
+def test_room_is_left_to_another_process(rule: str, *, bursts: bool, headers: bool) -> None:
+    """Once its share is known, next to nothing is refused, and our share is used."""
+    for seed in range(3):
+        refused, calls = run(_beside_others(rule, seed, bursts=bursts, headers=headers))
+        assert refused <= 0.02
+        assert calls >= 0.95 * 42
+
+
+def test_the_room_left_is_taken_back_when_the_other_process_stops() -> None:
+    """Some windows after the last proof of it, the whole budget is used again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        server = Server("slide", 72, 3.0)
+        loop = asyncio.get_running_loop()
+        for _ in range(30):
+            server.intrude(loop.time())
+        driver = Driver(budgets, Way(0.02, 0.0), headers=True)
+        await driver.call((U,), [server], 80)
+        assert budgets.snapshot()[1].reserve >= 25
+        await driver.call((U,), [server], 10_000, until=90.0)
+        assert budgets.snapshot()[1].reserve == 0
+        assert sum(84 < at <= 87 for at in driver.sent) >= 71
+
+    run(main())
+
+
+# properties
+
+seconds = st.floats(0.0, 3.0)
+trips = st.floats(0.0, 0.4)
+names = st.sampled_from([(A,), (B,), (U,), (A, U), (U, B)])
+priorities = st.sampled_from(list(Priority))
+ends = st.sampled_from(["reply", "reply", "reply", "no reply", "lost", "unsent"])
+calls = st.tuples(seconds, names, priorities, ends, trips, trips, st.none() | seconds)
+LIMITS = {A: Limit(2, 1.0), B: Limit(3, 0.7), U: Limit(4, 2.0)}
+SHORTEST = 0.05  #: each way
+
+
+class _Run:
+    """One random schedule: each call comes, waits, perhaps is cancelled, and ends somehow."""
+
+    def __init__(self) -> None:
+        self.budgets = with_known_way(Budgets(LIMITS, max_in_flight=7), 2 * SHORTEST)
+        self.arrivals: dict[str, list[float]] = {A: [], B: [], U: []}
+        self.waiting: dict[int, tuple[frozenset[str], Priority, float]] = {}
+        self.grants = 0
+
+    async def call(
+        self,
+        turn: int,
+        plan: tuple[float, tuple[str, ...], Priority, str, float, float, float | None],
+    ) -> None:
+        at, names, priority, end, there, back, patience = plan
+        await asyncio.sleep(at)
+        self.waiting[turn] = (frozenset(names), priority, asyncio.get_running_loop().time())
+        order = self.budgets.turn()
+        try:
+            async with asyncio.timeout(patience):
+                permit = await self.budgets.acquire(names, priority=priority, turn=order)
+        except TimeoutError:
+            return
+        finally:
+            mine = self.waiting.pop(turn)
+        self.grants += 1
+        self.check_order(permit, mine)
+        await self.travel(permit, end, SHORTEST + there, SHORTEST + back)
+
+    def check_order(self, permit: Permit, mine: tuple[frozenset[str], Priority, float]) -> None:
+        """Nobody of the same budgets who came before, at this priority, still waits."""
+        names, priority, came = mine
+        for others, level, since in self.waiting.values():
+            if others == names and since < permit.granted:
+                assert (level, since) >= (priority, came)
+
+    async def travel(self, permit: Permit, end: str, there: float, back: float) -> None:
+        if end == "unsent":
+            await asyncio.sleep(there / 4)
+            permit.unsent()
+            return
+        await asyncio.sleep(there)
+        if end != "lost":
+            for name in permit.names:
+                self.arrivals[name].append(asyncio.get_running_loop().time())
+        await asyncio.sleep(back)
+        if end == "reply":
+            permit.replied()
+        else:
+            permit.no_reply()
+
+    async def watch(self) -> None:
+        """Nobody waits while a token of each of its budgets is free."""
+        while True:
+            before = self.grants, self.idle()
+            await asyncio.sleep(0.0015)
+            assert not (before[1] & self.idle()) or before[0] != self.grants
+
+    def idle(self) -> set[int]:
+        """Give those who wait for one budget only, though it has room."""
+        free = {state.name for state in self.budgets.snapshot() if state.free}
+        full = self.budgets._in_flight == 7
+        return {turn for turn, (names, _, _) in self.waiting.items() if names <= free and not full}
+
+    def check_rest(self) -> None:
+        """When all is over and a window has passed, every token is back."""
+        for state in self.budgets.snapshot():
+            assert (state.free, state.in_flight, state.resting, state.waiting) == (
+                state.calls,
+                0,
+                0,
+                0,
+            )
+
+
+@settings(fuzz, max_examples=700)
+@given(st.lists(calls, max_size=24))
+def test_no_schedule_is_refused_leaks_a_token_or_breaks_the_order(
+    plans: list[tuple[float, tuple[str, ...], Priority, str, float, float, float | None]],
+) -> None:
+    """Whatever comes, waits, is cancelled, answered, lost or unsent: the laws hold."""
+
+    async def main() -> None:
+        schedule = _Run()
+        await asyncio.gather(*(schedule.call(turn, plan) for turn, plan in enumerate(plans)))
+        await asyncio.sleep(2.1)
+        schedule.check_rest()
+        for name, limit in LIMITS.items():
+            assert refusals(schedule.arrivals[name], limit.calls, limit.seconds) == 0
+
+    run(main())
+
+
+@settings(fuzz, max_examples=60)
+@given(st.lists(calls, max_size=16))
+def test_nobody_waits_while_tokens_are_free(
+    plans: list[tuple[float, tuple[str, ...], Priority, str, float, float, float | None]],
+) -> None:
+    """With one budget a call, a free token is taken within a timer's least step."""
+
+    async def main() -> None:
+        schedule = _Run()
+        watch = asyncio.create_task(schedule.watch())
+        alone = [(at, names[:1], *rest) for at, names, *rest in plans]
+        await asyncio.gather(*(schedule.call(turn, plan) for turn, plan in enumerate(alone)))  # type: ignore[arg-type]
+        assert not watch.done()
+        watch.cancel()
+
+    run(main())
+
+
+numbers = st.integers(-2, 9).map(str) | st.sampled_from(["", "x", "1e3", "99999999999999999999"])
+intervals = st.sampled_from(["500", "1000", "2000", "3000", "0", "-1", "abc"])
+headers = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "ratelimit-limit": numbers,
+        "Ratelimit-Interval": intervals,
+        "RATELIMIT-REMAINING": numbers,
+        "ratelimit-reset": st.integers(0, 9000).map(lambda ms: str(int(EPOCH * 1000) + ms)),
+    },
+)
+replies = st.tuples(seconds, names, priorities, trips, headers, st.booleans(), st.none() | seconds)
+
+
+@settings(fuzz, max_examples=500)
+@given(st.lists(replies, max_size=24))
+def test_no_header_and_no_refusal_loses_a_token(
+    plans: list[
+        tuple[float, tuple[str, ...], Priority, float, dict[str, str] | None, bool, float | None]
+    ],
+) -> None:
+    """Limits that change, strangers, junk, refusals, deadlines: all ends with all tokens free."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        budgets = Budgets(LIMITS, max_in_flight=5)
+
+        async def call(
+            plan: tuple[
+                float, tuple[str, ...], Priority, float, dict[str, str] | None, bool, float | None
+            ],
+        ) -> None:
+            at, names, priority, trip, told, refused, patience = plan
+            await asyncio.sleep(at)
+            late = None if patience is None else loop.time() + patience
+            try:
+                permit = await budgets.acquire(names, priority=priority, deadline=late)
+            except TooLateError as error:
+                assert error.wait >= 0
+                return
+            assert late is None or loop.time() <= late + 1e-6
+            await asyncio.sleep(trip)
+            permit.replied(told, EPOCH + loop.time())
+            if refused:
+                permit.refused()
+
+        await asyncio.gather(*map(call, plans))
+        await asyncio.sleep(300)
+        for state in budgets.snapshot():
+            assert (state.free, state.in_flight, state.waiting) == (state.calls, 0, 0)
+
+    run(main())
