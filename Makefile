@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench soak clean
 
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
@@ -16,6 +16,11 @@ check: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+
+# Ten minutes over real sockets at twice the published limits.
+soak: $(VENV)/test
+	$(BIN)/python tests/soak.py --orders 200000
+	$(BIN)/python tests/soak.py --orders 300000 --sockets --speed 2
 
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.orders

@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         given.save.write_bytes(msgspec.json.encode(found))
     if given.docs is not None:
         write(given.docs, found)
-    broken = [target for each in found for target in each.targets if target.must and not target.held]
+    broken = [
+        target for each in found for target in each.targets if target.must and not target.held
+    ]
     for target in broken:
         print(f"must hold and does not: {target.words}: {target.found}", file=sys.stderr)
     return 1 if broken else 0

@@ -119,7 +119,11 @@ def _targets(found: Found, sizes: list[int], imports: dict[str, float]) -> list[
 
 def _picture(found: Found) -> str:
     series = {
-        PEERS[name].title: [(float(size), value * 1e6) for (peer, size), value in found.items() if peer == name]
+        PEERS[name].title: [
+            (float(size), value * 1e6) for (peer, size), value in found.items() if peer == name
+        ]
         for name in COMPARED
     }
-    return lines("CPU per id by the size of the call", series, across="ids in one call", up="µs per id")
+    return lines(
+        "CPU per id by the size of the call", series, across="ids in one call", up="µs per id"
+    )

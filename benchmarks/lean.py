@@ -7,8 +7,9 @@ limit; its replies have the exchange's shapes and headers.
 import asyncio
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 #: What to do with a request: a reply, or one of the words below.
 Answer = bytes | str
@@ -40,7 +41,9 @@ def ids_of(body: bytes) -> bytes:
 
 
 def success(path: bytes, body: bytes) -> Answer:
-    """Say that all went well."""
+    """Say that all went well; to a call that names nothing, tell the time."""
+    if not body:
+        return reply(b'{"status":"ok","ts":1767323045000}')
     ids = ids_of(body)
     if path.startswith(b"/v5"):
         data = b'"data":{"order_id":"' + ids + b'","client_order_id":""}'
@@ -50,16 +53,15 @@ def success(path: bytes, body: bytes) -> Answer:
 
 
 class Traffic:
-    """What the server saw."""
+    """What the server saw: its latest requests, each with the connections opened until then."""
 
     def __init__(self) -> None:
         self.connections = 0
-        self.requests = 0
-        self.last = 0.0
+        self.arrivals: deque[tuple[float, int]] = deque(maxlen=1000)
 
-    def report(self) -> dict[str, float]:
-        """Tell; ``last`` is when the last request had come in whole, on the system's clock."""
-        return {"connections": self.connections, "requests": self.requests, "last": self.last}
+    def report(self) -> dict[str, Any]:
+        """Tell; times are the system's monotonic clock when a request had come in whole."""
+        return {"connections": self.connections, "arrivals": list(self.arrivals)}
 
 
 class _Connection(asyncio.Protocol):
@@ -81,24 +83,27 @@ class _Connection(asyncio.Protocol):
             if end < 0:
                 return
             head = self._buffer[:end].lower()
-            at = head.index(b"content-length:") + 15
-            length = int(head[at : (head + b"\r\n").index(b"\r\n", at)])
+            length = _length(head)
             if len(self._buffer) < end + 4 + length:
                 return
-            path = self._buffer[: self._buffer.index(b"?")].split(b" ")[1]
+            path = self._buffer[:end].split(b" ", 2)[1].partition(b"?")[0]
             body = self._buffer[end + 4 : end + 4 + length]
             self._buffer = self._buffer[end + 4 + length :]
             self._answer(path, body)
 
     def _answer(self, path: bytes, body: bytes) -> None:
-        self._traffic.requests += 1
-        self._traffic.last = time.monotonic()
+        self._traffic.arrivals.append((time.monotonic(), self._traffic.connections))
         answer = self._answering(path, body)
         if isinstance(answer, bytes):
             self.transport.write(answer)
         elif answer == CUT:
             self.transport.write(reply(b"{" + b" " * 200)[:-100])
             self.transport.close()
+
+
+def _length(head: bytes) -> int:
+    at = head.find(b"content-length:") + 15
+    return int(head[at : (head + b"\r\n").index(b"\r\n", at)]) if at > 14 else 0
 
 
 async def listen(

@@ -92,7 +92,10 @@ def plain(findings: Findings) -> str:
     for table in findings.tables:
         parts += ["", table.title, *_columns(table)]
         parts += [table.note] if table.note else []
-    parts += ["", *(f"{_held(target)} {target.words}: {target.found}" for target in findings.targets)]
+    parts += [
+        "",
+        *(f"{_held(target)} {target.words}: {target.found}" for target in findings.targets),
+    ]
     return "\n".join(parts)
 
 
@@ -120,12 +123,6 @@ def markdown(findings: Findings) -> str:
     for table in findings.tables:
         parts += [f"**{table.title}**", "\n".join(_markdown_rows(table))]
         parts += [table.note] if table.note else []
-    if findings.targets:
-        rows = [
-            (target.words, "held" if target.held else "**not held**", target.found)
-            for target in findings.targets
-        ]
-        parts.append("\n".join(_markdown_rows(Table("", ("target", "", "found"), rows))))
     return "\n\n".join(parts)
 
 

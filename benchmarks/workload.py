@@ -45,9 +45,7 @@ WORK: dict[str, Work] = {
         "linear_swap_trigger_cancel",
         "BTC/USDT:USDT",
     ),
-    "v5": Work(
-        "/v5/trade/cancel_order", "BTC-USDT", 1, 72, 3.0, "usdt_m_trade", "BTC/USDT:USDT"
-    ),
+    "v5": Work("/v5/trade/cancel_order", "BTC-USDT", 1, 72, 3.0, "usdt_m_trade", "BTC/USDT:USDT"),
 }
 
 

@@ -23,6 +23,7 @@ from htx_cancel.endpoints import Limit
 
 MARGIN = 0.002  #: seconds
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
+ROUNDING = 1e-9  #: seconds; sums of times differ by less
 FEWEST = 4  #: round trips before any credit is given
 
 
@@ -143,16 +144,17 @@ class Budget:
         while self.resting and self.resting[0] <= replied:
             self.resting.popleft()
             self.returned += 1
+        while self.foreign and self.foreign[0] <= replied:
+            self.foreign.popleft()
         while self.silent and self.silent[0] <= given_up:
             self.silent.popleft()
             self.returned += 1
-        while self.foreign and self.foreign[0] <= replied:
-            self.foreign.popleft()
 
     def _free(self) -> int:
-        others = len(self.foreign)
-        taken = self.busy + len(self.resting) + len(self.silent)
-        return self.calls - taken - (max(self.reserve, others))
+        free = self.calls - self.busy - len(self.resting) - len(self.silent)
+        if self.reserve or self.foreign:
+            free -= max(self.reserve, len(self.foreign))
+        return free
 
     def take(self) -> None:
         """Spend one token."""
@@ -203,9 +205,10 @@ class Budget:
 
     def _relax(self, now: float) -> None:
         """Give up some of the reserve, twice as much each time."""
-        self.reserve = max(0, self.reserve - self._step)
-        self._step *= 2
-        self._relax_at = now + PATIENCE * self.seconds if self.reserve else inf
+        while now >= self._relax_at:
+            self.reserve = max(0, self.reserve - self._step)
+            self._step *= 2
+            self._relax_at += PATIENCE * self.seconds if self.reserve else inf
 
     def hold(self, until: float) -> None:
         """Let nothing leave before ``until``; a hold is never shortened."""
@@ -252,6 +255,7 @@ def by(slots: list[float], period: float, until: float) -> int:
     """Predict how many calls can leave up to ``until``."""
     if until < slots[0]:
         return 0
+    until += ROUNDING
     cycle = int((until - slots[0]) / period)
     return cycle * len(slots) + bisect_right(slots, until - cycle * period)
 

@@ -167,7 +167,7 @@ class Call:
         """Send one batch until each of its ids is settled, or may not be tried again."""
         attempts = Attempts(batch)
         again = await self._attempt(attempts, permit)
-        while again is not Again.NEVER:
+        while again is not Again.NEVER and self._road.policy.attempts > 1:
             next_permit = await self._permit_for_retry(again, attempts)
             if next_permit is None:
                 break

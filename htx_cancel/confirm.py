@@ -150,6 +150,8 @@ class Confirmation:
         states = orders.read(reply.status, reply.body, self._query, self._source.field)
         if states.rate_limited:
             permit.refused()
+        if states.clock is not None:
+            self._road.sender.resync(states.clock)
         return states
 
     async def _rebuild(self) -> Outcome:

@@ -7,14 +7,13 @@ a waiter's future is carried, never awaited.
 import heapq
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from htx_cancel.budget import Budget, by, when
 
 if TYPE_CHECKING:
     import asyncio
-
-    from htx_cancel.limiter import Permit
 
 Place = tuple[int, float]  #: priority and turn
 
@@ -30,7 +29,7 @@ class Waiter:
         place: Place,
         backlog: int,
         deadline: float | None,
-        future: "asyncio.Future[Permit]",
+        future: "asyncio.Future[Any]",
     ) -> None:
         self.lane = lane
         self.place = place
@@ -103,7 +102,10 @@ class Lane:
 
     def room(self, now: float) -> bool:
         """Say whether one call may leave now, whoever else waits."""
-        return all(budget.room(now) > 0 for budget in self.budgets)
+        for budget in self.budgets:  # noqa: SIM110 - all() costs a fifth of an acquire
+            if budget.room(now) <= 0:
+                return False
+        return True
 
     def next_at(self, now: float) -> float:
         """Say when a look at this lane is worth while next, if no reply comes before."""
@@ -138,7 +140,7 @@ class Forecast:
     def _before(self, budget: Budget, until: float) -> int:
         """Predict how many of those ahead take a token of this budget up to a time."""
         return sum(
-            min(queued, *(self.by(each, until) for each in lane.budgets))
+            queued if until == inf else min(queued, *(self.by(b, until) for b in lane.budgets))
             for lane, queued in self._queues
             if budget in lane.budgets
         )
@@ -151,13 +153,15 @@ class Forecast:
     def leaves(self, lane: Lane, count: int) -> float:
         """Predict when the count-th call of a lane leaves.
 
-        The later it is, the more of those ahead have left before it: repeated until it stands.
+        As if all those ahead left before it, then as if only those did who can by then, and so on.
         """
-        at, before = self._now, 0.0
-        while at > before:
-            before = at
-            at = max(self.when(b, count + self._before(b, at)) for b in lane.budgets)
+        at, after = self._leaves(lane, count, inf), inf
+        while at < after:
+            after, at = at, self._leaves(lane, count, at)
         return at
+
+    def _leaves(self, lane: Lane, count: int, until: float) -> float:
+        return max(self.when(each, count + self._before(each, until)) for each in lane.budgets)
 
 
 def kept(budget: Budget, waiter: Waiter, earlier: Iterable[Lane], now: float) -> int:

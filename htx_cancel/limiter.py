@@ -248,7 +248,7 @@ class Budgets:
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         waiter = Waiter(lane, place, backlog, deadline, future)
         self._enqueue(waiter, now)
-        permit = future.result() if future.done() else await self._granted(waiter)
+        permit = future.result() if future.done() else await self._granted(waiter, future)
         permit.host = host
         return permit
 
@@ -268,16 +268,16 @@ class Budgets:
             self._arm(now)
         self._tell(BudgetEvent("wait", waiter.lane.names, wait))
 
-    async def _granted(self, waiter: Waiter) -> Permit:
+    async def _granted(self, waiter: Waiter, future: "asyncio.Future[Permit]") -> Permit:
         """Wait; a caller that is cancelled leaves nothing behind."""
         try:
-            return await waiter.future
+            return await future
         except asyncio.CancelledError:
             if waiter.waiting:
                 self._drop(waiter)
                 self._dispatch(asyncio.get_running_loop().time())
-            elif not waiter.future.cancelled() and waiter.future.exception() is None:
-                waiter.future.result().unsent()
+            elif not future.cancelled() and future.exception() is None:
+                future.result().unsent()
             raise
 
     def _take(self, lane: Lane, host: str, now: float) -> Permit:

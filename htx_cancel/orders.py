@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from htx_cancel.endpoints import Query
-from htx_cancel.envelope import id_of, json_object, verdict
+from htx_cancel.envelope import id_of, json_object, server_time, verdict
 from htx_cancel.errors import Meaning
 from htx_cancel.outcome import OrderState
 
@@ -43,6 +43,7 @@ class States(Struct, frozen=True):
     complete: bool = False
     pages: int = 1
     rate_limited: bool = False
+    clock: float | None = None  #: the exchange's, where it refused the query for its time
 
 
 _NOTHING = States({})
@@ -74,7 +75,8 @@ def read(status: int, body: bytes, query: Query, field: str) -> States:
     if whole.meaning is Meaning.NOT_FOUND and not query.paged:
         return States({}, complete=True)
     if whole.meaning is not Meaning.ACCEPTED:
-        return States({}, rate_limited=whole.meaning is Meaning.RATE_LIMITED)
+        clock = server_time(reply) if whole.meaning is Meaning.CLOCK else None
+        return States({}, rate_limited=whole.meaning is Meaning.RATE_LIMITED, clock=clock)
     data = reply.get("data")
     if query.paged:
         return _page(data) if isinstance(data, dict) else _NOTHING

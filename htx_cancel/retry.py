@@ -63,7 +63,8 @@ _OF_THE_ORDER = frozenset(
 class RetryPolicy(Struct, frozen=True):
     """How often and how long a batch is tried.
 
-    ``attempts`` is the most tries that count (1: no retry; a refusal for the rate does not count).
+    ``attempts`` is the most tries that count: a refusal for the rate does not, but with 1 there is
+    one try, whatever its answer.
     ``seconds`` is the most time a batch may have spent on tries, on pauses and on refusals for the
     rate when a further try begins; waiting for its turn does not count. Pauses are drawn evenly
     from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``.

@@ -116,7 +116,7 @@ class Driver:
         """Send many calls as one caller does, one turn for all; say when all were answered."""
         loop = asyncio.get_running_loop()
         turn = self.budgets.turn()
-        sends = []
+        sends: list[asyncio.Task[None]] = []
         while len(sends) < count and loop.time() < until:
             permit = await self.budgets.acquire(
                 names, priority=priority, turn=turn, backlog=count - len(sends)

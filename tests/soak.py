@@ -35,7 +35,7 @@ from htx_cancel.transport import Reply, Request
 
 SHARE_OF_FAULTS = 0.3
 MOST_UNKNOWN = 0.005
-MOST_CALLS_AT_ONCE = 12
+MOST_CALLS_AT_ONCE = 40
 
 #: How many of a hundred orders are of each kind: about as the limits share out the time.
 SHARES: dict[Kind, int] = {"swap": 41, "linear_trigger": 34, "swap_trailing": 17, "v5": 8}
@@ -246,7 +246,8 @@ class Soak:
         if [result.order_id for result in outcome] != ids:
             raise AssertionError("an outcome does not hold its ids in order")
         self.outcomes.append(outcome)
-        self.confirmed.append(await client.confirm(outcome, timeout=120.0))
+        patience = 60.0 if self.settings.sockets else 600.0
+        self.confirmed.append(await client.confirm(outcome, timeout=patience))
 
     def contradictions(self) -> Counter[str]:
         """Hold every status against the book."""

@@ -17,7 +17,7 @@ from aiohttp import web
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from htx_cancel import CancelStatus, Credentials, Priority
+from htx_cancel import CancelStatus, Credentials
 from htx_cancel.cli import app, board
 from htx_cancel.cli.groups import load
 from htx_cancel.cli.orders import read
@@ -163,7 +163,7 @@ def test_standard_input_and_standard_output(sandbox: Sandbox) -> None:
     """JSON lines go in and out through pipes; what is for people stays out of the data."""
     order = sandbox.exchange.book.add("v5", "ETH-USDT", client_order_id=77)
     row = '{"endpoint":"v5_cancel_order","contract_code":"ETH-USDT","client_order_id":77}\n'
-    result = sandbox.run("-", "--output", "-", "--priority", "urgent", given=row)
+    result = sandbox.run("-", "--output", "-", given=row)
     assert result.exit_code == 0, result.output
     (line,) = lines(result.stdout)
     assert (line["client_order_id"], line["status"], line["attempts"]) == ("77", "accepted", 1)
@@ -202,7 +202,6 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
         (as_file(["7"]), ("--output", "nowhere/x"), "nowhere/x: No such file"),
         (as_file(["7"]), ("--resume", str(EXAMPLE)), "orders.csv, line 1: no line of results"),
         (as_file(["7"]), ("--base-url", "http://api.hbdm.com"), "base_url is https"),
-        (as_file(["7"]), ("--priority", "first"), "Invalid value for '--priority'"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_sent(
@@ -333,7 +332,7 @@ async def test_a_group_that_comes_after_the_end_is_unsent(
     client = CancelClient(Credentials("a", "b"), base_url="http://127.0.0.1:1")
     await client.aclose()
     (group,) = read(text.encode())
-    terms = Terms("", None, Priority.ROUTINE, live=False)
+    terms = Terms("", None, live=False)
     path = tmp_path / "results"
     with path.open("wb") as file, board.Board(Console(), load([group]), live=False) as shown:
         await _cancel(group, client, terms, Results(file), shown)

@@ -147,7 +147,16 @@ def test_queries_that_fail_are_asked_again(kind: Kind) -> None:
         exchange = Exchange()
         ids = add(exchange, kind, 2)
         add(exchange, kind, 120)
-        trouble = ["html", "rate", "http_429", "busy", "lost_after", "wrong_json", "empty"]
+        trouble = [
+            "html",
+            "rate",
+            "http_429",
+            "busy",
+            "lost_after",
+            "wrong_json",
+            "empty",
+            "wrong_clock",
+        ]
         plan = FaultPlan({path: trouble})
         async with in_process(exchange, request_timeout=0.5, faults=plan) as client:
             outcome = await client.confirm(await cancel(client, kind, ids), timeout=60.0)

@@ -40,8 +40,31 @@ ARROWS["__init__"] = {"client", "endpoints", "errors", "limiter", "outcome", "re
 PUBLIC = {"", "endpoints", "plan", "sandbox"}
 DOORS = {"errors", "transport"}
 
-PURE = {"plan", "codec", "envelope", "orders", "signing", "endpoints", "outcome", "errors", "retry", "budget"}
-PURE_OF_THE_SANDBOX = {"rules", "exchange", "book", "windows", "words", "access", "parameters"}
+PURE = {
+    "plan",
+    "codec",
+    "envelope",
+    "orders",
+    "signing",
+    "endpoints",
+    "outcome",
+    "errors",
+    "retry",
+    "budget",
+}
+PURE_OF_THE_SANDBOX = {
+    "access",
+    "book",
+    "cancels",
+    "exchange",
+    "life",
+    "messages",
+    "parameters",
+    "queries",
+    "rules",
+    "windows",
+    "words",
+}
 IMPURE = {"asyncio", "aiohttp", "aiolimiter", "socket", "time", "random"}
 
 
@@ -125,6 +148,22 @@ def test_both_readings_of_the_pages_agree() -> None:
             if name is not None and budget is not None:
                 ours = endpoints.BUDGETS[name]
                 assert (ours.calls, ours.seconds) == (budget.calls, budget.seconds)
+
+
+def test_both_readings_of_the_queries_agree() -> None:
+    """So do the two tables of queries."""
+    ours = {row.path: row for row in endpoints.QUERIES.values()}
+    assert set(ours) == set(rules.QUERIES)
+    for path, theirs in rules.QUERIES.items():
+        assert ours[path].method == theirs.method
+        assert ours[path].batch_size == (theirs.max_ids or 50)
+        budget = theirs.pool
+        limit = endpoints.BUDGETS[ours[path].pool]
+        assert (budget.name, budget.calls, budget.seconds) == (
+            ours[path].pool,
+            limit.calls,
+            limit.seconds,
+        )
 
 
 def test_the_core_works_without_any_extra() -> None:

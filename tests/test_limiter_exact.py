@@ -76,7 +76,7 @@ def test_a_burst_is_never_refused_and_loses_hardly_any_time(
 def test_calls_of_one_and_of_two_budgets_share_a_pool_without_loss() -> None:
     """The narrow calls take what they can use of the pool, the wide ones all the rest."""
 
-    async def main() -> tuple[list[float], int]:
+    async def main() -> tuple[tuple[float, ...], int]:
         budgets = Budgets(max_in_flight=1000)
         a, b, pool = Server("slide", 5, 1.0), Server("first", 5, 1.0), Server("slide", 72, 3.0)
         driver = Driver(budgets, Way(0.02, 0.005))
@@ -258,6 +258,7 @@ class _Run:
             before = self.grants, self.idle()
             await asyncio.sleep(0.0015)
             assert not (before[1] & self.idle()) or before[0] != self.grants
+            await asyncio.sleep(0.01)
 
     def idle(self) -> set[int]:
         """Give those who wait for one budget only, though it has room."""
@@ -349,8 +350,7 @@ def test_no_header_and_no_refusal_loses_a_token(
             late = None if patience is None else loop.time() + patience
             try:
                 permit = await budgets.acquire(names, priority=priority, deadline=late)
-            except TooLateError as error:
-                assert error.wait >= 0
+            except TooLateError:
                 return
             assert late is None or loop.time() <= late + 1e-6
             await asyncio.sleep(trip)

@@ -25,9 +25,7 @@ def limits(setting: Setting) -> dict[str, Limit]:
     """Return the limits that the other side keeps, or none that is felt."""
     if not setting.limited:
         return dict.fromkeys(BUDGETS, FREE)
-    return {
-        work.budget: Limit(work.calls, work.seconds * setting.scale) for work in WORK.values()
-    }
+    return {work.budget: Limit(work.calls, work.seconds * setting.scale) for work in WORK.values()}
 
 
 def client_of(setting: Setting) -> CancelClient:
@@ -63,6 +61,10 @@ class Ours:
         """Cancel any number of ids, and put the outcome into the contract's words."""
         outcome = await self.outcome(kind, ids)
         return {result.order_id: WORDS[result.status] for result in outcome}
+
+    async def warm_up(self) -> None:
+        """Open connections ahead of need."""
+        await self.client.warm_up()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -24,6 +24,7 @@ _STYLES = {
     CancelStatus.REJECTED: "red",
     CancelStatus.UNKNOWN: "bold yellow",
     CancelStatus.UNSENT: "bold magenta",
+    CancelStatus.OPEN: "bold yellow",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.console import Console
 
-from htx_cancel import Credentials, HtxCancelError, Priority, plan
+from htx_cancel import Credentials, HtxCancelError, plan
 from htx_cancel.cli.demo import demo as run_demo
 from htx_cancel.cli.groups import Group
 from htx_cancel.cli.orders import BadInputError, read
@@ -35,14 +35,6 @@ class Window(StrEnum):
     FIRST = "first"
     EPOCH = "epoch"
     SLIDE = "slide"
-
-
-class Rank(StrEnum):
-    """A priority by name."""
-
-    URGENT = "urgent"
-    ROUTINE = "routine"
-    BACKGROUND = "background"
 
 
 @app.command()
@@ -74,7 +66,6 @@ def run(
         float | None,
         typer.Option(metavar="SECONDS", help="After it, what has not left stays unsent."),
     ] = None,
-    priority: Annotated[Rank, typer.Option(help="The calls' priority.")] = Rank.ROUTINE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")
     ] = False,
@@ -112,7 +103,7 @@ def run(
     err = _console(stderr=True)
     try:
         groups = _groups(file, resume)
-        terms = Terms(base_url, _seconds(timeout), Priority[priority.name], _live(err, output))
+        terms = Terms(base_url, _seconds(timeout), _live(err, output))
         code = show_plan(groups, _console()) if dry_run else _run(groups, terms, output, err)
     except (BadInputError, HtxCancelError) as error:
         err.print(f"htx-cancel: {error}", soft_wrap=True)

@@ -5,7 +5,7 @@ from math import ceil
 
 from msgspec import Struct
 
-from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome, Priority
+from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome
 from htx_cancel.endpoints import BUDGETS, Endpoint
 
 #: Nothing is left to do about an id with one of these.
@@ -41,7 +41,6 @@ class Group(Struct, frozen=True):
         self,
         client: CancelClient,
         *,
-        priority: Priority = Priority.ROUTINE,
         timeout: float | None = None,
         on_batch: OnBatch | None = None,
     ) -> Outcome:
@@ -54,7 +53,6 @@ class Group(Struct, frozen=True):
             client,
             self.contract_code,
             **given,
-            priority=priority,
             timeout=timeout,
             on_batch=on_batch,
         )

@@ -17,7 +17,6 @@ from htx_cancel import (
     ClientClosedError,
     Credentials,
     OrderResult,
-    Priority,
 )
 from htx_cancel.cli.board import Board, budget, grid, statuses
 from htx_cancel.cli.groups import SETTLED, Group, Load, load
@@ -31,7 +30,6 @@ class Terms(Struct, frozen=True):
 
     base_url: str
     timeout: float | None
-    priority: Priority
     live: bool
 
 
@@ -107,7 +105,6 @@ async def _cancel(
     try:
         outcome = await group.cancel(
             client,
-            priority=terms.priority,
             timeout=terms.timeout,
             on_batch=known if group.field else None,
         )

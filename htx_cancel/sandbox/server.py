@@ -1,6 +1,7 @@
 """A door to the sandbox with a socket: HTTP/1.1 over aiohttp, on the wall clock."""
 
 import asyncio
+import socket
 import ssl
 import time
 from types import TracebackType
@@ -46,6 +47,7 @@ class SandboxServer:
         self._ssl_context = ssl_context
         self._line = Line(delay, jitter, seed)
         self._faults = FaultPlan() if faults is None else faults
+        self._held: socket.socket | None = None
 
     @property
     def base_url(self) -> str:
@@ -71,21 +73,33 @@ class SandboxServer:
         trace: TracebackType | None,
     ) -> None:
         self._connections.release()
+        self._let_go()
         await self._runner.cleanup()
 
     async def up(self) -> None:
         """Listen, again on the same port after ``down``."""
         self._site = web.TCPSite(
-            self._runner, self._host, self._port, ssl_context=self._ssl_context, backlog=1024
+            self._runner,
+            self._host,
+            self._port,
+            ssl_context=self._ssl_context,
+            backlog=1024,
         )
+        self._let_go()
         await self._site.start()
         self._port = self._runner.addresses[0][1]
 
     async def down(self) -> None:
         """Refuse connections and close those that there are, until ``up``."""
         await self._site.stop()
+        self._held = _hold(self._host, self._port)
         self._connections.abort()
         await asyncio.sleep(0)
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         arriving = HttpRequest(
@@ -104,3 +118,12 @@ class SandboxServer:
             await self._connections.wait(request, fault.seconds)
         await self._line.travel()
         return await self._connections.deliver(request, reply, fault)
+
+
+def _hold(host: str, port: int) -> socket.socket:
+    """Bind a port without listening: it stays ours while the server is down."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    held = socket.socket(family, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((host, port))
+    return held

@@ -1,0 +1,829 @@
+"""The limiter's behaviours, one by one, on virtual time."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from limiter_model import EPOCH, with_known_way
+from virtualtime import VirtualLoop, run
+
+from htx_cancel.budget import MARGIN, Path
+from htx_cancel.endpoints import BUDGETS, Limit
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
+from htx_cancel.limiter import BudgetEvent, Budgets, BudgetState, Limiter, Permit, Priority
+
+A = "swap_track_cancel"
+B = "swap_track_cancelall"
+U = "usdt_m_trade"
+STEP = 0.0011  #: a timer's least step, and its rounding
+
+
+def now() -> float:
+    """Read the loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+def state(budgets: Budgets, name: str = A) -> BudgetState:
+    """Find one budget's state."""
+    return next(each for each in budgets.snapshot() if each.name == name)
+
+
+def told(limit: int, interval: int, remaining: int, reset: float | None = None) -> dict[str, str]:
+    """Write rate-limit headers; ``reset`` is in seconds of loop time."""
+    headers = {
+        "Ratelimit-Limit": str(limit),
+        "ratelimit-interval": str(interval),
+        "RATELIMIT-REMAINING": str(remaining),
+    }
+    if reset is not None:
+        headers["ratelimit-reset"] = str(int((EPOCH + reset) * 1000))
+    return headers
+
+
+async def take(budgets: Budgets, count: int, *names: str) -> list[Permit]:
+    """Take permits that are free."""
+    return [await budgets.acquire(names or (A,)) for _ in range(count)]
+
+
+async def spend(budgets: Budgets, count: int, *names: str) -> None:
+    """Take permits and have them answered at once."""
+    for permit in await take(budgets, count, *names):
+        permit.replied()
+
+
+async def turns(count: int = 3) -> None:
+    """Let the loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# tokens
+
+
+def test_calls_leave_at_once_while_tokens_are_free() -> None:
+    """As many as the limit says, without a turn of the loop."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        began = now()
+        await take(budgets, 5)
+        assert now() == began
+        assert state(budgets).free == 0
+
+    run(main())
+
+
+def test_a_token_is_back_one_window_after_its_reply() -> None:
+    """Not after its sending; and the margin later, no more."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({A: Limit(1, 1.0)}), 0.0)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.3)
+        permit.replied()
+        await budgets.acquire((A,))
+        assert 1.3 + MARGIN <= now() <= 1.3 + MARGIN + STEP
+
+    run(main())
+
+
+def test_the_shortest_round_trip_is_credited() -> None:
+    """After some equal round trips, a token is back one window after it was sent."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        for _ in range(6):
+            permit = await budgets.acquire((A,))
+            await asyncio.sleep(0.2)
+            permit.replied()
+        following = await budgets.acquire((A,))
+        took = following.granted - permit.granted
+        assert 1.0 + MARGIN - 1e-6 <= took <= 1.0 + MARGIN + STEP
+
+    run(main())
+
+
+def test_the_shortest_of_all_hosts_is_credited() -> None:
+    """The next call may take the shorter way; one of unknown length gives no credit."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for host, trip in (("far", 0.3), ("near", 0.1), ("new", 0.2)):
+            for _ in range(6 if host != "new" else 1):
+                permit = await budgets.acquire((U,), host=host)
+                await asyncio.sleep(trip)
+                permit.replied()
+            known = {"far": 0.3, "near": 0.1, "new": 0.0}[host]
+            assert budgets._paths.credit == pytest.approx(known, abs=1e-6)
+
+    run(main())
+
+
+def test_the_estimate_of_a_way_stays_below_it_and_starts_again_when_it_changes() -> None:
+    """A shorter trip than the estimate proves it wrong."""
+    path = Path()
+    for trip in (0.2, 0.21, 0.25, 0.22, 0.2, 0.23, 0.21, 0.2) * 20:
+        path.learn(trip)
+        assert path.credit <= 0.2
+    assert path.credit > 0.18
+    path.learn(0.1)
+    assert (path.credit, path.samples) == (0.0, 1)
+
+
+def test_a_call_without_reply_returns_its_token_a_window_after_it_was_given_up() -> None:
+    """There is no credit for a way that nobody measured."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({A: Limit(1, 1.0)}), 0.2)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.5)
+        permit.no_reply()
+        await budgets.acquire((A,))
+        assert 1.5 + MARGIN <= now() <= 1.5 + MARGIN + STEP
+
+    run(main())
+
+
+def test_an_unsent_call_returns_its_token_at_once() -> None:
+    """And the next waiter has it in the same instant."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiter = asyncio.create_task(budgets.acquire((A,)))
+        await asyncio.sleep(0.1)
+        began = now()
+        permit.unsent()
+        await waiter
+        assert now() - began < 1e-6
+
+    run(main())
+
+
+def test_only_the_first_end_of_a_permit_counts() -> None:
+    """A second word about the same call changes nothing."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.unsent()
+        permit.replied(told(9, 1000, 0))
+        permit.no_reply()
+        permit.refused()
+        permit.unsent()
+        assert state(budgets).free == state(budgets).calls == 5
+        assert permit.names == (A,)
+
+    run(main())
+
+
+# several budgets
+
+
+def test_a_call_takes_all_its_budgets_or_none() -> None:
+    """One that waits for its interface holds nothing of the pool, and stops nobody there."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5, A, U)
+        narrow = asyncio.create_task(budgets.acquire((A, U)))
+        await turns()
+        assert (state(budgets, A).waiting, state(budgets, U).waiting) == (1, 1)
+        assert (state(budgets, U).free, state(budgets, U).in_flight) == (67, 0)
+        began = now()
+        await take(budgets, 5, B)
+        await take(budgets, 66, U)
+        assert now() - began < 1e-6
+        await narrow
+        assert now() < 1.01
+
+    run(main())
+
+
+def test_room_in_the_pool_is_kept_for_an_earlier_lane() -> None:
+    """No more than it can use before other tokens come back."""
+
+    async def main() -> None:
+        budgets = Budgets({U: Limit(12, 3.0)})
+        await spend(budgets, 5, A, U)
+        narrow = asyncio.create_task(budgets.acquire((A, U), backlog=3))
+        await turns()
+        wide = [asyncio.create_task(budgets.acquire((U,))) for _ in range(7)]
+        await turns(10)
+        assert sum(each.done() for each in wide) == 4
+        await narrow
+        await asyncio.sleep(0.1)
+        assert sum(each.done() for each in wide) == 6
+        for each in wide:
+            each.cancel()
+
+    run(main())
+
+
+def test_the_order_of_names_makes_no_difference() -> None:
+    """The same budgets are the same queue."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await take(budgets, 1, A, U)
+        waiters = [asyncio.create_task(budgets.acquire(names)) for names in ((A, U), (U, A))]
+        await turns()
+        assert len(budgets._lanes) == 1
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+def test_calls_in_flight_are_limited() -> None:
+    """A place in flight is free at the reply, without a window."""
+
+    async def main() -> None:
+        budgets = Budgets(max_in_flight=2)
+        first, _ = await take(budgets, 2, U)
+        waiter = asyncio.create_task(budgets.acquire((U,)))
+        await asyncio.sleep(10)
+        assert not waiter.done()
+        assert budgets.wait((U,)) == 0.0
+        first.replied()
+        await waiter
+        assert now() < 10.001
+        assert budgets.wait((U,), count=3) == pytest.approx(20.0, abs=0.01)
+
+    run(main())
+
+
+# order
+
+
+def test_the_order_is_priority_then_arrival() -> None:
+    """An urgent call passes all others, a background call none."""
+
+    async def main() -> list[str]:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await spend(budgets, 1)
+        got: list[str] = []
+
+        async def call(name: str, priority: Priority) -> None:
+            permit = await budgets.acquire((A,), priority=priority)
+            got.append(name)
+            permit.replied()
+
+        wanted = [("b", 2), ("r1", 1), ("r2", 1), ("u1", 0), ("r3", 1), ("u2", 0)]
+        async with asyncio.TaskGroup() as group:
+            for name, priority in wanted:
+                group.create_task(call(name, Priority(priority)))
+        return got
+
+    assert run(main()) == ["u1", "u2", "r1", "r2", "r3", "b"]
+
+
+def test_a_call_of_many_batches_keeps_its_place_with_one_waiter() -> None:
+    """Later calls get nothing while the earlier one still has batches."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(3, 1.0)})
+        got = ""
+
+        async def call(name: str, count: int) -> None:
+            nonlocal got
+            turn = budgets.turn()
+            for left in range(count, 0, -1):
+                permit = await budgets.acquire((A,), turn=turn, backlog=left)
+                got += name
+                asyncio.get_running_loop().call_later(0.01, permit.replied)
+
+        await asyncio.gather(call("a", 7), call("b", 5), call("c", 2))
+        return got
+
+    assert run(main()) == "aaaaaaabbbbbcc"
+
+
+def test_a_newcomer_does_not_pass_those_who_wait() -> None:
+    """Nor one whose next call is just being asked for."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(2, 1.0)})
+        first, second = await take(budgets, 2)
+        got = ""
+
+        async def call(name: str, *, backlog: int = 1) -> None:
+            nonlocal got
+            turn = budgets.turn()
+            for left in range(backlog, 0, -1):
+                await budgets.acquire((A,), turn=turn, backlog=left)
+                got += name
+
+        early = asyncio.create_task(call("a", backlog=2))
+        await turns()
+        late = asyncio.create_task(call("b"))
+        first.unsent()
+        second.unsent()
+        await turns(6)
+        late.cancel()
+        await early
+        return got
+
+    assert run(main()) == "aa"
+
+
+# deadlines
+
+
+def test_a_deadline_before_the_predicted_token_fails_at_once() -> None:
+    """With the predicted wait, and nothing left behind."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5)
+        with pytest.raises(TooLateError) as caught:
+            await budgets.acquire((A,), deadline=now() + 0.5)
+        assert caught.value.wait == pytest.approx(1 + MARGIN, abs=0.001)
+        with pytest.raises(TooLateError):
+            await budgets.acquire((A,), deadline=now() - 0.1)
+        assert state(budgets).waiting == 0
+        await budgets.acquire((A,), deadline=now() + 1.1)
+
+    run(main())
+
+
+def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
+    """The reply that was to free a token came too late."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(2, 1.0)})
+        await take(budgets, 2)
+        waiters = [asyncio.create_task(budgets.acquire((A,), deadline=1.5)) for _ in range(2)]
+        await turns()
+        waiters.pop().cancel()
+        with pytest.raises(TooLateError):
+            await waiters.pop()
+        assert 1.5 <= now() <= 1.5 + STEP
+        assert state(budgets).waiting == 0
+
+    run(main())
+
+
+def test_a_deadline_that_a_refusal_makes_hopeless_fails_with_it() -> None:
+    """Nobody waits for a gate that opens too late."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(3, 10.0)})
+        permits = await take(budgets, 3)
+        permits.pop().replied()
+        await asyncio.sleep(9)
+        soon, late = (
+            asyncio.create_task(budgets.acquire((A,), deadline=at)) for at in (11.0, 25.0)
+        )
+        await turns()
+        permits[0].replied()
+        permits[0].refused()
+        with pytest.raises(TooLateError):
+            await soon
+        assert now() < 9.001
+        await late
+        assert now() > 19
+
+    run(main())
+
+
+def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
+    """Whoever is in time has it."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        late = asyncio.create_task(budgets.acquire((A,), deadline=1.1))
+        good = asyncio.create_task(budgets.acquire((A,)))
+        await turns()
+        asyncio.get_running_loop().call_at(1.1001, permit.unsent)
+        await good
+        with pytest.raises(TooLateError):
+            await late
+
+    run(main())
+
+
+# cancellation
+
+
+def test_a_waiter_that_is_cancelled_takes_no_token() -> None:
+    """The next one has its place."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        first, second = (asyncio.create_task(budgets.acquire((A,))) for _ in range(2))
+        await turns()
+        first.cancel()
+        permit.unsent()
+        await second
+        assert now() < 0.001
+        assert first.cancelled()
+
+    run(main())
+
+
+def test_a_waiter_cancelled_in_the_turn_of_its_grant_gives_the_token_on() -> None:
+    """It had it, and never knew."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        first, second = (asyncio.create_task(budgets.acquire((A,))) for _ in range(2))
+        await turns()
+        permit.unsent()
+        first.cancel()
+        await second
+        assert now() < 0.001
+        assert first.cancelled()
+        assert state(budgets).in_flight == 1
+
+    run(main())
+
+
+def test_many_cancelled_waiters_leave_nothing_behind() -> None:
+    """Neither in the queue nor in the numbers."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await take(budgets, 1)
+        waiters = [asyncio.create_task(budgets.acquire((A,))) for _ in range(100)]
+        await turns()
+        for each in waiters[:-1]:
+            each.cancel()
+        await turns()
+        assert state(budgets).waiting == 1
+        assert len(budgets._lane((A,)).heap) < 4
+        waiters[-1].cancel()
+
+    run(main())
+
+
+# what replies teach
+
+
+def test_a_limit_is_adopted_from_the_headers() -> None:
+    """The pair, or the interval, or being alone, tells which budget is meant."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        budgets = Budgets(on_event=events.append)
+        for names, headers, learned in (
+            ((A, U), told(144, 3000, 143), (U, 144, 3.0)),
+            ((A, U), told(10, 1000, 9), (A, 10, 1.0)),
+            ((A,), told(20, 2000, 18), (A, 20, 2.0)),
+        ):
+            (permit,) = await take(budgets, 1, *names)
+            permit.replied(headers)
+            name, calls, seconds = learned
+            assert (state(budgets, name).calls, state(budgets, name).seconds) == (calls, seconds)
+        assert [(event.kind, *event.names) for event in events] == [
+            ("learned", U),
+            ("learned", A),
+            ("learned", A),
+        ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("names", "headers"),
+    [
+        ((A,), {}),
+        ((A,), {"ratelimit-limit": "9"}),
+        ((A,), told(9, 1000, 8) | {"ratelimit-interval": "soon"}),
+        ((A,), told(0, 1000, 0)),
+        ((A,), told(100_001, 1000, 0)),
+        ((A,), told(9, 99, 8)),
+        ((A,), told(9, 600_001, 8)),
+        ((A,), told(72, 3000, 71)),  # the pool's
+        ((A, U), told(9, 5000, 8)),
+        ((A, B), told(9, 1000, 8)),
+    ],
+)
+def test_headers_that_say_nothing_certain_teach_nothing(
+    names: tuple[str, ...], headers: Mapping[str, str]
+) -> None:
+    """Junk, nonsense, and what may be another budget's, are passed over."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1, *names)
+        permit.replied(headers, EPOCH)
+        assert {
+            each.name: Limit(each.calls, each.seconds) for each in budgets.snapshot()
+        } == BUDGETS
+
+    run(main())
+
+
+def test_a_late_reply_does_not_undo_newer_knowledge() -> None:
+    """What the later call was told stands."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        old, new = await take(budgets, 2)
+        new.replied(told(9, 1000, 7))
+        old.replied(told(5, 1000, 4))
+        assert state(budgets).calls == 9
+
+    run(main())
+
+
+def test_a_smaller_limit_holds_from_its_reply_on() -> None:
+    """What was taken under the larger one comes back first."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        permits = await take(budgets, 5)
+        for permit in permits:
+            permit.replied(told(2, 1000, 0))
+        assert state(budgets).free == 0
+        await take(budgets, 2)
+        assert now() > 1
+
+    run(main())
+
+
+def test_what_others_used_is_charged_for_a_window() -> None:
+    """As much as the exchange's count is above our own."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 1))
+        assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (3, 3, 1)
+        await asyncio.sleep(1.01)
+        assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (0, 3, 2)
+        await asyncio.sleep(10)
+        assert (state(budgets).reserve, state(budgets).free) == (0, 5)
+
+    run(main())
+
+
+def test_foreign_use_above_the_reserve_is_waited_for() -> None:
+    """Its tokens come back like our own."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 0))
+        assert (state(budgets).reserve, state(budgets).foreign) == (4, 4)
+        state_of = budgets._budgets[A]
+        state_of.reserve = 2
+        assert state(budgets).next_in == pytest.approx(1 + MARGIN)
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+
+    run(main())
+
+
+def test_our_own_calls_are_not_taken_for_those_of_others() -> None:
+    """Even when the reply comes after newer calls, or tokens came back meanwhile."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        old = await budgets.acquire((A,))
+        await spend(budgets, 4)
+        await asyncio.sleep(1.01)
+        await spend(budgets, 3)
+        old.replied(told(5, 1000, 0))
+        assert (state(budgets).foreign, state(budgets).reserve) == (0, 0)
+
+    run(main())
+
+
+# refusals
+
+
+def test_a_refusal_holds_its_budget_until_the_reset() -> None:
+    """Then calls leave again; other budgets never stopped."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        budgets = Budgets(on_event=events.append)
+        (permit,) = await take(budgets, 1, A, U)
+        permit.replied(told(5, 1000, 0, reset=0.4), EPOCH)
+        permit.refused()
+        permit.refused()
+        assert [event.kind for event in events] == ["refused"]
+        assert events[0].names == (A,)
+        assert events[0].wait == state(budgets).held_for == pytest.approx(0.4 + MARGIN, abs=0.001)
+        assert state(budgets).free == 0
+        await take(budgets, 1, U)
+        assert now() < 0.001
+
+    run(main())
+
+
+def test_a_refusal_without_headers_holds_one_window() -> None:
+    """All that the call charged, since nobody knows which was meant."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1, A, U)
+        permit.replied()
+        permit.refused()
+        assert state(budgets, A).held_for == pytest.approx(1 + MARGIN)
+        assert state(budgets, U).held_for == pytest.approx(3 + MARGIN)
+        await budgets.acquire((U,))
+        assert now() > 3
+
+    run(main())
+
+
+@pytest.mark.parametrize(("names", "held"), [((A, U), U), ((A,), A)])
+def test_a_refusal_with_some_left_points_to_another_budget(
+    names: tuple[str, ...], held: str
+) -> None:
+    """The one described still had room; where there is no other, it is held all the same."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1, *names)
+        permit.replied(told(5, 1000, 4))
+        permit.refused()
+        assert [each.name for each in budgets.snapshot() if each.held_for] == [held]
+
+    run(main())
+
+
+def test_no_later_word_shortens_a_hold() -> None:
+    """Neither a late reply nor a second refusal that would end sooner."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        first, second, third = await take(budgets, 3)
+        first.replied(told(5, 1000, 0, reset=0.9), EPOCH)
+        first.refused()
+        second.replied(told(5, 1000, 0, reset=0.1), EPOCH)
+        second.refused()
+        third.replied(told(5, 1000, 2))
+        assert state(budgets).held_for == pytest.approx(0.9 + MARGIN, abs=0.001)
+
+    run(main())
+
+
+def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
+    """A clock that is wrong must not stop the client."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 0, reset=500.0), EPOCH)
+        permit.refused()
+        assert state(budgets).held_for == pytest.approx(1 + MARGIN)
+
+    run(main())
+
+
+# prediction and events
+
+
+def test_the_wait_of_the_kth_call_is_predicted() -> None:
+    """Nothing while tokens are free; then one window for each round of them."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        assert [budgets.wait((A,), count=count) for count in (1, 5)] == [0.0, 0.0]
+        assert budgets.wait((A,), count=6) == pytest.approx(1 + MARGIN)
+        assert budgets.wait((A,), count=16) == pytest.approx(3 * (1 + MARGIN))
+        assert budgets.wait((A, U), count=100) == pytest.approx(19 * (1 + MARGIN))
+
+    run(main())
+
+
+def test_how_many_fit_before_a_deadline_is_predicted() -> None:
+    """Behind those who wait, by priority, and by the narrowest budget."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        assert budgets.fits((A,), deadline=now() - 1) == 0
+        assert budgets.fits((A,), deadline=now() + 2.5) == 15
+        assert budgets.fits((A, U), deadline=now() + 2.5) == 15
+        assert budgets.fits((U,), deadline=now() + 2.5) == 72
+        await spend(budgets, 5)
+        waiter = asyncio.create_task(budgets.acquire((A,), backlog=7))
+        await turns()
+        assert budgets.fits((A,), deadline=now() + 2.5) == 3
+        assert budgets.fits((A,), deadline=now() + 2.5, priority=Priority.URGENT) == 10
+        waiter.cancel()
+
+    run(main())
+
+
+def test_an_old_turn_waits_only_for_older_ones() -> None:
+    """Its prediction leaves out who came later, and who is gone."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({A: Limit(1, 1.0)}), 0.0)
+        await spend(budgets, 1)
+        early, late = budgets.turn(), budgets.turn()
+        keep = [
+            asyncio.create_task(budgets.acquire((A,), turn=turn, backlog=backlog))
+            for turn, backlog in ((budgets.turn(), 1), (late, 50), (early, 2), (early, 100))
+        ]
+        await turns()
+        keep[3].cancel()
+        await turns()
+        lane = budgets._lane((A,))
+        assert lane.ahead((1, early)) == 0
+        assert lane.ahead((1, late)) == 2
+        assert lane.ahead((1, late + 1)) == 52
+        assert lane.ahead((1, late + 2)) == 53
+        for each in keep:
+            each.cancel()
+
+    run(main())
+
+
+def test_every_wait_is_told() -> None:
+    """With the predicted time; what is free is not worth a word."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        budgets = Budgets({A: Limit(1, 1.0)}, on_event=events.append)
+        await spend(budgets, 1)
+        assert not events
+        await budgets.acquire((A,))
+        assert [(event.kind, event.names) for event in events] == [("wait", (A,))]
+        assert events[0].wait == pytest.approx(1 + MARGIN, abs=0.001)
+
+    run(main())
+
+
+def test_a_hook_that_fails_breaks_nothing() -> None:
+    """The loop's exception handler hears of it."""
+    loop = VirtualLoop()
+
+    def hook(event: BudgetEvent) -> None:
+        raise RuntimeError(event.kind)
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)}, on_event=hook)
+        await spend(budgets, 1)
+        await budgets.acquire((A,))
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+    assert [str(failure["exception"]) for failure in loop.failures] == ["wait"]
+
+
+def test_a_snapshot_shows_every_budget() -> None:
+    """And the repr the ones in use."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        first, second, _ = await take(budgets, 3)
+        first.replied()
+        second.no_reply()
+        shown = state(budgets)
+        assert (shown.free, shown.in_flight, shown.resting, shown.next_in) == (2, 1, 2, 0.0)
+        assert [each.name for each in budgets.snapshot()] == list(BUDGETS)
+        assert repr(budgets) == f"<Budgets in_flight=1 waiting=0 taken=[{A} 3/5]>"
+        limiter: Limiter = budgets
+        assert limiter.turn() < limiter.turn()
+
+    run(main())
+
+
+# arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"limits": {"spot": Limit(1, 1.0)}}, InvalidValueError),
+        ({"limits": [A]}, InvalidTypeError),
+        ({"limits": {A: 5}}, InvalidTypeError),
+        ({"max_in_flight": 0}, InvalidValueError),
+        ({"max_in_flight": True}, InvalidTypeError),
+        ({"max_in_flight": 1.5}, InvalidTypeError),
+        ({"on_event": "print"}, InvalidTypeError),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """Before anything is made."""
+    with pytest.raises(error):
+        Budgets(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ((), InvalidValueError),
+        (("spot",), InvalidValueError),
+        (A, InvalidTypeError),
+        ((1,), InvalidTypeError),
+    ],
+)
+def test_wrong_names_are_refused(names: Any, error: type[Exception]) -> None:
+    """A budget must be one of the table's."""
+
+    async def main() -> None:
+        with pytest.raises(error):
+            await Budgets().acquire(names)
+
+    run(main())
