@@ -82,17 +82,19 @@ async def run(options: Options) -> Findings:
         for _ in range(rounds):
             for loop in LOOPS:
                 for peer in COMPARED:
-                    task = {"do": "cost:measure", "peer": peer, "loop": loop}
+                    task: dict[str, Any] = {"do": "cost:measure", "peer": peer, "loop": loop}
                     task |= {"base_url": server.said}
-                    task["requests"] = requests // 4 if peer == "with_httpx" else requests
+                    task |= {"requests": requests // 4 if peer == "with_httpx" else requests}
                     raw.setdefault((peer, loop), []).append(await fresh(task))
     found = {key: _median(rows) for key, rows in raw.items()}
     return Findings(
         NAME,
         QUESTION,
         [
-            f"{requests:,} requests a figure, median of {rounds} rounds; ratios are to bare "
-            "aiohttp on the same loop. v5 carries one id a request, swap ten. (httpx: a quarter.)",
+            (
+                f"{requests:,} requests a figure (httpx: a quarter), {rounds} rounds; "
+                "ratios are to bare aiohttp on the same loop. v5 carries one id a request, swap 10."
+            ),
         ],
         [*_ratios(found), _per_order(found), _latency(found)],
         _targets(found),
@@ -185,13 +187,13 @@ def _targets(found: Found) -> list[Target]:
     raw = [ratio(f"{kind} bulk 50", "cpu", "raw", "asyncio") for kind in KINDS]
     return [
         Target(
-            "CPU per request at most 1.15 × bare aiohttp's, in bulk",
+            "CPU per request at most 1.15 x bare aiohttp's, in bulk",
             max(cpu) <= 1.15,
             f"{cpu[0]:.2f} (v5), {cpu[1]:.2f} (swap); one call a request: "
             f"{single[0]:.2f} at 1 in flight, {single[1]:.2f} at 50",
         ),
         Target(
-            "CPU per request at most 0.65 × ccxt's, in bulk",
+            "CPU per request at most 0.65 x ccxt's, in bulk",
             max(ccxt) <= 0.65,
             f"{ccxt[0]:.2f} (v5), {ccxt[1]:.2f} (swap)",
         ),
@@ -204,7 +206,7 @@ def _targets(found: Found) -> list[Target]:
         Target(
             "distance to the raw protocol stated",
             True,
-            f"{raw[0]:.1f} × (v5) and {raw[1]:.1f} × (swap) its CPU in bulk",
+            f"{raw[0]:.1f} x (v5) and {raw[1]:.1f} x (swap) its CPU in bulk",
         ),
     ]
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, cast
 
-from htx_cancel.sandbox.windows import WINDOWS, Budget, Window
+from htx_cancel.sandbox.windows import WINDOWS, Budget, Window, WindowRule
 
 CALL, REPLY = struct.Struct("!I"), struct.Struct("!I?")
 NAME_LENGTH = 32
@@ -22,7 +22,9 @@ class Tally:
 
     def __init__(self, calls: int, seconds: float) -> None:
         budget = Budget("calls", calls, seconds)
-        self.windows: dict[str, Window] = {rule: make(budget) for rule, make in WINDOWS.items()}
+        self.windows: dict[WindowRule, Window] = {
+            rule: make(budget) for rule, make in WINDOWS.items()
+        }
         self.refused = dict.fromkeys(WINDOWS, 0)
 
     def admit(self, now: float) -> bool:
@@ -30,7 +32,7 @@ class Tally:
         verdicts = {rule: window.admit(now).admitted for rule, window in self.windows.items()}
         for rule, admitted in verdicts.items():
             self.refused[rule] += not admitted
-        return verdicts["first"]
+        return bool(verdicts["first"])
 
 
 class _Connection(asyncio.Protocol):
@@ -95,10 +97,12 @@ class Line(asyncio.Protocol):
         self._sent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the name."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.write(self._name.ljust(NAME_LENGTH).encode())
 
     def data_received(self, data: bytes) -> None:
+        """Hand out replies."""
         self._buffer += data
         whole = len(self._buffer) // REPLY.size * REPLY.size
         for number, admitted in REPLY.iter_unpack(self._buffer[:whole]):
@@ -108,6 +112,7 @@ class Line(asyncio.Protocol):
     async def call(self) -> bool:
         """Make one call; return whether it was let in."""
         self._sent += 1
-        reply = self._waiting[self._sent] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[self._sent] = reply
         self.transport.write(CALL.pack(self._sent))
         return await reply

@@ -73,10 +73,12 @@ async def run(options: Options) -> Findings:
         NAME,
         QUESTION,
         [
-            "From the call to the whole request at the server, over TLS on loopback: medians of "
-            f"{rounds} fresh processes (imports not counted), of {WARM} cancels in each for warm. "
-            f"Idle is {options.idle:g} s after the last cancel, three times (--idle). Warmed up "
-            "is the first cancel after ours' warm_up(); the others have none.",
+            (
+                "From the call to the whole request at the server, over TLS on loopback: median of "
+                f"{rounds} fresh processes (imports not counted), and of {WARM} cancels in each. "
+                f"Idle is {options.idle:g} s after the last, three times (--idle). Warmed up "
+                "is the first cancel after ours' warm_up(); the others have none."
+            ),
         ],
         [_table(found)],
         _targets(found),

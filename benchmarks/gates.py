@@ -1,5 +1,7 @@
 """The limiters compared, each as a gate: wait for leave to call, and hear what became of it."""
 
+# ruff: noqa: PLC0415 - each limiter is imported in a process of its own
+
 import asyncio
 import time
 from collections import deque
@@ -10,9 +12,11 @@ from typing import Any, Protocol
 class Gate(Protocol):
     """What the comparison needs of a limiter; only ours makes use of ``after``."""
 
-    async def before(self) -> Any: ...
+    async def before(self) -> Any:
+        """Wait for leave to call."""
 
-    def after(self, leave: Any, admitted: bool) -> None: ...
+    def after(self, leave: Any, admitted: bool) -> None:
+        """Hear of the reply."""
 
 
 class _Deaf:
@@ -62,7 +66,9 @@ class AiolimiterPaced(_Deaf):
 
 class _Ccxt(_Deaf):
     def __init__(self, config: dict[str, Any]) -> None:
-        from ccxt.async_support.base.throttler import Throttler
+        from ccxt.async_support.base.throttler import (  # type: ignore[import-untyped]
+            Throttler,
+        )
 
         self._throttle = Throttler(config, asyncio.get_running_loop())
 

@@ -17,6 +17,7 @@ NAME = "growth"
 QUESTION = "5. How does cost grow?"
 COMPARED = ("ours", "bare_aiohttp")
 KIND = "linear_trigger"
+_IMPORT = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 IMPORTS = ("htx_cancel", "aiohttp", "httpx", "pybotters", "ccxt.async_support")
 
 
@@ -33,7 +34,8 @@ async def measure(task: dict[str, Any]) -> float:
         await cancel(KIND, ids)
     cpu = time.process_time() - cpu
     await peer.close()
-    return cpu / (size * times)
+    per_id: float = cpu / (size * times)
+    return per_id
 
 
 async def run(options: Options) -> Findings:
@@ -68,7 +70,7 @@ def _imports(rounds: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for _ in range(rounds):
         for name in IMPORTS:
-            code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+            code = _IMPORT.format(name)
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=True
             )
@@ -112,7 +114,7 @@ def _targets(found: Found, sizes: list[int], imports: dict[str, float]) -> list[
         Target(
             "imports faster than ccxt",
             imports["htx_cancel"] < imports["ccxt.async_support"],
-            f"{imports['htx_cancel'] / imports['ccxt.async_support']:.2f} × its time",
+            f"{imports['htx_cancel'] / imports['ccxt.async_support']:.2f} x its time",
         ),
     ]
 

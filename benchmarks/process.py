@@ -21,15 +21,18 @@ async def _start(module: str, task: Any) -> Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, stdin=PIPE, stdout=PIPE, limit=_LONGEST_LINE
     )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(task).encode() + b"\n")
-    await process.stdin.drain()
+    await _write(process, json.dumps(task))
     return process
 
 
+async def _write(process: Process, line: str) -> None:
+    if process.stdin is not None:
+        process.stdin.write(line.encode() + b"\n")
+        await process.stdin.drain()
+
+
 async def _line(process: Process, module: str) -> Any:
-    assert process.stdout is not None
-    line = await process.stdout.readline()
+    line = b"" if process.stdout is None else await process.stdout.readline()
     if not line:
         raise FailedError(f"{module} ended with code {await process.wait()} and no result")
     return json.loads(line)
@@ -57,7 +60,7 @@ class Server:
 
     def __init__(self, kind: str, **settings: Any) -> None:
         self._task = {"kind": kind, **settings}
-        self._process: Process | None = None
+        self._process: Process
         self.said: Any = None
 
     async def __aenter__(self) -> Self:
@@ -67,10 +70,7 @@ class Server:
 
     async def ask(self) -> Any:
         """Ask for a report."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"report\n")
-        await self._process.stdin.drain()
+        await _write(self._process, "report")
         return await _line(self._process, "benchmarks.serve")
 
     async def __aexit__(
@@ -79,9 +79,8 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         try:
             await asyncio.wait_for(self._process.wait(), 10)
         except TimeoutError:

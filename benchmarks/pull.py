@@ -93,12 +93,12 @@ async def run(options: Options) -> Findings:
         [
             "All kinds at once in one client, all peers side by side, the exchange's own limits, "
             f"one way {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more. Least is "
-            "floor((requests - 1) / N) × W and one round trip. "
+            "floor((requests - 1) / N) * W and one round trip. "
             "How each peer keeps the limits: "
             + "; ".join(f"{PEERS[name].title}: {PEERS[name].manner}" for name in COMPARED)
-            + ". ccxt's cancel_orders sends all ids in one request, has no way to two of the kinds, "
-            "and takes v5 orders to another interface, which the sandbox does not serve. A client "
-            "that needs 1.3 times the longest least and 40 s more is stopped.",
+            + ". ccxt's cancel_orders sends all ids in one request, has no way to two of the "
+            "kinds, and takes v5 orders to another interface, which the sandbox does not serve. "
+            "A client that needs 1.3 times the longest least and 40 s more is stopped.",
         ],
         [_table(each, kind, found) for kind in WORK for each in planned if _tells(each, kind)],
         _targets(planned, found),
@@ -246,5 +246,5 @@ def _bar(peer: str, result: Result) -> Bar:
             title, result.seconds, f"{result.seconds:.1f} s", OURS if peer == "ours" else OTHERS
         )
     stopped = "stopped at " if result.stopped else ""
-    words = f"{stopped}{result.seconds:.0f} s, {result.refused:,} refused, {result.left:,} left"
+    words = f"{stopped}{result.seconds:.1f} s, {result.refused:,} refused, {result.left:,} left"
     return Bar(title, result.seconds, words, BAD)

@@ -70,7 +70,7 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return (
-        f"{os.cpu_count()} × {model}, {platform.system()} {platform.release().split('-')[0]}, "
+        f"{os.cpu_count()} x {model}, {platform.system()} {platform.release().split('-')[0]}, "
         f"{platform.python_implementation()} {platform.python_version()}"
     )
 

@@ -39,24 +39,36 @@ _NINE = ("open",) * 9
 
 SCENES: dict[str, Scene] = {
     "plain": Scene("all well, 10 orders", "swap", (*_NINE, "open")),
-    "first_missing": Scene("first of 10 does not exist (1061), 9 canceled", "swap", ("missing", *_NINE)),
-    "last_missing": Scene("last of 10 does not exist (1061), 9 canceled", "swap", (*_NINE, "missing")),
+    "first_missing": Scene(
+        "first of 10 does not exist (1061), 9 canceled", "swap", ("missing", *_NINE)
+    ),
+    "last_missing": Scene(
+        "last of 10 does not exist (1061), 9 canceled", "swap", (*_NINE, "missing")
+    ),
     "canceling": Scene("one order: cancel under way (1062)", "swap", ("canceling",)),
     "canceled": Scene("one order: canceled before (1071)", "swap", ("canceled",)),
     "filled": Scene("one order: executed (1063)", "swap", ("filled",)),
     "odd": Scene("one order: refused with a code of no table (4999)", "swap", ("odd",)),
-    "unnamed": Scene("one of 10 canceled, but named nowhere in the reply", "swap", (*_NINE, "open"), "unnamed"),
+    "unnamed": Scene(
+        "one of 10 canceled, but named nowhere in the reply", "swap", (*_NINE, "open"), "unnamed"
+    ),
     "many": Scene("35 orders in one call", "swap", ("open",) * 35),
     "v5_items": Scene("v5: one canceled, one 1062, one 4999", "v5", ("open", "canceling", "odd")),
     "v5_filled": Scene("v5: one order: executed (1063)", "v5", ("filled",)),
     "rate": Scene("refused for the rate (1032)", "swap", (*_NINE, "open"), "1032", done=False),
-    "v5_rate": Scene("v5: refused for the rate (1032)", "v5", ("open", "open", "open"), "1032", done=False),
+    "v5_rate": Scene(
+        "v5: refused for the rate (1032)", "v5", ("open", "open", "open"), "1032", done=False
+    ),
     "429": Scene("refused for the rate (HTTP 429)", "swap", (*_NINE, "open"), "429", done=False),
-    "page": Scene("a page of the CDN instead of a reply (HTTP 502)", "swap", (*_NINE, "open"), "page"),
+    "page": Scene(
+        "a page of the CDN instead of a reply (HTTP 502)", "swap", (*_NINE, "open"), "page"
+    ),
     "hang": Scene("carried out, but no reply before the timeout", "swap", (*_NINE, "open"), "hang"),
-    "cut": Scene("carried out, but the connection breaks in the reply", "swap", (*_NINE, "open"), "cut"),
+    "cut": Scene(
+        "carried out, but the connection breaks in the reply", "swap", (*_NINE, "open"), "cut"
+    ),
     "down": Scene("nobody listens: never sent", "swap", (*_NINE, "open"), "down", done=False),
-}  # fmt: skip
+}
 
 
 def scene_ids(scene: Scene) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks import lean
 from benchmarks.workload import WORK, order_ids
 from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.sandbox.rules import PRODUCTS
 
 Report = Callable[[], Any]
 
@@ -57,7 +58,7 @@ def _exchange(settings: dict[str, Any]) -> Exchange:
 
 def _seen(exchange: Exchange) -> dict[str, Any]:
     return {
-        "open": {kind: [order.order_id for order in exchange.book.open(kind)] for kind in WORK},
+        "open": {kind: [order.order_id for order in exchange.book.open(kind)] for kind in PRODUCTS},
         "calls": {kind: exchange.calls[work.path] for kind, work in WORK.items()},
         "refused": {kind: exchange.refused[work.path] for kind, work in WORK.items()},
     }

@@ -1,10 +1,11 @@
 """What does a client say when things go wrong: true, false or lost, scene by scene."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
 from benchmarks.inside import open_peer
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, Words
 from benchmarks.process import Server, fresh
 from benchmarks.report import Findings, Options, Table, Target
 from benchmarks.scenes import SCENES, judge, scene_ids
@@ -15,13 +16,13 @@ COMPARED = ("ours", "ccxt_unified", "ccxt_by_hand", "bare_aiohttp", "with_pybott
 NOBODY = "http://127.0.0.1:9"  #: the port where nothing listens
 
 
-async def play(task: dict[str, Any]) -> dict[str, dict[str, str]]:
+async def play(task: dict[str, Any]) -> dict[str, Words]:
     """Inside a peer's process: go through all scenes; return its words in each."""
-    said = {}
+    said: dict[str, Words] = {}
     for name, base_url in task["scenes"].items():
         scene = SCENES[name]
-        base_url = NOBODY if scene.trouble == "down" else base_url
-        setting = {"base_url": base_url, "timeout": 0.5, "limited": True}
+        target = NOBODY if scene.trouble == "down" else base_url
+        setting = {"base_url": target, "timeout": 0.5, "limited": True}
         peer = await open_peer(task["peer"], setting)
         try:
             said[name] = dict(await peer.cancel(scene.kind, scene_ids(scene)))
@@ -35,25 +36,33 @@ async def run(options: Options) -> Findings:
     """Play all scenes to each peer, each time on a new stage."""
     del options
     verdicts: dict[tuple[str, str], Counter[str]] = {}
-    for peer in COMPARED:
-        async with Server("scripts", names=list(SCENES)) as server:
-            task = {"do": "truth:play", "peer": peer, "scenes": server.said}
-            said, truth = await fresh(task), await server.ask()
-        for name, scene in SCENES.items():
-            verdicts[name, peer] = Counter(judge(said[name], truth[name], scene))
+    for part in await asyncio.gather(*(_one(peer) for peer in COMPARED)):
+        verdicts |= part
     return Findings(
         NAME,
         QUESTION,
         [
-            "*False*: what the client says of an order is not so. *Lost*: it says nothing of an "
-            "order, or that it cannot tell, although it could be told. An exception out "
-            "of a call for many orders counts as true if nothing was carried out, and loses them "
-            "if the reply beneath it spoke of each. Hand-written clients read both lists of a "
-            "reply and let no batch hide another.",
+            (
+                "*False*: what the client says of an order is not so. *Lost*: it is silent on an "
+                "order, or that it cannot tell, although it could be told. An exception out "
+                "of a call for many counts as true if nothing was carried out, and loses them "
+                "if the reply beneath it spoke of each. Hand-written clients read both lists of a "
+                "reply and let no batch hide another."
+            ),
         ],
         [_table(verdicts)],
         _targets(verdicts),
     )
+
+
+async def _one(peer: str) -> dict[tuple[str, str], Counter[str]]:
+    async with Server("scripts", names=list(SCENES)) as server:
+        task = {"do": "truth:play", "peer": peer, "scenes": server.said}
+        said, truth = await fresh(task), await server.ask()
+    return {
+        (name, peer): Counter(judge(said[name], truth[name], scene))
+        for name, scene in SCENES.items()
+    }
 
 
 def _table(verdicts: dict[tuple[str, str], Counter[str]]) -> Table:

@@ -203,6 +203,10 @@ class Budget:
             self._relax_at = now + PATIENCE * self.seconds
             self._step = 1
 
+    def suspect(self, now: float) -> None:
+        """Reserve one more call for others after a refusal, up to half of all without proof."""
+        self.leave_room(max(self.reserve, min(self.reserve + 1, self.calls // 2)), now)
+
     def _relax(self, now: float) -> None:
         """Give up some of the reserve, twice as much each time."""
         while now >= self._relax_at:

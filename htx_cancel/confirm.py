@@ -4,6 +4,7 @@ Rules:
 
 * Only results that a query can settle are asked about: accepted, unknown, canceling.
 * A query that fails says nothing; the next round asks again.
+* Each round takes a new turn: an order that stays open does not keep others from being asked about.
 * A list of open orders can lose one between two pages when orders before it go. So it is read from
   the last page to the first, and an order counts as gone when two rounds in a row did not list it
   (one round is enough where the list has one page).
@@ -51,13 +52,20 @@ class Confirmation:
         await self._collect()
         rounds = 0
         while self._pending and not self._stopped:
+            self._turn = self._road.limiter.turn()
             await (self._sweep() if self._query.paged else self._ask_by_ids())
-            rounds += 1
-            pause = self._road.policy.pause(rounds, 1.0)
+            pause = self._pause(rounds)
             if not self._pending or self._loop.time() + pause >= self._deadline:
                 break
+            rounds += 1
             await asyncio.sleep(pause)
         return await self._rebuild()
+
+    def _pause(self, rounds: int) -> float:
+        """Return twice the last pause, but no more than a quarter of the time that is left."""
+        first = self._road.policy.first_pause
+        left = self._deadline - self._loop.time()
+        return max(first, min(first * 2.0 ** min(rounds, 60), left / 4))
 
     async def _collect(self) -> None:
         for number, batch in enumerate(self._outcome.batches, 1):
@@ -126,7 +134,8 @@ class Confirmation:
             states = await self._send(Errand("POST", self._query.path, body), permit)
             if states.complete:
                 return states
-            await asyncio.sleep(self._road.policy.pause(tries, 1.0))
+            left = self._deadline - self._loop.time()
+            await asyncio.sleep(max(0.0, min(self._road.policy.pause(tries, 1.0), left)))
         return None
 
     async def _permit(self) -> Permit | None:

@@ -462,7 +462,7 @@ class Budgets:
         for budget in meant:
             pause = budget.seconds if reset is None else min(reset, budget.seconds)
             budget.hold(now + pause + MARGIN)
-            budget.leave_room(budget.reserve + 1, now)
+            budget.suspect(now)
         until = max(budget.held_until for budget in meant)
         self._tell(BudgetEvent("refused", tuple(budget.name for budget in meant), until - now))
         for _, _, waiter in self._deadlines:

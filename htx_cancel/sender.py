@@ -4,7 +4,8 @@ Rules:
 
 * A *door* is one address of the exchange. The first door that is not away is taken; if all are
   away, the one that comes back first.
-* A door that refused a connection, kept silent or answered with 5xx is away for ``AWAY`` seconds.
+* A door that refused a connection, kept silent for the whole of a request's time, broke off or
+  answered with 5xx is away for ``AWAY`` seconds.
   Only a request that began after the failure can bring it back sooner.
 * The wall clock is read to stamp a signature, and nowhere else.
 """
@@ -91,7 +92,7 @@ class Sender:
             raise
         except BaseException as error:
             permit.no_reply()
-            if isinstance(error, NoAnswerError):
+            if isinstance(error, NoAnswerError) and timeout == self._request_timeout:
                 self._failed(door, loop.time())
             raise
         permit.replied(reply.headers, stamp + loop.time() - began)

@@ -143,10 +143,6 @@ class _Body(aiohttp.BytesPayload):
 
     left = False
 
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        self.left = True
-        await super().write(writer)
-
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:

@@ -66,7 +66,12 @@ def add(exchange: Exchange, kind: Kind, count: int, **order: Any) -> list[str]:
 
 
 async def cancel(
-    client: CancelClient, kind: Kind, ids: Iterable[str | int], **terms: Any
+    client: CancelClient,
+    kind: Kind,
+    ids: Iterable[str | int],
+    *,
+    contract_code: str = "",
+    **terms: Any,
 ) -> Outcome:
     """Cancel orders of a kind by their ids, with the method for it."""
     method = {
@@ -75,7 +80,7 @@ async def cancel(
         "linear_trigger": client.cancel_linear_trigger_orders,
         "v5": client.cancel_v5_orders,
     }[kind]
-    return await method(CONTRACTS[kind], ids, **terms)
+    return await method(contract_code or CONTRACTS[kind], ids, **terms)
 
 
 def by_status(outcome: Outcome) -> dict[CancelStatus, set[str]]:

@@ -36,9 +36,11 @@ from htx_cancel.transport import Reply, Request
 SHARE_OF_FAULTS = 0.3
 MOST_UNKNOWN = 0.005
 MOST_CALLS_AT_ONCE = 40
+CONTRACTS_OF_A_KIND = 60
 
-#: How many of a hundred orders are of each kind: about as the limits share out the time.
-SHARES: dict[Kind, int] = {"swap": 41, "linear_trigger": 34, "swap_trailing": 17, "v5": 8}
+#: How many of a hundred orders are of each kind: about as the limits share out the time, where a
+#: v5 order takes one request to cancel and one to confirm.
+SHARES: dict[Kind, int] = {"swap": 44, "linear_trigger": 34, "swap_trailing": 18, "v5": 4}
 
 
 class Settings(Struct, frozen=True):
@@ -77,6 +79,14 @@ def trouble(seed: int) -> FaultPlan:
     """Make faults of every kind but a wrong clock, which the porter sets wrong."""
     kinds = [name for name in FAULTS if name != "wrong_clock"]
     return FaultPlan(share=SHARE_OF_FAULTS, seed=seed, kinds=kinds)
+
+
+class Job(Struct, frozen=True):
+    """The orders of one call."""
+
+    kind: Kind
+    contract_code: str
+    ids: list[str]
 
 
 class Doors:
@@ -176,18 +186,17 @@ class Soak:
         self.calls = 0
         self.left = 0
 
-    def jobs(self) -> list[tuple[Kind, list[str]]]:
+    def jobs(self) -> list[Job]:
         """Put the orders into the book and deal them out to calls of 1 to 400."""
         jobs = []
         for kind, share in SHARES.items():
-            ids = [
-                self.exchange.book.add(kind, CONTRACTS[kind]).order_id
-                for _ in range(self.settings.orders * share // 100)
-            ]
-            while ids:
-                size = self.dice.randint(1, 400)
-                jobs.append((kind, ids[:size]))
-                ids = ids[size:]
+            left = self.settings.orders * share // 100
+            while left:
+                size = min(left, self.dice.randint(1, 400))
+                contract = f"C{self.dice.randrange(CONTRACTS_OF_A_KIND)}-{CONTRACTS[kind][4:]}"
+                ids = [self.exchange.book.add(kind, contract).order_id for _ in range(size)]
+                jobs.append(Job(kind, contract, ids))
+                left -= size
         self.dice.shuffle(jobs)
         return jobs
 
@@ -221,20 +230,28 @@ class Soak:
             finally:
                 await doors.turn(number, up=True)
 
-    async def work(self, client: CancelClient, jobs: list[tuple[Kind, list[str]]]) -> None:
+    async def work(self, client: CancelClient, jobs: list[Job]) -> None:
         """Take calls until there are no more."""
         while jobs:
-            kind, ids = jobs.pop()
-            await self.one(client, kind, ids)
+            await self.one(client, jobs.pop())
 
-    async def one(self, client: CancelClient, kind: Kind, ids: list[str]) -> None:
+    async def one(self, client: CancelClient, job: Job) -> None:
         """Cancel, perhaps go away in the middle, and else confirm."""
         self.calls += 1
         terms = {
             "priority": self.dice.choice(list(Priority)),
             "timeout": self.dice.uniform(5.0, 60.0) if self.dice.random() < 0.1 else None,
         }
-        call = asyncio.create_task(cancel(client, kind, ids, on_batch=self.tell, **terms))
+        call = asyncio.create_task(
+            cancel(
+                client,
+                job.kind,
+                job.ids,
+                contract_code=job.contract_code,
+                on_batch=self.tell,
+                **terms,
+            )
+        )
         if self.dice.random() < 0.02:
             self.left += 1
             await asyncio.sleep(self.dice.uniform(0.0, 3.0))
@@ -243,7 +260,7 @@ class Soak:
                 await call
             return
         outcome = await call
-        if [result.order_id for result in outcome] != ids:
+        if [result.order_id for result in outcome] != job.ids:
             raise AssertionError("an outcome does not hold its ids in order")
         self.outcomes.append(outcome)
         patience = 60.0 if self.settings.sockets else 600.0
@@ -305,6 +322,7 @@ def main() -> int:
     parser.add_argument("--sockets", action="store_true")
     parser.add_argument("--speed", type=int, default=1, help="limits, times the published ones")
     settings = Settings(**vars(parser.parse_args()))
+    random.seed(settings.seed)  # the spread of the pauses between tries
     soak, began = Soak(settings), time.monotonic()
     (asyncio.run if settings.sockets else run)(soak.run())
     return 0 if soak.report(time.monotonic() - began) else 1

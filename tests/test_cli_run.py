@@ -25,7 +25,7 @@ from htx_cancel.cli.results import Results
 from htx_cancel.cli.run import Terms, _cancel
 from htx_cancel.client import CancelClient
 from htx_cancel.sandbox import Exchange, SandboxServer
-from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse
+from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
 from htx_cancel.sandbox.seeding import add_from_csv
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
@@ -254,11 +254,13 @@ def test_results_that_cannot_be_written_are_told(sandbox: Sandbox) -> None:
 class Interrupting(Exchange):
     """Interrupts this process at its third call."""
 
-    def handle(self, request: HttpRequest, now: float) -> HttpResponse:
+    def handle(
+        self, request: HttpRequest, now: float, script: Script | None = None
+    ) -> HttpResponse:
         """Answer as ever."""
         if self.calls.total() == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return super().handle(request, now)
+        return super().handle(request, now, script)
 
 
 def test_an_interrupt_lets_what_is_in_flight_land() -> None:
@@ -285,7 +287,7 @@ class Mute(SandboxServer):
 
     asked = False
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if not self.asked:
             self.asked = True
             os.kill(os.getpid(), signal.SIGINT)

@@ -190,6 +190,7 @@ def test_a_bad_id_at_the_end_of_a_long_iterable_sends_nothing() -> None:
         ({"limits": {"no_such": Limit(1, 1)}}, InvalidValueError),
         ({"limits": {}, "budgets": Budgets()}, InvalidValueError),
         ({"request_timeout": 0}, InvalidValueError),
+        ({"base_url": []}, InvalidValueError),
         ({"max_in_flight": 0}, InvalidValueError),
         ({"max_reply_bytes": "1"}, InvalidTypeError),
     ],
@@ -243,6 +244,44 @@ def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() ->
         assert unsent.message.startswith("too late: its turn is 1.")
         assert unsent.attempts == 0
         assert {exchange.book[key].state for key in ids[50:]} == {"open"}
+
+    run(main())
+
+
+def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
+    """The budget is spent, and the next token comes after the timeout."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        add(exchange, "swap_trailing", 1)
+        async with in_process(exchange) as client:
+            for _ in range(5):
+                await client.cancel_all_swap_trailing_orders("BTC-USD")
+            outcome = await client.cancel_all_swap_trailing_orders("BTC-USD", timeout=0.5)
+        assert (outcome.call.status, outcome.call.attempts) == (CancelStatus.UNSENT, 0)
+        assert outcome.call.message.startswith("too late: its turn is 1.0")
+
+    run(main())
+
+
+def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
+    """Urgent calls take the tokens that were predicted for a routine one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange) as client:
+            await cancel(client, "swap_trailing", ids[:50])
+            routine = asyncio.create_task(cancel(client, "swap_trailing", ids[:50], timeout=1.5))
+            await asyncio.sleep(0.1)
+            urgent = await cancel(client, "swap_trailing", ids[50:], priority=Priority.URGENT)
+            outcome = await routine
+        assert urgent.counts == {CancelStatus.ACCEPTED: 50}
+        assert outcome.counts == {CancelStatus.UNSENT: 50}
+        assert {result.message for result in outcome} >= {outcome.results[0].message}
+        assert outcome.results[0].message.startswith("too late: the next free call is")
+        assert loop.time() < 1.6
 
     run(main())
 

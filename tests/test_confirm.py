@@ -210,6 +210,41 @@ def test_confirming_more_than_the_read_budget_allows_takes_what_it_can() -> None
     run(main())
 
 
+@pytest.mark.parametrize("trouble", ["empty", "lost_before"])
+def test_a_list_that_cannot_be_read_to_its_end_says_nothing(trouble: str) -> None:
+    """Pages that fail to the last leave every order as it was."""
+    path = "/swap-api/v1/swap_track_openorders"
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 1)
+        add(exchange, "swap_trailing", 120)
+        for calm in ([], [None], [None, None]):
+            plan = FaultPlan({path: [*calm, *[trouble] * 1000]})
+            async with in_process(exchange, request_timeout=0.5, faults=plan) as client:
+                outcome = await cancel(client, "swap_trailing", ids)
+                before = states(outcome)
+                assert states(await client.confirm(outcome, timeout=20.0)) == before
+
+    run(main())
+
+
+def test_an_order_that_is_listed_again_is_not_gone() -> None:
+    """One list without it is not enough where the list has pages."""
+
+    async def main() -> None:
+        exchange = Exchange(cancel_after=1.0)
+        ids = add(exchange, "swap_trailing", 2)
+        add(exchange, "swap_trailing", 120)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.01) as client:
+            outcome = await client.confirm(await cancel(client, "swap_trailing", ids))
+        assert states(outcome) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 2
+        assert loop.time() > 1.0
+
+    run(main())
+
+
 def test_a_cancel_of_all_is_confirmed_and_keeps_the_fate_of_its_call() -> None:
     """Its listed orders are asked about."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -159,9 +160,20 @@ async def test_a_reply_is_read_no_further_than_its_bound(encode: Any) -> None:
         await transport.send(request, timeout=5.0)
     await transport.close()
     await runner.cleanup()
-    with pytest.raises(NotSentError, match="refused") as caught:
+    with pytest.raises(NotSentError, match="the transport was closed"):
         await transport.send(request, timeout=5.0)
-    await transport.close()
+
+
+async def test_a_refused_connection_is_named_without_the_url() -> None:
+    """Nothing listens: not sent, in the system's words."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{held.getsockname()[1]}"
+        transport = AiohttpTransport(max_connections=1, max_reply_bytes=50_000)
+        request = Request("POST", origin, "/p?Signature=canary", b"{}")
+        with pytest.raises(NotSentError, match="Connection refused") as caught:
+            await transport.send(request, timeout=5.0)
+        await transport.close()
     assert "canary" not in str(caught.value) + repr(request)
 
 

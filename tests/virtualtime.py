@@ -13,7 +13,7 @@ T = TypeVar("T")
 TICK = 1e-9
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+class _JumpingSelector(selectors.DefaultSelector):
     """Answer a wait at once, by moving the loop's clock over it."""
 
     def __init__(self) -> None:

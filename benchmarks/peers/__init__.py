@@ -37,9 +37,12 @@ class Setting(Struct, frozen=True):
 class Peer(Protocol):
     """What a benchmark needs of a peer."""
 
-    async def cancel(self, kind: str, ids: Sequence[str]) -> Words: ...
+    async def cancel(self, kind: str, ids: Sequence[str]) -> Words:
+        """Cancel any number of ids."""
+        ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close every connection."""
 
 
 class About(Struct, frozen=True):

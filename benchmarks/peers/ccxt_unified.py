@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import ccxt.async_support as ccxt
+import ccxt.async_support as ccxt  # type: ignore[import-untyped]
 
 from benchmarks.peers import Setting, Word, Words
 from benchmarks.peers.ccxt_by_hand import exchange_of, words_of

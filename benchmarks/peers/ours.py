@@ -1,6 +1,5 @@
 """htx_cancel, as its README shows it."""
 
-import ssl
 from collections.abc import Sequence
 
 from benchmarks.peers import Setting, Word, Words
@@ -30,14 +29,13 @@ def limits(setting: Setting) -> dict[str, Limit]:
 
 def client_of(setting: Setting) -> CancelClient:
     """Make a client with these settings."""
-    context: ssl.SSLContext | None = tls(setting.certificate)
     return CancelClient(
         Credentials(ACCESS_KEY, SECRET_KEY),
         base_url=setting.base_url,
         limits=limits(setting),
         request_timeout=setting.timeout,
         max_in_flight=setting.in_flight,
-        ssl_context=context,
+        ssl_context=tls(setting.certificate),
     )
 
 

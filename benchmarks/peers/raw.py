@@ -36,7 +36,7 @@ class Raw:
 
     def __init__(self, setting: Setting) -> None:
         parts = urlsplit(setting.base_url)
-        self._host, self._port = str(parts.hostname), parts.port
+        self._host, self._port = str(parts.hostname), parts.port or 80
         self._tls = tls(setting.certificate)
         self._free: asyncio.LifoQueue[_Line] = asyncio.LifoQueue()
         self._lines: list[_Line] = []

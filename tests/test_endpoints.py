@@ -1,0 +1,40 @@
+"""The table of calls, and the limits it states."""
+
+from typing import Any
+
+import pytest
+
+from htx_cancel import InvalidTypeError, InvalidValueError, Limit
+from htx_cancel.endpoints import BUDGETS, ENDPOINTS, QUERIES
+
+
+def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
+    """An endpoint charges its own budget, and its product's pool where that is asked for."""
+    for row in ENDPOINTS.values():
+        assert row.page.startswith("https://www.htx.com/")
+        alone, both = row.budgets(), row.budgets(charge_pools=True)
+        assert set(both) <= set(BUDGETS)
+        assert alone == (row.interface or row.pool,)
+        assert both == tuple(name for name in (row.interface, row.pool) if name)
+    assert {row.pool for row in QUERIES.values()} <= set(BUDGETS)
+    assert set(QUERIES) == set(ENDPOINTS)
+
+
+@pytest.mark.parametrize(
+    ("calls", "seconds", "error"),
+    [
+        (0, 1, InvalidValueError),
+        (1, 0, InvalidValueError),
+        (1, float("inf"), InvalidValueError),
+        (True, 1, InvalidTypeError),
+        (1.5, 1, InvalidTypeError),
+        (1, "1", InvalidTypeError),
+        (1, True, InvalidTypeError),
+    ],
+)
+def test_a_limit_that_no_exchange_could_mean_is_refused(
+    calls: Any, seconds: Any, error: type[Exception]
+) -> None:
+    """At least one call in a span above zero."""
+    with pytest.raises(error):
+        Limit(calls, seconds)
