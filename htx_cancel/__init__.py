@@ -19,7 +19,7 @@ from htx_cancel.errors import (
     InvalidTypeError,
     InvalidValueError,
 )
-from htx_cancel.limiter import Budgets, Priority
+from htx_cancel.limiter import Budgets
 from htx_cancel.outcome import (
     CallResult,
     CancelAllOutcome,
@@ -29,10 +29,13 @@ from htx_cancel.outcome import (
     OrderState,
     Outcome,
 )
+from htx_cancel.permit import BudgetEvent, BudgetState, Priority
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.signing import Credentials
 
 __all__ = [
+    "BudgetEvent",
+    "BudgetState",
     "Budgets",
     "CallResult",
     "CancelAllOutcome",

@@ -6,24 +6,31 @@ Rules:
 * The feeder takes one token at a time and starts one task for it, so a call of a million ids has
   no more tasks than requests in flight.
 * ``stop`` ends the feeding and the retries; what is in flight lands.
+* A leaky bucket over all calls of a client spreads the tries that are made again: a try that never
+  left costs no token, so nothing else would keep many of them from knocking at a door that is down.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from math import inf
 from random import random
 from typing import TypeVar
 
+from aiolimiter import AsyncLimiter
 from msgspec import Struct
 
 from htx_cancel import codec
 from htx_cancel.codec import Answer
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
-from htx_cancel.limiter import Limiter, Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, Tally, call_result, order_result
+from htx_cancel.permit import Limiter, Permit, Priority
 from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
 from htx_cancel.sender import Errand, Sender
+
+#: Tries made again a second, over all calls of a client, and as many at once after a calm.
+TRIES_AGAIN = 50.0
 
 #: Batches handled between two turns of the event loop where nothing else waits.
 SLICE = 50
@@ -56,6 +63,7 @@ class Road(Struct, frozen=True):
     limiter: Limiter
     policy: RetryPolicy
     charge_pools: bool
+    again: AsyncLimiter
 
 
 class Call:
@@ -193,13 +201,21 @@ class Call:
         late = self._loop.time() + pause >= (self._terms.deadline or inf)
         if late or attempts.tries > policy.attempts or attempts.seconds + pause >= policy.seconds:
             return None
-        await self._unless_stopped(asyncio.sleep(pause))
         began = self._loop.time()
+        if again is not Again.BUDGET:
+            await self._unless_stopped(self._rest(pause))
+            attempts.seconds += self._loop.time() - began
         permit, _why = await self._permit()
-        attempts.seconds += pause
         if again is Again.BUDGET:
             attempts.seconds += self._loop.time() - began
         return permit
+
+    async def _rest(self, pause: float) -> None:
+        """Pause, and let other batches that failed go first; no longer than the call lasts."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._terms.deadline):
+                await asyncio.sleep(pause)
+                await self._road.again.acquire()
 
     async def _try(self, ids: Sequence[str], permit: Permit) -> Answer:
         """Send once; whatever happens becomes an answer."""

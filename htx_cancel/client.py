@@ -8,13 +8,16 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from aiolimiter import AsyncLimiter
+
 from htx_cancel import codec, endpoints, plan, signing
-from htx_cancel.call import SLICE, Call, Job, OnBatch, Road, Terms
+from htx_cancel.call import SLICE, TRIES_AGAIN, Call, Job, OnBatch, Road, Terms
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
-from htx_cancel.limiter import Budgets, Priority
+from htx_cancel.limiter import Budgets
 from htx_cancel.outcome import CancelAllOutcome, Outcome, Source
+from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
 from htx_cancel.sender import Door, Sender
 from htx_cancel.signing import Credentials, Signer
@@ -90,7 +93,9 @@ class CancelClient:
             wall_clock=wall_clock,
         )
         self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
-        self._road = Road(sender, self._budgets, retry or RetryPolicy(), charge_pools)
+        again = AsyncLimiter(TRIES_AGAIN, 1.0)
+        policy = retry or RetryPolicy()
+        self._road = Road(sender, self._budgets, policy, charge_pools, again)
         self._calls: set[Call] = set()
         self._confirmations: set[Confirmation] = set()
         self._closed = False

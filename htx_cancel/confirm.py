@@ -18,9 +18,9 @@ from htx_cancel import orders
 from htx_cancel.call import SLICE, Road
 from htx_cancel.endpoints import QUERIES
 from htx_cancel.errors import TooLateError, TransportError
-from htx_cancel.limiter import Permit, Priority
 from htx_cancel.orders import States
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, OrderState, Outcome, Tally
+from htx_cancel.permit import Permit, Priority
 from htx_cancel.sender import Errand
 
 

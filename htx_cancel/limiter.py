@@ -11,160 +11,26 @@ Rules of the queue:
 
 How tokens come and go is the business of ``budget.py``; who is next, of ``lanes.py``.
 
-Why not aiolimiter: a token could be an ``AsyncLimiter(1, window)``, renewed at its reply. But it
-cannot say when it will be free, be given back, or be taken together with another budget's. And
-measured, taking and returning two that way costs 1.7 times what all of this does.
+Why the budgets are not made of aiolimiter: a token could be an ``AsyncLimiter(1, window)``, renewed
+at its reply. But it cannot say when it will be free, be given back, or be taken together with
+another budget's; and measured, taking and returning two that way costs 1.7 times all of this.
+(aiolimiter spreads the tries that are made again, in ``call.py``: there a leaky bucket is right.)
 """
 
 import asyncio
 import heapq
 from collections.abc import Callable, Mapping
-from enum import IntEnum
 from itertools import count as counter
 from math import inf
-from typing import Literal, Protocol
 
-from msgspec import Struct
-
-from htx_cancel.budget import MARGIN, Budget, Paths, Told, read
+from htx_cancel.budget import MARGIN, Budget, Paths, Told
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
 from htx_cancel.lanes import Forecast, Lane, Place, Waiter, kept
+from htx_cancel.permit import BudgetEvent, BudgetState, End, Permit, Priority
 
 SHORTEST_TIMER = 0.001  #: seconds; tokens that come back closer together leave together
 ROUNDING = 1e-6  #: seconds by which a timer is set late, so that its token is surely back
-
-
-class Priority(IntEnum):
-    """Who goes first."""
-
-    URGENT = 0
-    ROUTINE = 1
-    BACKGROUND = 2
-
-
-class BudgetState(Struct, frozen=True):
-    """One budget at one moment."""
-
-    name: str
-    calls: int
-    seconds: float
-    free: int  #: calls that could leave now
-    in_flight: int
-    resting: int  #: tokens that come back with time
-    foreign: int  #: tokens that others of the UID are known to have used
-    reserve: int  #: calls a window left to others
-    waiting: int  #: waiters that need this budget
-    held_for: float  #: seconds for which a refusal still holds it
-    next_in: float  #: predicted seconds until one more call could leave, queue included
-
-
-class BudgetEvent(Struct, frozen=True):
-    """Something an operator may want to see: a wait, a refusal, a limit learned."""
-
-    kind: Literal["wait", "refused", "learned"]
-    names: tuple[str, ...]  #: the budgets meant
-    wait: float = 0.0  #: seconds: predicted for a wait, held for a refusal
-
-
-class Limiter(Protocol):
-    """What the client needs of a limiter; ``Budgets`` tells the meaning."""
-
-    def turn(self) -> int:
-        """Take the next place in the order of arrival."""
-
-    async def acquire(
-        self,
-        names: tuple[str, ...],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        turn: int | None = None,
-        backlog: int = 1,
-        deadline: float | None = None,
-        host: str = "",
-    ) -> "Permit":
-        """Wait for one token of each named budget, and take them."""
-
-    def fits(
-        self, names: tuple[str, ...], *, deadline: float, priority: Priority = Priority.ROUTINE
-    ) -> int:
-        """Predict how many calls could leave up to ``deadline`` (loop time)."""
-
-    def wait(
-        self, names: tuple[str, ...], *, count: int = 1, priority: Priority = Priority.ROUTINE
-    ) -> float:
-        """Predict the seconds until the count-th call from now could leave."""
-
-
-End = Literal["replied", "refused", "no_reply", "unsent"]
-
-
-class Permit:
-    """Leave to send one call now. Say once what became of it; what is said later is ignored."""
-
-    __slots__ = (
-        "_tell",
-        "budgets",
-        "described",
-        "end",
-        "granted",
-        "host",
-        "marks",
-        "serial",
-        "told",
-    )
-
-    def __init__(
-        self,
-        budgets: tuple[Budget, ...],
-        host: str,
-        granted: float,
-        serial: int,
-        tell: Callable[["Permit", End], None],
-    ) -> None:
-        self.budgets = budgets
-        self.host = host  #: may be set until the reply
-        self.granted = granted  #: loop time
-        self.serial = serial
-        self.marks = [budget.returned for budget in budgets]
-        self.end: End | None = None
-        self.told: Told | None = None
-        self.described: Budget | None = None  #: the one that the headers told of
-        self._tell = tell
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The budgets it charges."""
-        return tuple(budget.name for budget in self.budgets)
-
-    def _ends(self, end: End) -> None:
-        if self.end is None:
-            self.end = end
-            self._tell(self, end)
-
-    def replied(self, headers: Mapping[str, str] | None = None, epoch: float | None = None) -> None:
-        """Say that the reply arrived now; its headers teach.
-
-        ``epoch`` is the wall clock in seconds. It only turns the absolute ``ratelimit-reset``
-        into a delay.
-        """
-        if self.end is None and headers is not None:
-            self.told = read(headers, epoch)
-        self._ends("replied")
-
-    def refused(self) -> None:
-        """Say, after ``replied``, that the reply refused the call as one too many."""
-        if self.end == "replied":
-            self.end = "refused"
-            self._tell(self, "refused")
-
-    def no_reply(self) -> None:
-        """Say that the caller gave up now; the call may have arrived."""
-        self._ends("no_reply")
-
-    def unsent(self) -> None:
-        """Say that the call never left: its tokens are free again."""
-        self._ends("unsent")
 
 
 class Budgets:

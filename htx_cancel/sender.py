@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from htx_cancel.errors import NoAnswerError, NotSentError, TransportError
-from htx_cancel.limiter import Permit
+from htx_cancel.permit import Permit
 from htx_cancel.signing import Signer
 from htx_cancel.transport import Reply, Request, Transport
 

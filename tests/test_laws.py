@@ -29,14 +29,24 @@ ARROWS: dict[str, set[str]] = {
     "retry": {"codec", "errors", "outcome"},
     "budget": {"endpoints"},
     "lanes": {"budget"},
-    "limiter": {"budget", "endpoints", "errors", "lanes"},
+    "permit": {"budget"},
+    "limiter": {"budget", "endpoints", "errors", "lanes", "permit"},
     "transport": {"errors"},
-    "sender": {"errors", "limiter", "signing", "transport"},
-    "call": {"codec", "endpoints", "errors", "limiter", "outcome", "retry", "sender"},
+    "sender": {"errors", "permit", "signing", "transport"},
+    "call": {"codec", "endpoints", "errors", "outcome", "permit", "retry", "sender"},
 }
-ARROWS["confirm"] = {"call", "endpoints", "errors", "limiter", "orders", "outcome", "sender"}
+ARROWS["confirm"] = {"call", "endpoints", "errors", "orders", "outcome", "permit", "sender"}
 ARROWS["client"] = set(ARROWS)
-ARROWS["__init__"] = {"client", "endpoints", "errors", "limiter", "outcome", "retry", "signing"}
+ARROWS["__init__"] = {
+    "client",
+    "endpoints",
+    "errors",
+    "limiter",
+    "outcome",
+    "permit",
+    "retry",
+    "signing",
+}
 PUBLIC = {"", "endpoints", "plan", "sandbox"}
 DOORS = {"errors", "transport"}
 

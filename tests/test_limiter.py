@@ -11,7 +11,8 @@ from virtualtime import VirtualLoop, run
 from htx_cancel.budget import MARGIN, Path
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
-from htx_cancel.limiter import BudgetEvent, Budgets, BudgetState, Limiter, Permit, Priority
+from htx_cancel.limiter import Budgets
+from htx_cancel.permit import BudgetEvent, BudgetState, Limiter, Permit, Priority
 
 A = "swap_track_cancel"
 B = "swap_track_cancelall"
