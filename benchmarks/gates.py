@@ -36,8 +36,10 @@ class Ours:
         self._budgets = Budgets(limits, max_in_flight=100_000)
 
     async def before(self) -> Any:
-        """Acquire."""
-        return await self._budgets.acquire(("usdt_m_trade",))
+        """Acquire; the call leaves now."""
+        permit = await self._budgets.acquire(("usdt_m_trade",))
+        permit.left_at = asyncio.get_running_loop().time()
+        return permit
 
     def after(self, leave: Any, admitted: bool) -> None:
         """Tell of the reply."""

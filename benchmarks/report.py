@@ -16,6 +16,7 @@ PACKAGES = (
     "ccxt",
     "pybotters",
     "httpx",
+    "sniffio",
     "pyrate-limiter",
     "throttled-py",
     "limits",

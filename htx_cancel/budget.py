@@ -25,6 +25,7 @@ MARGIN = 0.002  #: seconds
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
 FEWEST = 4  #: round trips before any credit is given
+FIRST_BURST = 0.5  #: seconds from the first reply
 
 
 class Path:
@@ -32,11 +33,12 @@ class Path:
 
     The least of n samples lies above the true floor, by about their deviation over the square
     root of n where the jitter is even. The factors were found by simulation: the fewest refusals
-    for the time they cost. A sample below the estimate proves that the way changed: it starts
-    again.
+    for the time they cost. The calls of a first burst may all have waited for one another alike,
+    which no deviation shows; but then their replies are spread at least as far. A sample below the
+    estimate proves that the way changed: it starts again.
     """
 
-    __slots__ = ("credit", "least", "samples", "squares", "total")
+    __slots__ = ("credit", "least", "samples", "since", "squares", "total")
 
     def __init__(self) -> None:
         self._restart()
@@ -45,13 +47,15 @@ class Path:
         self.credit = 0.0
         self.least = inf
         self.samples = 0
+        self.since = inf
         self.total = 0.0
         self.squares = 0.0
 
-    def learn(self, trip: float) -> None:
-        """Take one round trip, in seconds."""
+    def learn(self, trip: float, now: float) -> None:
+        """Take one round trip, in seconds, that ended now."""
         if trip < self.credit:
             self._restart()
+        self.since = min(self.since, now)
         self.samples = n = self.samples + 1
         self.total += trip
         self.squares += trip * trip
@@ -59,6 +63,8 @@ class Path:
         if n >= FEWEST:
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
+            if now < self.since + FIRST_BURST:
+                doubt = max(doubt, now - self.since)
             self.credit = self.least - doubt if self.least > doubt else 0.0
 
 
@@ -72,12 +78,12 @@ class Paths:
         self.credit = 0.0
         self.mean = 0.0  #: of the host heard last
 
-    def learn(self, host: str, trip: float) -> None:
-        """Take one round trip to a host, in seconds."""
+    def learn(self, host: str, trip: float, now: float) -> None:
+        """Take one round trip to a host, in seconds, that ended now."""
         path = self._hosts.get(host)
         if path is None:
             path = self._hosts[host] = Path()
-        path.learn(trip)
+        path.learn(trip, now)
         self.mean = path.total / path.samples
         if len(self._hosts) == 1:
             self.credit = path.credit

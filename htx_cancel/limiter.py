@@ -288,7 +288,8 @@ class Budgets:
 
     def _on_reply(self, permit: Permit, now: float) -> bool:
         """Put the tokens to rest; say whether the queue may move sooner than the timer says."""
-        self._paths.learn(permit.host, now - permit.granted)
+        if permit.left_at is not None:
+            self._paths.learn(permit.host, now - permit.left_at, now)
         look = self._paths.credit > self._timer_credit + MARGIN / 4
         for budget in permit.budgets:
             look = look or not budget.resting

@@ -54,6 +54,7 @@ class Permit:
         "end",
         "granted",
         "host",
+        "left_at",
         "marks",
         "serial",
         "told",
@@ -70,6 +71,9 @@ class Permit:
         self.budgets = budgets
         self.host = host  #: may be set until the reply
         self.granted = granted  #: loop time
+        #: When it left, in loop time, after any making of a connection; ``None`` if nobody knows.
+        #: May be set until the reply.
+        self.left_at: float | None = granted
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
         self.end: End | None = None

@@ -95,6 +95,7 @@ class Sender:
             if isinstance(error, NoAnswerError) and timeout == self._request_timeout:
                 self._failed(door, loop.time())
             raise
+        permit.left_at = reply.left_at
         permit.replied(reply.headers, stamp + loop.time() - began)
         if reply.status >= 500:
             self._failed(door, loop.time())

@@ -50,6 +50,7 @@ class Reply(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    left_at: float | None = None  #: loop time; without it the budgets give no credit for the way
 
 
 class Transport(Protocol):
@@ -106,7 +107,7 @@ class AiohttpTransport:
         except _NOT_CONNECTED as error:
             raise NotSentError(_words(error)) from None
         except TimeoutError:
-            if limit.expired() and not body.left:
+            if limit.expired() and body.left_at is None:
                 raise NotSentError(f"not sent within {timeout:.3g} s") from None
             raise NoAnswerError(f"no reply within {timeout:.3g} s") from None
         except (aiohttp.ClientError, OSError, EOFError) as error:
@@ -119,7 +120,8 @@ class AiohttpTransport:
             data=body,
             allow_redirects=False,
         ) as response:
-            return Reply(response.status, response.headers, await self._read(response))
+            content = await self._read(response)
+            return Reply(response.status, response.headers, content, body.left_at)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0
@@ -139,14 +141,14 @@ class AiohttpTransport:
 
 
 class _Body(aiohttp.BytesPayload):
-    """A request's body that knows whether it began to leave."""
+    """A request's body that knows when it began to leave."""
 
-    left = False
+    left_at: float | None = None
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        self.left = True
+        self.left_at = asyncio.get_running_loop().time()
         await super().write_with_length(writer, content_length)
 
 

@@ -153,9 +153,9 @@ class KnownWay(Paths):
         super().__init__()
         self.credit = shortest
 
-    def learn(self, host: str, trip: float) -> None:
+    def learn(self, host: str, trip: float, now: float) -> None:
         """Check only that the trip is possible."""
-        assert trip >= self.credit - EDGE, (host, trip)
+        assert trip >= self.credit - EDGE, (host, trip, now)
         self.mean = trip
 
 

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roads import (
     CONTRACTS,
+    EPOCH,
     ONCE,
     SECRET,
     add,
@@ -32,9 +34,9 @@ from htx_cancel import (
     OrderResult,
     Priority,
 )
-from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
-from htx_cancel.transport import Reply, Request
+from htx_cancel.transport import Reply, Request, Transport
 
 PATHS: dict[Kind, tuple[str, int]] = {
     "swap": ("/swap-api/v1/swap_cancel", 10),
@@ -219,6 +221,49 @@ def test_every_endpoint_keeps_its_own_pace_at_the_same_time() -> None:
         assert 2.0 < loop.time() < 2.1
 
     run(main())
+
+
+class Cold:
+    """A transport whose first requests first make a connection, and that may not tell."""
+
+    def __init__(self, inner: Transport, first: int, *, tells: bool) -> None:
+        self.inner = inner
+        self.first = first
+        self.tells = tells
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Make a connection for 80 ms, unless there is one; then send."""
+        self.first -= 1
+        if self.first >= 0:
+            await asyncio.sleep(0.08)
+        reply = await self.inner.send(request, timeout=timeout)
+        return reply if self.tells else msgspec.structs.replace(reply, left_at=None)
+
+    async def close(self) -> None:
+        """Close."""
+        await self.inner.close()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_the_making_of_connections_is_not_taken_for_the_way(*, tells: bool) -> None:
+    """The second window's calls need no connection; they are not sent too early for that."""
+
+    async def main() -> float:
+        exchange = Exchange(window="slide")
+        ids = add(exchange, "swap", 1500)
+        loop = asyncio.get_running_loop()
+        transport = Cold(
+            InProcessTransport(exchange, delay=0.02, jitter=0.001, epoch=EPOCH), 36, tells=tells
+        )
+        async with CancelClient(
+            credentials(), transport=transport, wall_clock=lambda: EPOCH + loop.time()
+        ) as client:
+            outcome = await cancel(client, "swap", ids)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 1500}
+        assert not exchange.refused
+        return loop.time()
+
+    assert run(main()) == pytest.approx(12.2, abs=0.1)
 
 
 def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() -> None:

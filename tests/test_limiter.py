@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from limiter_model import EPOCH, with_known_way
+from limiter_model import EPOCH, refusals, with_known_way
 from virtualtime import VirtualLoop, run
 
 from htx_cancel.budget import MARGIN, Path
@@ -124,12 +124,33 @@ def test_the_shortest_of_all_hosts_is_credited() -> None:
 def test_the_estimate_of_a_way_stays_below_it_and_starts_again_when_it_changes() -> None:
     """A shorter trip than the estimate proves it wrong."""
     path = Path()
-    for trip in (0.2, 0.21, 0.25, 0.22, 0.2, 0.23, 0.21, 0.2) * 20:
-        path.learn(trip)
+    for at, trip in enumerate((0.2, 0.21, 0.25, 0.22, 0.2, 0.23, 0.21, 0.2) * 20):
+        path.learn(trip, at)
         assert path.credit <= 0.2
     assert path.credit > 0.18
-    path.learn(0.1)
+    path.learn(0.1, 200)
     assert (path.credit, path.samples) == (0.0, 1)
+
+
+def test_a_first_burst_whose_calls_waited_for_one_another_gets_little_credit() -> None:
+    """All trips are long by the same queue; the spread of the replies says that there is one."""
+
+    async def main() -> int:
+        budgets = Budgets({A: Limit(36, 3.0)})
+        arrivals: list[float] = []
+
+        async def call(queue: float) -> None:
+            permit = await budgets.acquire((A,))
+            await asyncio.sleep(0.02 + queue)
+            arrivals.append(now())
+            await asyncio.sleep(0.02)
+            permit.replied()
+
+        await asyncio.gather(*(call(0.03 + 0.001 * place) for place in range(36)))
+        await asyncio.gather(*(call(0.0) for _ in range(108)))
+        return refusals(arrivals, 36, 3.0)
+
+    assert run(main()) == 0
 
 
 def test_a_call_without_reply_returns_its_token_a_window_after_it_was_given_up() -> None:

@@ -46,13 +46,14 @@ class InProcessTransport:
         fault = self._faults.next(asked(leaving), leaving.path) or CALM
         if fault.line == "refused":
             raise NotSentError("connection refused")
+        left_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout):
                 response = await self._carry(leaving, fault)
         except TimeoutError:
             raise NoAnswerError(f"no reply within {timeout:.3g} s") from None
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status, headers, response.body)
+        return Reply(response.status, headers, response.body, left_at)
 
     async def _carry(self, request: HttpRequest, fault: Fault) -> HttpResponse:
         await self._line.travel()
