@@ -16,6 +16,7 @@ Rules of the ledger (time comes in as an argument; there is no clock here):
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
+from functools import lru_cache
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -104,6 +105,7 @@ class Budget:
         "foreign",
         "granted",
         "held_until",
+        "limit",
         "name",
         "paths",
         "reserve",
@@ -130,6 +132,7 @@ class Budget:
         self._resize(limit)
 
     def _resize(self, limit: Limit) -> None:
+        self.limit = limit
         self.calls = limit.calls
         self.seconds = float(limit.seconds)
         self._rest = self.seconds + MARGIN
@@ -187,9 +190,10 @@ class Budget:
         if serial <= self._taught_by:
             return False
         self._taught_by = serial
-        changed = (self.calls, self.seconds) != (limit.calls, limit.seconds)
+        if limit == self.limit:
+            return False
         self._resize(limit)
-        return changed
+        return True
 
     def charge(self, used: int, mark: int, now: float) -> bool:
         """Charge what others used; say whether that proves more than was known.
@@ -279,19 +283,27 @@ class Told(NamedTuple):
 
 
 def read(headers: Mapping[str, str], epoch: float | None) -> Told | None:
-    """Read the rate-limit headers; nonsense is as good as none."""
-    found = {key.lower(): text for key, text in headers.items()}
-    calls = _whole(found.get("ratelimit-limit"), 1, 100_000)
-    interval = _whole(found.get("ratelimit-interval"), 100, 600_000)
-    if calls is None or interval is None:
+    """Read the rate-limit headers; nonsense is as good as none.
+
+    Their names are in lower case, or the mapping ignores case.
+    """
+    limit = _limit(headers.get("ratelimit-limit"), headers.get("ratelimit-interval"))
+    if limit is None:
         return None
-    seconds = interval / 1000
-    reset = _whole(found.get("ratelimit-reset"), 0, 10**15)
+    reset = _whole(headers.get("ratelimit-reset"), 0, 10**15)
     delay = None
     if reset is not None and epoch is not None:
-        delay = min(max(reset / 1000 - epoch, 0.0), seconds)
-    remaining = _whole(found.get("ratelimit-remaining"), 0, calls)
-    return Told(Limit(calls, seconds), remaining, delay)
+        delay = min(max(reset / 1000 - epoch, 0.0), limit.seconds)
+    return Told(limit, _whole(headers.get("ratelimit-remaining"), 0, limit.calls), delay)
+
+
+@lru_cache(maxsize=64)  # most replies say the same
+def _limit(calls: str | None, interval: str | None) -> Limit | None:
+    number = _whole(calls, 1, 100_000)
+    milliseconds = _whole(interval, 100, 600_000)
+    if number is None or milliseconds is None:
+        return None
+    return Limit(number, milliseconds / 1000)
 
 
 def _whole(text: str | None, least: int, most: int) -> int | None:

@@ -4,7 +4,7 @@ Rules:
 
 * A failed batch is a value: no batch can end another, and nothing raises out of a call.
 * The feeder takes one token at a time and starts one task for it, so a call of a million ids has
-  no more tasks than requests in flight.
+  no more tasks than requests in flight. It delivers the last batch itself.
 * ``stop`` ends the feeding and the retries; what is in flight lands.
 * A leaky bucket over all calls of a client spreads the tries that are made again: a try that never
   left costs no token, so nothing else would keep many of them from knocking at a door that is down.
@@ -67,9 +67,13 @@ class Road(Struct, frozen=True):
 
 
 class Call:
-    """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time."""
+    """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time.
 
-    def __init__(self, job: Job, terms: Terms, road: Road) -> None:
+    ``done`` is for its one caller to await. That may be cancelled, and nothing else is then:
+    ``tasks`` has what still runs.
+    """
+
+    def __init__(self, job: Job, terms: Terms, road: Road, calls: "set[Call]") -> None:
         self.tally = Tally(len(job.batches))
         self.whole = call_result(Finding(Meaning.NOT_SENT), 0)
         self._job = job
@@ -81,12 +85,14 @@ class Call:
         self._left = len(job.batches)
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._calls = calls  # those under way
         self._stopped = ""
-        self._running: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin; ``done`` is done when every batch is settled."""
+        self._calls.add(self)
         self._spawn(self._feed())
 
     def stop(self, why: str) -> None:
@@ -98,33 +104,37 @@ class Call:
     def abort(self, why: str) -> None:
         """Give up what is in flight as well: it is ``UNKNOWN``."""
         self.stop(why)
-        for task in self._running - self._waiting:
+        for task in self.tasks - self._waiting:
             task.cancel()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _feed(self) -> None:
         """Start a delivery for each batch as soon as the budgets allow."""
         batches = self._job.batches
-        fits = await self._drop_what_is_too_late()
+        fits = len(batches)
+        if self._terms.deadline is not None:
+            fits = await self._drop_what_is_too_late(self._terms.deadline)
         for number in range(fits):
             permit, why = await self._permit(backlog=fits - number)
             if permit is None:
                 await self._drop(range(number, fits), why)
-                return
-            self._spawn(self._deliver(number, batches[number], permit))
+            elif number < fits - 1:
+                self._spawn(self._deliver(number, batches[number], permit))
+                continue
+            else:
+                await self._deliver(number, batches[number], permit)
+            return
 
-    async def _drop_what_is_too_late(self) -> int:
+    async def _drop_what_is_too_late(self, deadline: float) -> int:
         """Say at once which batches cannot leave before the deadline; return how many can."""
-        terms, total = self._terms, len(self._job.batches)
-        if terms.deadline is None:
-            return total
-        fits = self._limiter.fits(self._budgets, deadline=terms.deadline, priority=terms.priority)
+        total, priority = len(self._job.batches), self._terms.priority
+        fits = self._limiter.fits(self._budgets, deadline=deadline, priority=priority)
         if fits < total:
-            wait = self._limiter.wait(self._budgets, count=fits + 1, priority=terms.priority)
+            wait = self._limiter.wait(self._budgets, count=fits + 1, priority=priority)
             await self._drop(range(fits, total), f"too late: its turn is {wait:.3f} s away")
         return min(fits, total)
 
@@ -247,8 +257,10 @@ class Call:
             except Exception as error:  # noqa: BLE001 - the caller's code must not cost a batch
                 context = {"message": "on_batch raised", "exception": error}
                 self._loop.call_exception_handler(context)
-        if self._left == 0 and not self.done.done():
-            self.done.set_result(None)
+        if self._left == 0:
+            self._calls.discard(self)
+            if not self.done.done():
+                self.done.set_result(None)
 
 
 def _no_answer(meaning: Meaning, words: str) -> Answer:

@@ -142,13 +142,12 @@ class CancelClient:
             confirmation.stop()
         for call in self._calls:
             call.stop(why)
-        landed = {call.done for call in self._calls}
-        if landed:
-            await asyncio.wait(landed, timeout=drain)
-        for call in self._calls:
-            call.abort(why)
-        if landed:
-            await asyncio.wait(landed)
+        tasks = {task for call in self._calls for task in call.tasks}
+        if tasks:
+            await asyncio.wait(tasks, timeout=drain)
+            for call in self._calls:
+                call.abort(why)
+            await asyncio.wait(tasks)
         await self._road.sender.close()
 
     async def cancel_swap_orders(
@@ -293,24 +292,26 @@ class CancelClient:
         source = Source(endpoint.name, plan.contract_code(contract_code), field)
         encode = partial(codec.encode, contract_code, field)
         batches: list[tuple[str, ...]] = []
-        for batch in plan.batches(plan.distinct(given, field), endpoint.batch_size):
+        seen = plan.Seen()
+        for batch in plan.batches(plan.distinct(given, field, seen), endpoint.batch_size):
             batches.append(batch)
             if len(batches) % SLICE == 0:
                 await asyncio.sleep(0)
+        while len(batches) > SLICE and seen.parts:
+            seen.parts.popitem()
+            await asyncio.sleep(0)
         call = await self._run(Job(endpoint, batches, encode, field), terms)
         return call.tally.outcome(source)
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
         self._check_open()
-        call = Call(job, terms, self._road)
+        call = Call(job, terms, self._road, self._calls)
         if not job.batches:
             return call
-        self._calls.add(call)
-        call.done.add_done_callback(lambda _done: self._calls.discard(call))
         call.start()
         try:
-            await asyncio.shield(call.done)
+            await call.done
         except asyncio.CancelledError:
             call.stop("the awaiting task was cancelled")
             raise

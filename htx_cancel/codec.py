@@ -40,11 +40,9 @@ class Answer(Struct, frozen=True):
     named: Mapping[str, Finding]
     server_time: float | None = None  #: seconds since the epoch
 
-    def of(self, order_id: str) -> Finding:
-        """Say what the reply means for one id."""
-        found = self.named.get(order_id)
-        if found is not None:
-            return found
+    @property
+    def unnamed(self) -> Finding:
+        """What the reply means for an id that it does not name."""
         return UNNAMED if self.whole.meaning is Meaning.ACCEPTED else self.whole
 
     @property
@@ -89,8 +87,10 @@ def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:
     errors = data.get("errors")
     named = _items(errors, field, envelope, error=True) if isinstance(errors, list) else {}
     for order_id in _successes(data.get("successes")):
-        error = named.get(order_id, ACCEPTED)
-        named[order_id] = Finding(Meaning.ACCEPTED, error.code, error.message)
+        error = named.get(order_id)
+        named[order_id] = (
+            Finding(Meaning.ACCEPTED, error.code, error.message) if error else ACCEPTED
+        )
     return named
 
 
@@ -117,5 +117,5 @@ def _item_finding(item: dict[str, Any], envelope: str, *, error: bool) -> Findin
 
 def _successes(given: object) -> Iterable[str]:
     if isinstance(given, str):
-        given = given.split(",")
+        return filter(None, map(str.strip, given.split(",")))
     return filter(None, map(id_of, given)) if isinstance(given, list) else ()

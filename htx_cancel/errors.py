@@ -56,6 +56,8 @@ class NoAnswerError(TransportError):
 class Meaning(Enum):
     """What an answer of the exchange, or its absence, says about a cancel."""
 
+    __hash__ = object.__hash__  # members are single, and Enum's own hash is a slow one
+
     ACCEPTED = "the exchange took the instruction"
     FILLED = "the order was executed"
     CANCELED = "the order was canceled before"

@@ -316,10 +316,11 @@ class Budgets:
         The same pair decides, else the same interval. A lone budget may be told both, unless the
         pair is that of another budget here.
         """
-        pair = (limit.calls, limit.seconds)
-        same = [each for each in permit.budgets if (each.calls, each.seconds) == pair]
+        if len(permit.budgets) == 1 and permit.budgets[0].limit == limit:
+            return permit.budgets[0]  # nearly always
+        same = [each for each in permit.budgets if each.limit == limit]
         close = same or [each for each in permit.budgets if each.seconds == limit.seconds]
-        if not close and all((b.calls, b.seconds) != pair for b in self._budgets.values()):
+        if not close and all(each.limit != limit for each in self._budgets.values()):
             close = list(permit.budgets)
         return close[0] if len(close) == 1 else None
 

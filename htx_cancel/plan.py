@@ -5,8 +5,10 @@ Rules:
 * An id is a ``str`` or an ``int`` and becomes a string; it never passes through a float.
 * The first of two equal ids counts. ``7`` and ``"7"`` are equal.
 * ``distinct`` and ``batches`` are lazy: a caller may pause between two batches.
+* ``Seen`` is the caller's, who may also pause between two parts while it is freed.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from inspect import iscoroutinefunction
 from itertools import islice
@@ -14,34 +16,33 @@ from math import isfinite
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
-_SHARDS = 64
+_PARTS = 64
 _LONGEST_ID = 64
 
 
-class _Seen:
-    """A set in 64 parts: growing one part is short work even at millions of ids."""
+class Seen:
+    """A set in parts: growing or freeing one part is short work even at millions of ids."""
 
     def __init__(self) -> None:
-        self._shards: list[set[str]] = [set() for _ in range(_SHARDS)]
-
-    def first_time(self, order_id: str) -> bool:
-        shard = self._shards[hash(order_id) % _SHARDS]
-        size = len(shard)
-        shard.add(order_id)
-        return len(shard) > size
+        self.parts: defaultdict[int, set[str]] = defaultdict(set)
 
 
-def distinct(ids: Iterable[str | int], field: str) -> Iterator[str]:
+def distinct(ids: Iterable[str | int], field: str, seen: Seen) -> Iterator[str]:
     """Yield each id once, checked, as the string that will be sent.
 
     Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id that cannot be sent.
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidTypeError(f"{field}s is an iterable of ids, not {_shown(ids)}")
-    seen = _Seen()
+    parts = seen.parts
     for given in ids:
-        order_id = _checked(given, field)
-        if seen.first_time(order_id):
+        if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST_ID:
+            order_id = given  # by far the most; it spares a call
+        else:
+            order_id = _checked(given, field)
+        part = parts[hash(order_id) % _PARTS]
+        if order_id not in part:
+            part.add(order_id)
             yield order_id
 
 
@@ -109,8 +110,6 @@ def hook(name: str, given: Callable[..., object] | None) -> None:
 
 
 def _checked(given: object, field: str) -> str:
-    if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST_ID:
-        return given
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise InvalidTypeError(f"each {field} is a str or an int, not {_shown(given)}")
     if isinstance(given, int):

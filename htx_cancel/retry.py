@@ -133,10 +133,13 @@ class Attempts:
     def take(self, answer: Answer) -> Again:
         """Take the answer to a try of ``pending``; say what to do about what is left of it."""
         left, wanted = [], set()
+        known, named, unnamed = self._known, answer.named, answer.unnamed
+        sent = answer.whole.meaning is not Meaning.NOT_SENT
         for key in self.pending:
-            finding = answer.whole if key is ALL else answer.of(key)
-            self._known[key] = merge(self._known.get(key), finding)
-            self._sent[key] += finding.meaning is not Meaning.NOT_SENT
+            finding = answer.whole if key is ALL else named.get(key, unnamed)
+            earlier = known.get(key)
+            known[key] = finding if earlier is None else merge(earlier, finding)
+            self._sent[key] += sent
             again = AGAIN[finding.meaning]
             if again is not Again.NEVER:
                 left.append(key)

@@ -62,9 +62,9 @@ class Server:
     def _headers(self, since: float) -> dict[str, str]:
         start = self.taken[0] if self.rule == "slide" else since
         return {
-            "Ratelimit-Limit": str(self.calls),
+            "ratelimit-limit": str(self.calls),
             "ratelimit-interval": str(int(self.seconds * 1000)),
-            "RATELIMIT-REMAINING": str(max(0, self.calls - len(self.taken))),
+            "ratelimit-remaining": str(max(0, self.calls - len(self.taken))),
             "ratelimit-reset": str(int((EPOCH + start + self.seconds) * 1000)),
         }
 

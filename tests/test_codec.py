@@ -20,6 +20,11 @@ def read(
     return codec.decode(status, json.dumps(reply).encode(), endpoint, field)
 
 
+def of(answer: Answer, order_id: str) -> Finding:
+    """Say what an answer means for one id."""
+    return answer.named.get(order_id, answer.unnamed)
+
+
 def ok(successes: object, *errors: dict[str, object]) -> dict[str, object]:
     """Make a v1 reply."""
     return {"status": "ok", "data": {"errors": list(errors), "successes": successes}, "ts": 1}
@@ -49,11 +54,11 @@ def test_the_pages_own_example_is_read() -> None:
             },
         )
     )
-    assert answer.of("771038212360937472") == Finding(Meaning.ACCEPTED)
-    assert answer.of("768503271974985728") == Finding(
+    assert of(answer, "771038212360937472") == Finding(Meaning.ACCEPTED)
+    assert of(answer, "768503271974985728") == Finding(
         Meaning.NOT_FOUND, 1061, "This order doesnt exist."
     )
-    assert answer.of("1").meaning is Meaning.UNNAMED
+    assert of(answer, "1").meaning is Meaning.UNNAMED
 
 
 def test_the_v5_pages_own_example_is_read() -> None:
@@ -65,10 +70,10 @@ def test_the_v5_pages_own_example_is_read() -> None:
         "ts": 1737104050245,
     }
     answer = read(reply, endpoint=V5_CANCEL_ORDER)
-    assert answer.of("1329854625038651392").meaning is Meaning.ACCEPTED
-    assert answer.of("7").meaning is Meaning.UNNAMED
+    assert of(answer, "1329854625038651392").meaning is Meaning.ACCEPTED
+    assert of(answer, "7").meaning is Meaning.UNNAMED
     by_client = read(reply, endpoint=V5_CANCEL_ORDER, field="client_order_id")
-    assert by_client.of("7").meaning is Meaning.ACCEPTED
+    assert of(by_client, "7").meaning is Meaning.ACCEPTED
 
 
 def test_no_success_is_an_empty_string() -> None:
@@ -79,13 +84,13 @@ def test_no_success_is_an_empty_string() -> None:
 def test_a_success_wins_over_an_error_and_keeps_its_code() -> None:
     """The exchange's own example shows an id in both lists."""
     answer = read(ok("5", {"order_id": "5", "err_code": 1062, "err_msg": "Cancelling."}))
-    assert answer.of("5") == Finding(Meaning.ACCEPTED, 1062, "Cancelling.")
+    assert of(answer, "5") == Finding(Meaning.ACCEPTED, 1062, "Cancelling.")
 
 
 def test_of_two_errors_for_one_id_the_first_counts() -> None:
     """A doubled id is decided by the order in the reply."""
     answer = read(ok("", {"order_id": "5", "err_code": 1063}, {"order_id": "5", "err_code": 1061}))
-    assert answer.of("5").meaning is Meaning.FILLED
+    assert of(answer, "5").meaning is Meaning.FILLED
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ def test_of_two_errors_for_one_id_the_first_counts() -> None:
 def test_an_error_is_read_in_every_spelling(item: dict[str, object]) -> None:
     """Numbers and strings, underscores and dashes, either key for the id."""
     answer = read(ok("", item), field="client_order_id")
-    assert answer.of("5") == Finding(Meaning.FILLED, 1063, "x")
+    assert of(answer, "5") == Finding(Meaning.FILLED, 1063, "x")
 
 
 @pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", ["5", 6]])
@@ -110,7 +115,7 @@ def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
 
 def test_an_id_that_went_through_a_float_names_nothing() -> None:
     """A float may have lost digits, so it is no proof."""
-    assert read(ok([5.0])).of("5").meaning is Meaning.UNNAMED
+    assert of(read(ok([5.0])), "5").meaning is Meaning.UNNAMED
 
 
 @pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
@@ -129,7 +134,7 @@ def test_both_error_envelopes_are_read_everywhere(
     """A refusal of the whole call stands for each of its ids."""
     answer = read(reply, endpoint=endpoint)
     assert answer.rate_limited
-    assert answer.of("5") == Finding(Meaning.RATE_LIMITED, 1032, "m")
+    assert of(answer, "5") == Finding(Meaning.RATE_LIMITED, 1032, "m")
 
 
 def test_each_item_of_a_v5_list_has_its_own_code() -> None:
@@ -141,7 +146,7 @@ def test_each_item_of_a_v5_list_has_its_own_code() -> None:
         "junk",
     ]
     answer = read({"code": 200, "data": items}, endpoint=V5_CANCEL_ORDER)
-    assert [answer.of(key).meaning for key in "1234"] == [
+    assert [of(answer, key).meaning for key in "1234"] == [
         Meaning.ACCEPTED,
         Meaning.NOT_FOUND,
         Meaning.UNCLEAR,
@@ -152,13 +157,13 @@ def test_each_item_of_a_v5_list_has_its_own_code() -> None:
 def test_codes_whose_meaning_changed_are_read_by_envelope() -> None:
     """1046 and 1003 say something else in v5."""
 
-    def of(code: int, message: str, endpoint: Endpoint) -> Meaning:
+    def meant(code: int, message: str, endpoint: Endpoint) -> Meaning:
         return read({"code": code, "message": message}, endpoint=endpoint).whole.meaning
 
-    assert of(1046, "", SWAP_CANCEL) is Meaning.FAULT
-    assert of(1046, "", V5_CANCEL_ORDER) is Meaning.INVALID
-    assert of(1003, "Redis error.", V5_CANCEL_ORDER) is Meaning.FAULT
-    assert of(1003, "invalid signature", V5_CANCEL_ORDER) is Meaning.AUTH
+    assert meant(1046, "", SWAP_CANCEL) is Meaning.FAULT
+    assert meant(1046, "", V5_CANCEL_ORDER) is Meaning.INVALID
+    assert meant(1003, "Redis error.", V5_CANCEL_ORDER) is Meaning.FAULT
+    assert meant(1003, "invalid signature", V5_CANCEL_ORDER) is Meaning.AUTH
 
 
 @pytest.mark.parametrize(
@@ -187,15 +192,15 @@ def test_odd_replies_have_a_meaning(reply: object, expected: Meaning) -> None:
 def test_bytes_that_are_no_json_object_are_unreadable(body: bytes) -> None:
     """Empty, cut, HTML and deeply nested bodies are one kind of answer."""
     answer = codec.decode(200, body, SWAP_CANCEL)
-    assert answer.of("1").meaning is Meaning.UNREADABLE
+    assert of(answer, "1").meaning is Meaning.UNREADABLE
     assert "html" not in answer.whole.message
 
 
 def test_a_success_with_a_failing_status_is_not_believed() -> None:
     """HTTP 500 around a success accepts nothing; an error in it is still read."""
     answer = read(ok("5", {"order_id": "6", "err_code": 1063}), status=500)
-    assert answer.of("5").meaning is Meaning.UNREADABLE
-    assert answer.of("6").meaning is Meaning.FILLED
+    assert of(answer, "5").meaning is Meaning.UNREADABLE
+    assert of(answer, "6").meaning is Meaning.FILLED
 
 
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
@@ -242,7 +247,7 @@ def names(value: object) -> set[str]:
 def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int) -> None:
     """Whatever the reply, acceptance needs a 2xx and the id in the reply's data."""
     answer = read(reply, status=status)
-    accepted = {key for key in map(str, range(8)) if answer.of(key).meaning is Meaning.ACCEPTED}
+    accepted = {key for key in map(str, range(8)) if of(answer, key).meaning is Meaning.ACCEPTED}
     assert not accepted or status < 300
     data = reply.get("data") if isinstance(reply, dict) else None
     assert accepted <= names(data)
@@ -252,4 +257,4 @@ def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int
 def test_random_bytes_never_raise_and_never_accept(body: bytes, status: int) -> None:
     """Bytes that are not the exchange's accept nothing."""
     answer = codec.decode(status, body, SWAP_CANCEL)
-    assert answer.of("1").meaning is not Meaning.ACCEPTED
+    assert of(answer, "1").meaning is not Meaning.ACCEPTED

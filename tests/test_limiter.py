@@ -33,9 +33,9 @@ def state(budgets: Budgets, name: str = A) -> BudgetState:
 def told(limit: int, interval: int, remaining: int, reset: float | None = None) -> dict[str, str]:
     """Write rate-limit headers; ``reset`` is in seconds of loop time."""
     headers = {
-        "Ratelimit-Limit": str(limit),
+        "ratelimit-limit": str(limit),
         "ratelimit-interval": str(interval),
-        "RATELIMIT-REMAINING": str(remaining),
+        "ratelimit-remaining": str(remaining),
     }
     if reset is not None:
         headers["ratelimit-reset"] = str(int((EPOCH + reset) * 1000))

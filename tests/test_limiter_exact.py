@@ -320,8 +320,8 @@ headers = st.none() | st.fixed_dictionaries(
     {},
     optional={
         "ratelimit-limit": numbers,
-        "Ratelimit-Interval": intervals,
-        "RATELIMIT-REMAINING": numbers,
+        "ratelimit-interval": intervals,
+        "ratelimit-remaining": numbers,
         "ratelimit-reset": st.integers(0, 9000).map(lambda ms: str(int(EPOCH * 1000) + ms)),
     },
 )

@@ -1,6 +1,6 @@
 """From what the caller gives to batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import given
@@ -13,12 +13,17 @@ VISIBLE = "".join(chr(code) for code in range(33, 127) if chr(code) != ",")
 ids = st.lists(st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size=64), max_size=200)
 
 
+def distinct(given_ids: Iterable[str | int], field: str) -> Iterator[str]:
+    """Check ids, and leave out those seen before."""
+    return plan.distinct(given_ids, field, plan.Seen())
+
+
 @given(ids, st.integers(1, 20))
 def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
     given_ids: list[str | int], size: int
 ) -> None:
     """Joined, the batches are the distinct ids in the order given; all but the last are full."""
-    batches = list(plan.batches(plan.distinct(given_ids, "order_id"), size))
+    batches = list(plan.batches(distinct(given_ids, "order_id"), size))
     joined = [order_id for batch in batches for order_id in batch]
     assert joined == list(dict.fromkeys(map(str, given_ids)))
     assert len(batches) == -(-len(joined) // size)
@@ -34,14 +39,14 @@ def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
             taken.append(number)
             yield number
 
-    batches = plan.batches(plan.distinct(source(), "order_id"), 10)
+    batches = plan.batches(distinct(source(), "order_id"), 10)
     assert next(batches) == tuple(map(str, range(1, 11)))
     assert taken == list(range(1, 11))
 
 
 def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
     """Ids of 19 digits are strings all the way."""
-    assert list(plan.distinct([1329854625038651393], "order_id")) == ["1329854625038651393"]
+    assert list(distinct([1329854625038651393], "order_id")) == ["1329854625038651393"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
 def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
     """Empty, blank, comma, control and non-ASCII ids raise a ValueError that shows the value."""
     with pytest.raises(InvalidValueError, match="order_id is 1 to 64 visible") as caught:
-        list(plan.distinct(["1", bad], "order_id"))
+        list(distinct(["1", bad], "order_id"))
     assert repr(bad)[:70] in str(caught.value)
 
 
@@ -58,21 +63,21 @@ def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
 def test_a_number_that_is_no_id_is_refused(bad: int) -> None:
     """Zero, negative and too large numbers raise a ValueError."""
     with pytest.raises(InvalidValueError, match="from 1 to"):
-        list(plan.distinct([bad], "order_id"))
+        list(distinct([bad], "order_id"))
 
 
 @pytest.mark.parametrize("bad", [1.0, True, None, b"1", ("1",)])
 def test_an_id_of_another_type_is_refused(bad: object) -> None:
     """Floats, booleans and the like raise a TypeError."""
     with pytest.raises(InvalidTypeError, match="each order_id is a str or an int"):
-        list(plan.distinct([bad], "order_id"))  # type: ignore[list-item]
+        list(distinct([bad], "order_id"))  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("bad", ["123", b"123", 123, None])
 def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
     """A string is not taken for a list of its characters."""
     with pytest.raises(InvalidTypeError, match="order_ids is an iterable"):
-        list(plan.distinct(bad, "order_id"))  # type: ignore[arg-type]
+        list(distinct(bad, "order_id"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", ["", "BTC USD", "BTC-USD\n", "BTÇ"])

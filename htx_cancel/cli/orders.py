@@ -159,7 +159,7 @@ def _group(key: Key, cells: list[tuple[int, str | int]]) -> Group:
             yield value
 
     try:
-        ids = tuple(plan.distinct(values(), field)) if field else ()
+        ids = tuple(plan.distinct(values(), field, plan.Seen())) if field else ()
     except HtxCancelError as error:
         raise BadInputError(f"line {at}: {error}") from None
     return Group(ENDPOINTS[name], code, field, direction, offset, ids)
