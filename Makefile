@@ -10,7 +10,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench bench-quick soak clean
 
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
@@ -26,8 +26,13 @@ check: $(VENV)/test
 	$(BIN)/coverage report --include=$(subst $(space),$(comma),$(strip $(PURE))) --fail-under=100
 	$(BIN)/python tests/soak.py
 
+# Every benchmark, some thirteen minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --docs docs
+
+# Each benchmark once and small, only to see that it runs.
+bench-quick: $(VENV)/bench
+	$(BIN)/python -m benchmarks --quick
 
 # Two hundred thousand orders over real sockets at the published limits: more than ten minutes.
 soak: $(VENV)/test
@@ -49,5 +54,5 @@ $(VENV)/test: $(BIN)/python pyproject.toml
 	touch $@
 
 $(VENV)/bench: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test,bench,uvloop]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	touch $@

@@ -80,6 +80,14 @@ async def windows(settings: dict[str, Any], _stack: AsyncExitStack) -> tuple[Any
     return await listen(settings)
 
 
+async def counters(settings: dict[str, Any], _stack: AsyncExitStack) -> tuple[Any, Report]:
+    """Count calls for each of several settings, on a port each; see ``benchmarks.matrix``."""
+    from benchmarks.counting import listen  # noqa: PLC0415 - only here
+
+    listening = [await listen(each) for each in settings["each"]]
+    return [port for port, _ in listening], lambda: [report() for _, report in listening]
+
+
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
     settings = json.loads(await loop.run_in_executor(None, sys.stdin.readline))

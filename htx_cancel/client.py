@@ -25,6 +25,8 @@ from htx_cancel.transport import AiohttpTransport, Transport
 
 Ids = Iterable[str | int]
 
+CLOSED = "the client was closed"
+
 
 class CancelClient:
     """Cancels orders on HTX derivatives: any number of ids, one awaited call, one status each.
@@ -137,16 +139,15 @@ class CancelClient:
         been answered when the time was over is ``UNKNOWN``.
         """
         self._closed = True
-        why = "the client was closed"
         for confirmation in self._confirmations:
             confirmation.stop()
         for call in self._calls:
-            call.stop(why)
+            call.stop(CLOSED)
         tasks = {task for call in self._calls for task in call.tasks}
         if tasks:
             await asyncio.wait(tasks, timeout=drain)
             for call in self._calls:
-                call.abort(why)
+                call.abort(CLOSED)
             await asyncio.wait(tasks)
         await self._road.sender.close()
 
@@ -208,6 +209,7 @@ class CancelClient:
             "direction": plan.choice("direction", direction, ("buy", "sell")),
             "offset": plan.choice("offset", offset, ("open", "close")),
         }
+        self._check_open()
         body = codec.encode_all(plan.contract_code(contract_code), filters)
         job = Job(endpoints.SWAP_TRACK_CANCELALL, [(ALL,)], lambda _ids: body)
         call = await self._run(job, terms)
@@ -288,6 +290,7 @@ class CancelClient:
         self, endpoint: Endpoint, contract_code: str, ids: tuple[str, Ids], terms: Terms
     ) -> Outcome:
         """Look at every id, then send."""
+        self._check_open()
         field, given = ids
         source = Source(endpoint.name, plan.contract_code(contract_code), field)
         encode = partial(codec.encode, contract_code, field)
@@ -305,10 +308,11 @@ class CancelClient:
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
-        self._check_open()
         call = Call(job, terms, self._road, self._calls)
         if not job.batches:
             return call
+        if self._closed:
+            call.stop(CLOSED)
         call.start()
         try:
             await call.done
