@@ -26,7 +26,8 @@ MARGIN = 0.002  #: seconds
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
 FEWEST = 4  #: round trips before any credit is given
-FIRST_BURST = 0.5  #: seconds from the first reply
+FIRST_BURST = 0.9  #: seconds from the first reply; less than the shortest window
+HASTE = 0.01  #: seconds; what a machine may take from all calls of a moment alike
 
 
 class Path:
@@ -34,17 +35,19 @@ class Path:
 
     The least of n samples lies above the true floor, by about their deviation over the square
     root of n where the jitter is even. The factors were found by simulation: the fewest refusals
-    for the time they cost. The calls of a first burst may all have waited for one another alike,
-    which no deviation shows; but then their replies are spread at least as far. A sample below the
-    estimate proves that the way changed: it starts again.
+    for the time they cost. Calls of one moment may all have waited alike, which no deviation shows.
+    So the doubt is never less than ``HASTE`` over the seconds of experience, nor, in the first
+    burst, than the spread of its replies: calls that wait for one another are answered one after
+    another. A sample below the estimate, or a refusal, proves it wrong: it starts again.
     """
 
     __slots__ = ("credit", "least", "samples", "since", "squares", "total")
 
     def __init__(self) -> None:
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Forget what was learnt."""
         self.credit = 0.0
         self.least = inf
         self.samples = 0
@@ -55,7 +58,7 @@ class Path:
     def learn(self, trip: float, now: float) -> None:
         """Take one round trip, in seconds, that ended now."""
         if trip < self.credit:
-            self._restart()
+            self.restart()
         self.since = min(self.since, now)
         self.samples = n = self.samples + 1
         self.total += trip
@@ -64,9 +67,9 @@ class Path:
         if n >= FEWEST:
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
-            if now < self.since + FIRST_BURST:
-                doubt = max(doubt, now - self.since)
-            self.credit = self.least - doubt if self.least > doubt else 0.0
+            spread = now - self.since
+            doubt = max(doubt, HASTE / (1 + spread), spread if spread < FIRST_BURST else 0.0)
+            self.credit = max(0.0, self.least - doubt)
 
 
 class Paths:
@@ -86,10 +89,16 @@ class Paths:
             path = self._hosts[host] = Path()
         path.learn(trip, now)
         self.mean = path.total / path.samples
-        if len(self._hosts) == 1:
-            self.credit = path.credit
-        else:
-            self.credit = min(each.credit for each in self._hosts.values())
+        self._choose()
+
+    def doubt(self, host: str) -> None:
+        """Start again with one host: a call of its was refused."""
+        if host in self._hosts:
+            self._hosts[host].restart()
+            self._choose()
+
+    def _choose(self) -> None:
+        self.credit = min(path.credit for path in self._hosts.values())
 
 
 class Budget:

@@ -126,11 +126,12 @@ class CancelClient:
     async def warm_up(self, connections: int = 4) -> int:
         """Open ``connections`` to every door ahead of need; return how many answered.
 
-        Each carries one public call that changes nothing and counts against no trade budget.
-        Idle connections are kept for a minute.
+        Each carries one public call that changes nothing and counts against no trade budget; the
+        budgets learn from it how far the exchange is. Idle connections are kept for a minute.
         """
         self._check_open()
-        return await self._road.sender.warm_up(plan.whole("connections", connections))
+        connections = plan.whole("connections", connections)
+        return await self._road.sender.warm_up(connections, self._road.limiter)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.

@@ -326,6 +326,7 @@ class Budgets:
 
     def _hold(self, permit: Permit, now: float) -> None:
         """Close the budget that was exceeded, and believe that others use it."""
+        self._paths.doubt(permit.host)
         meant, reset = self._exceeded(permit)
         for budget in meant:
             pause = budget.seconds if reset is None else min(reset, budget.seconds)
@@ -358,6 +359,10 @@ class Budgets:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "on_event of Budgets failed", "exception": error}
             )
+
+    def learn_trip(self, host: str, seconds: float) -> None:
+        """Learn how long a call that charges no budget took to a host and back, until now."""
+        self._paths.learn(host, seconds, asyncio.get_running_loop().time())
 
     # prediction
 

@@ -134,6 +134,9 @@ class Limiter(Protocol):
     ) -> Permit:
         """Wait for one token of each named budget, and take them."""
 
+    def learn_trip(self, host: str, seconds: float) -> None:
+        """Learn how long a call that charges no budget took to a host and back."""
+
     def fits(
         self, names: tuple[str, ...], *, deadline: float, priority: Priority = Priority.ROUTINE
     ) -> int:

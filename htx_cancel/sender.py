@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from htx_cancel.errors import NoAnswerError, NotSentError, TransportError
-from htx_cancel.permit import Permit
+from htx_cancel.permit import Limiter, Permit
 from htx_cancel.signing import Signer
 from htx_cancel.transport import Reply, Request, Transport
 
@@ -113,22 +113,23 @@ class Sender:
         door.failed_at = now
         door.away_until = now + AWAY
 
-    async def warm_up(self, connections: int) -> int:
+    async def warm_up(self, connections: int, limiter: Limiter) -> int:
         """Open connections to every door with public calls; return how many answered."""
-        requests = [
-            Request("GET", door.origin, TIMESTAMP)
-            for door in self.doors
-            for _ in range(connections)
-        ]
-        replies = await asyncio.gather(*map(self._greet, requests))
-        return sum(replies)
+        origins = [door.origin for door in self.doors for _ in range(connections)]
+        answered = await asyncio.gather(*(self._greet(origin, limiter) for origin in origins))
+        return sum(answered)
 
-    async def _greet(self, request: Request) -> bool:
+    async def _greet(self, origin: str, limiter: Limiter) -> bool:
+        request = Request("GET", origin, TIMESTAMP)
         try:
             reply = await self._transport.send(request, timeout=self._request_timeout)
         except TransportError:
             return False
-        return reply.status < 500
+        if reply.status >= 500:
+            return False
+        if reply.left_at is not None:
+            limiter.learn_trip(origin, asyncio.get_running_loop().time() - reply.left_at)
+        return True
 
     async def close(self) -> None:
         """Close the transport."""

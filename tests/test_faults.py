@@ -317,6 +317,7 @@ async def test_a_warm_client_opens_no_connection_for_its_first_cancel() -> None:
         assert await client.warm_up(3) == 3
         assert exchange.calls == {"/api/v1/timestamp": 3}
         assert door.opened == 3
+        assert client.budgets._paths.mean > 0  # the way was learnt
         outcome = await cancel(client, "swap", ids)
         assert outcome.counts == {ACCEPTED: 10}
         assert door.opened == 3

@@ -8,7 +8,7 @@ import pytest
 from limiter_model import EPOCH, refusals, with_known_way
 from virtualtime import VirtualLoop, run
 
-from htx_cancel.budget import MARGIN, Path
+from htx_cancel.budget import HASTE, MARGIN, Path
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
 from htx_cancel.limiter import Budgets
@@ -100,7 +100,7 @@ def test_the_shortest_round_trip_is_credited() -> None:
             permit.replied()
         following = await budgets.acquire((A,))
         took = following.granted - permit.granted
-        assert 1.0 + MARGIN - 1e-6 <= took <= 1.0 + MARGIN + STEP
+        assert 1.0 + MARGIN - 1e-6 <= took <= 1.0 + MARGIN + HASTE / 6 + STEP
 
     run(main())
 
@@ -111,12 +111,12 @@ def test_the_shortest_of_all_hosts_is_credited() -> None:
     async def main() -> None:
         budgets = Budgets()
         for host, trip in (("far", 0.3), ("near", 0.1), ("new", 0.2)):
-            for _ in range(6 if host != "new" else 1):
+            for _ in range(11 if host != "new" else 1):
                 permit = await budgets.acquire((U,), host=host)
                 await asyncio.sleep(trip)
                 permit.replied()
             known = {"far": 0.3, "near": 0.1, "new": 0.0}[host]
-            assert budgets._paths.credit == pytest.approx(known, abs=1e-6)
+            assert known - HASTE <= budgets._paths.credit <= known
 
     run(main())
 
@@ -130,6 +130,22 @@ def test_the_estimate_of_a_way_stays_below_it_and_starts_again_when_it_changes()
     assert path.credit > 0.18
     path.learn(0.1, 200)
     assert (path.credit, path.samples) == (0.0, 1)
+
+
+def test_a_refusal_starts_the_estimate_again() -> None:
+    """Perhaps it was too large."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for _ in range(11):
+            permit = await budgets.acquire((U,), host="here")
+            await asyncio.sleep(0.2)
+            permit.replied()
+        assert budgets._paths.credit > 0
+        permit.refused()
+        assert budgets._paths.credit == 0
+
+    run(main())
 
 
 def test_a_first_burst_whose_calls_waited_for_one_another_gets_little_credit() -> None:
