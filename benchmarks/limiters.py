@@ -13,7 +13,7 @@ from msgspec import Struct
 from benchmarks.chart import BAD, OTHERS, OURS, Bar, bars
 from benchmarks.counting import Line
 from benchmarks.gates import GATES, Gate
-from benchmarks.process import Server, fresh
+from benchmarks.process import Server, fresh, soon, until
 from benchmarks.report import Findings, Options, Table, Target
 
 NAME = "limiters"
@@ -50,6 +50,7 @@ async def hurry(task: dict[str, Any]) -> float:
         leave = await gate.before()
         gate.after(leave, await line.call())
 
+    await until(task["at"])
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(task["wanted"])))
     return time.perf_counter() - began
@@ -128,6 +129,7 @@ async def _side_by_side(case: Case) -> dict[str, tuple[float, dict[str, int]]]:
     settings = {"calls": case.calls, "seconds": case.seconds}
     async with Server("windows", **settings, delay=DELAY, jitter=JITTER) as server:
         task = {"do": "limiters:hurry", "port": server.said, "wanted": case.wanted, **settings}
+        task["at"] = soon()
         times = await asyncio.gather(*(fresh(task | {"peer": name}) for name in GATES))
         counts = await server.ask()
     return {name: (took, counts[name]) for name, took in zip(GATES, times, strict=True)}

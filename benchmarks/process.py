@@ -6,11 +6,13 @@ What is given and what comes back is one line of JSON each.
 import asyncio
 import json
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from types import TracebackType
 from typing import Any, Self
 
 _LONGEST_LINE = 1 << 28
+_IMPORTS = 5.0  #: seconds for some processes to import side by side
 
 
 class FailedError(Exception):
@@ -36,6 +38,16 @@ async def _line(process: Process, module: str) -> Any:
     if not line:
         raise FailedError(f"{module} ended with code {await process.wait()} and no result")
     return json.loads(line)
+
+
+def soon(seconds: float = _IMPORTS) -> float:
+    """Return a time on the machine's one clock at which processes can start together."""
+    return time.monotonic() + seconds
+
+
+async def until(at: float) -> None:
+    """Wait for that time, inside any process."""
+    await asyncio.sleep(max(0.0, at - time.monotonic()))
 
 
 async def fresh(task: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from benchmarks.chart import BAD, OTHERS, OURS, Bar, bars
 from benchmarks.inside import open_peer
 from benchmarks.peers import PEERS
-from benchmarks.process import Server, fresh
+from benchmarks.process import Server, fresh, soon, until
 from benchmarks.report import Findings, Options, Table, Target
 from benchmarks.workload import WORK, order_ids
 
@@ -49,6 +49,9 @@ async def pull(task: dict[str, Any]) -> dict[str, Any]:
     """Inside a peer's process: pull all kinds at once; tell seconds and words for each."""
     setting = {"base_url": task["base_url"], "scale": task["scale"], "limited": True}
     peer = await open_peer(task["peer"], setting | {"in_flight": 100})
+    if warm_up := getattr(peer, "warm_up", None):
+        await warm_up()
+    await until(task["at"])
     began = time.perf_counter()
 
     async def one(kind: str, ids: list[str]) -> dict[str, Any]:
@@ -93,7 +96,8 @@ async def run(options: Options) -> Findings:
         [
             "All kinds at once in one client, all peers side by side, the exchange's own limits, "
             f"one way {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more. Least is "
-            "floor((requests - 1) / N) * W and one round trip. "
+            "floor((requests - 1) / N) * W and one round trip. They start together, when all are "
+            "imported and ours has called its warm_up(); the others have none. "
             "How each peer keeps the limits: "
             + "; ".join(f"{PEERS[name].title}: {PEERS[name].manner}" for name in COMPARED)
             + ". ccxt's cancel_orders sends all ids in one request, has no way to two of the "
@@ -111,7 +115,7 @@ async def _side_by_side(each: Run) -> dict[tuple[str, str], Result]:
     async with Server("sandboxes", names=COMPARED, orders=each.orders, **line) as server:
         patience = 40 + 1.3 * max(_least(each, kind) for kind in WORK)
         task = {"do": "pull:pull", "scale": each.scale, "patience": patience}
-        task["orders"] = each.orders
+        task |= {"orders": each.orders, "at": soon()}
         said = await asyncio.gather(
             *(fresh(task | {"peer": peer, "base_url": server.said[peer]}) for peer in COMPARED)
         )
@@ -187,7 +191,14 @@ def _targets(planned: list[Run], found: Found) -> list[Target]:
     }
     worst = min(shares, key=shares.__getitem__, default="")
     ahead = [key for key in ours if not _ahead(key, found)]
+    signed = [kind for kind in WORK if _canceled("ccxt_by_hand", kind, planned, found)]
     targets = [
+        Target(
+            "the exchange takes what ccxt signs",
+            len(signed) == len(WORK),
+            "orders canceled: " + ", ".join(signed),
+            must=True,
+        ),
         Target(
             "no call refused, no order left, none misreported",
             wrong == 0,
@@ -214,6 +225,10 @@ def _targets(planned: list[Run], found: Found) -> list[Target]:
             ),
         )
     return targets
+
+
+def _canceled(peer: str, kind: str, planned: list[Run], found: Found) -> int:
+    return sum(each.orders[kind] - found[each.name, peer, kind].left for each in planned)
 
 
 def _ahead(key: tuple[str, str, str], found: Found) -> bool:

@@ -36,12 +36,24 @@ class Path:
     The least of n samples lies above the true floor, by about their deviation over the square
     root of n where the jitter is even. The factors were found by simulation: the fewest refusals
     for the time they cost. Calls of one moment may all have waited alike, which no deviation shows.
-    So the doubt is never less than ``HASTE`` over the seconds of experience, nor, in the first
-    burst, than the spread of its replies: calls that wait for one another are answered one after
-    another. A sample below the estimate, or a refusal, proves it wrong: it starts again.
+    So the doubt is never less than ``HASTE`` over the seconds of experience. And a way is *young*
+    until some calls after the first burst are answered without a lag of the event loop. Till then
+    the lag of each is taken off, and the doubt is no less than the spread of the burst's replies:
+    calls that wait for one another are answered one after another. A sample below the estimate,
+    or a refusal, proves it wrong: it starts again.
     """
 
-    __slots__ = ("credit", "least", "samples", "since", "squares", "total")
+    __slots__ = (
+        "burst",
+        "credit",
+        "later",
+        "least",
+        "samples",
+        "since",
+        "squares",
+        "sure",
+        "total",
+    )
 
     def __init__(self) -> None:
         self.restart()
@@ -52,11 +64,19 @@ class Path:
         self.least = inf
         self.samples = 0
         self.since = inf
+        self.burst = 0.0  #: seconds from the first reply of the first burst to its last
+        self.later = 0  #: samples after the first burst that had no lag
+        self.sure = inf  #: the least, each less its lag
         self.total = 0.0
         self.squares = 0.0
 
-    def learn(self, trip: float, now: float) -> None:
-        """Take one round trip, in seconds, that ended now."""
+    @property
+    def young(self) -> bool:
+        """Whether all may still be an accident of the first moment."""
+        return self.later < FEWEST
+
+    def learn(self, trip: float, now: float, lag: float = 0.0) -> None:
+        """Take one round trip, in seconds, that ended now, with a lag of the loop in it."""
         if trip < self.credit:
             self.restart()
         self.since = min(self.since, now)
@@ -64,30 +84,39 @@ class Path:
         self.total += trip
         self.squares += trip * trip
         self.least = min(self.least, trip)
+        self.sure = min(self.sure, trip - lag)
+        age = now - self.since
+        if age < FIRST_BURST:
+            self.burst = age
+        elif lag < HASTE / 2:
+            self.later += 1
         if n >= FEWEST:
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
-            spread = now - self.since
-            doubt = max(doubt, HASTE / (1 + spread), spread if spread < FIRST_BURST else 0.0)
-            self.credit = max(0.0, self.least - doubt)
+            doubt = max(doubt, HASTE / (1 + age), self.burst if self.young else 0.0)
+            self.credit = max(0.0, (self.sure if self.young else self.least) - doubt)
 
 
 class Paths:
     """The ways to all hosts; the next call may take the shortest, so the least credit counts."""
 
-    __slots__ = ("_hosts", "credit", "mean")
+    __slots__ = ("_hosts", "credit", "mean", "young")
 
     def __init__(self) -> None:
         self._hosts: dict[str, Path] = {}
         self.credit = 0.0
         self.mean = 0.0  #: of the host heard last
+        self.young = True  #: whether one of them is, or none is known
 
-    def learn(self, host: str, trip: float, now: float) -> None:
-        """Take one round trip to a host, in seconds, that ended now."""
+    def learn(self, host: str, trip: float, now: float, lag: float = 0.0) -> None:
+        """Take one round trip to a host, in seconds, that ended now, with a lag of the loop in it.
+
+        Where nobody felt for a lag, there was none.
+        """
         path = self._hosts.get(host)
         if path is None:
             path = self._hosts[host] = Path()
-        path.learn(trip, now)
+        path.learn(trip, now, lag)
         self.mean = path.total / path.samples
         self._choose()
 
@@ -99,6 +128,7 @@ class Paths:
 
     def _choose(self) -> None:
         self.credit = min(path.credit for path in self._hosts.values())
+        self.young = any(path.young for path in self._hosts.values())
 
 
 class Budget:

@@ -28,6 +28,7 @@ from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
 from htx_cancel.lanes import Forecast, Lane, Place, Waiter, kept
 from htx_cancel.permit import BudgetEvent, BudgetState, End, Permit, Priority
+from htx_cancel.pulse import Pulse
 
 SHORTEST_TIMER = 0.001  #: seconds; tokens that come back closer together leave together
 ROUNDING = 1e-6  #: seconds by which a timer is set late, so that its token is surely back
@@ -66,6 +67,7 @@ class Budgets:
         self._again: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_credit = 0.0
+        self._pulse = Pulse(lambda: self._paths.young and self._in_flight > 0)
         self._ended = self._on_end  # bound once: permits are many
 
     def __repr__(self) -> str:
@@ -148,6 +150,8 @@ class Budgets:
 
     def _take(self, lane: Lane, host: str, now: float) -> Permit:
         self._in_flight += 1
+        if self._paths.young:
+            self._pulse.start(now)
         permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
         for budget in lane.budgets:
             budget.take()
@@ -289,7 +293,8 @@ class Budgets:
     def _on_reply(self, permit: Permit, now: float) -> bool:
         """Put the tokens to rest; say whether the queue may move sooner than the timer says."""
         if permit.left_at is not None:
-            self._paths.learn(permit.host, now - permit.left_at, now)
+            lag = self._pulse.lag(permit.left_at, now) if self._paths.young else 0.0
+            self._paths.learn(permit.host, now - permit.left_at, now, lag)
         look = self._paths.credit > self._timer_credit + MARGIN / 4
         for budget in permit.budgets:
             look = look or not budget.resting

@@ -152,10 +152,11 @@ class KnownWay(Paths):
     def __init__(self, shortest: float) -> None:
         super().__init__()
         self.credit = shortest
+        self.young = False
 
-    def learn(self, host: str, trip: float, now: float) -> None:
+    def learn(self, host: str, trip: float, now: float, lag: float = 0.0) -> None:
         """Check only that the trip is possible."""
-        assert trip >= self.credit - EDGE, (host, trip, now)
+        assert trip >= self.credit - EDGE, (host, trip, lag, now)
         self.mean = trip
 
 

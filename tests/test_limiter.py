@@ -111,7 +111,7 @@ def test_the_shortest_of_all_hosts_is_credited() -> None:
     async def main() -> None:
         budgets = Budgets()
         for host, trip in (("far", 0.3), ("near", 0.1), ("new", 0.2)):
-            for _ in range(11 if host != "new" else 1):
+            for _ in range(14 if host != "new" else 1):
                 permit = await budgets.acquire((U,), host=host)
                 await asyncio.sleep(trip)
                 permit.replied()
@@ -164,6 +164,29 @@ def test_a_first_burst_whose_calls_waited_for_one_another_gets_little_credit() -
 
         await asyncio.gather(*(call(0.03 + 0.001 * place) for place in range(36)))
         await asyncio.gather(*(call(0.0) for _ in range(108)))
+        return refusals(arrivals, 36, 3.0)
+
+    assert run(main()) == 0
+
+
+def test_a_stall_of_the_loop_is_not_taken_for_a_long_way() -> None:
+    """All calls of a first burst waited for the loop on their way out; the next will not."""
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        budgets = Budgets({A: Limit(36, 3.0)})
+        arrivals: list[float] = []
+
+        async def call() -> None:
+            permit = await budgets.acquire((A,))
+            await asyncio.sleep(0.02)
+            arrivals.append(now())
+            await asyncio.sleep(0.02)
+            permit.replied()
+
+        loop.call_later(0.01, loop.stall, 0.1)
+        await asyncio.gather(*(call() for _ in range(144)))
         return refusals(arrivals, 36, 3.0)
 
     assert run(main()) == 0

@@ -41,6 +41,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time."""
         return self._jumping.now
 
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which the loop runs nothing, as a slow callback would."""
+        self._jumping.now += seconds
+
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on virtual time; an exception nobody handled in it fails the test."""
