@@ -26,6 +26,7 @@ MARGIN = 0.002  #: seconds
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
 FEWEST = 4  #: round trips before any credit is given
+MANY = 100  #: round trips after which one more tells little
 FIRST_BURST = 0.9  #: seconds from the first reply; less than the shortest window
 HASTE = 0.01  #: seconds; what a machine may take from all calls of a moment alike
 
@@ -90,7 +91,7 @@ class Path:
             self.burst = age
         elif lag < HASTE / 2:
             self.later += 1
-        if n >= FEWEST:
+        if n >= FEWEST and (n < MANY or n % 16 == 0 or trip == self.least):
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
             doubt = max(doubt, HASTE / (1 + age), self.burst if self.young else 0.0)
@@ -114,11 +115,13 @@ class Paths:
         Where nobody felt for a lag, there was none.
         """
         path = self._hosts.get(host)
+        before = None if path is None else path.credit
         if path is None:
             path = self._hosts[host] = Path()
         path.learn(trip, now, lag)
         self.mean = path.total / path.samples
-        self._choose()
+        if self.young or path.credit != before:
+            self._choose()
 
     def doubt(self, host: str) -> None:
         """Start again with one host: a call of its was refused."""

@@ -35,6 +35,8 @@ TRIES_AGAIN = 50.0
 #: Batches handled between two turns of the event loop where nothing else waits.
 SLICE = 10
 
+UNSENT = call_result(Finding(Meaning.NOT_SENT), 0)
+
 OnBatch = Callable[[tuple[OrderResult, ...]], object]
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ class Call:
 
     def __init__(self, job: Job, terms: Terms, road: Road, calls: "set[Call]") -> None:
         self.tally = Tally(len(job.batches))
-        self.whole = call_result(Finding(Meaning.NOT_SENT), 0)
+        self.whole = UNSENT
         self._job = job
         self._terms = terms
         self._road = road
@@ -157,6 +159,10 @@ class Call:
 
     async def _permit(self, *, backlog: int = 1) -> tuple[Permit | None, str]:
         """Wait for the budgets; without a permit, say why."""
+        if not self._stopped and self._terms.deadline is None:
+            at_once = self._limiter.acquire_now(self._budgets)
+            if at_once is not None:
+                return at_once, ""
         acquire = self._limiter.acquire(
             self._budgets,
             priority=self._terms.priority,

@@ -85,6 +85,14 @@ class Budgets:
         """Take the next place in the order of arrival."""
         return next(self._turns)
 
+    def acquire_now(self, names: tuple[str, ...], *, host: str = "") -> Permit | None:
+        """Take one token of each named budget if all are free and nobody waits."""
+        if self._waiting or self._expected is not None or self._in_flight >= self._max_in_flight:
+            return None
+        now = asyncio.get_running_loop().time()
+        lane = self._known.get(names) or self._lane(names)
+        return self._take(lane, host, now) if lane.room(now) else None
+
     async def acquire(
         self,
         names: tuple[str, ...],
@@ -105,13 +113,8 @@ class Budgets:
         lane = self._known.get(names) or self._lane(names)
         if deadline is not None and deadline < now:
             raise TooLateError(self._predict(lane, 1, (priority, inf), now))
-        if (
-            not self._waiting
-            and self._expected is None
-            and self._in_flight < self._max_in_flight
-            and lane.room(now)
-        ):
-            return self._take(lane, host, now)
+        if (permit := self.acquire_now(names, host=host)) is not None:
+            return permit
         place = (int(priority), next(self._turns) if turn is None else turn)
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         waiter = Waiter(lane, place, backlog, deadline, future)
@@ -150,9 +153,10 @@ class Budgets:
 
     def _take(self, lane: Lane, host: str, now: float) -> Permit:
         self._in_flight += 1
+        permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
         if self._paths.young:
             self._pulse.start(now)
-        permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
+            permit.late = self._pulse.late(now)
         for budget in lane.budgets:
             budget.take()
         return permit
@@ -293,7 +297,7 @@ class Budgets:
     def _on_reply(self, permit: Permit, now: float) -> bool:
         """Put the tokens to rest; say whether the queue may move sooner than the timer says."""
         if permit.left_at is not None:
-            lag = self._pulse.lag(permit.left_at, now) if self._paths.young else 0.0
+            lag = 0.0 if permit.late is None else self._pulse.late(now) - permit.late
             self._paths.learn(permit.host, now - permit.left_at, now, lag)
         look = self._paths.credit > self._timer_credit + MARGIN / 4
         for budget in permit.budgets:

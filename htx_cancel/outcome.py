@@ -282,7 +282,8 @@ class Tally:
     def put(self, number: int, results: Sequence[OrderResult]) -> None:
         """Take the results of batch ``number``, once."""
         self._batches[number] = results
-        self._counts.update([result.status for result in results])
+        for result in results:
+            self._counts[result.status] += 1
 
     def outcome(self, source: Source) -> Outcome:
         """Return the outcome of everything put so far."""

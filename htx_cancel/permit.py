@@ -54,6 +54,7 @@ class Permit:
         "end",
         "granted",
         "host",
+        "late",
         "left_at",
         "marks",
         "serial",
@@ -74,6 +75,7 @@ class Permit:
         #: When it left, in loop time, after any making of a connection; ``None`` if nobody knows.
         #: May be set until the reply.
         self.left_at: float | None = granted
+        self.late: float | None = None  #: by how much the loop had been late, if that was felt
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
         self.end: End | None = None
@@ -121,6 +123,9 @@ class Limiter(Protocol):
 
     def turn(self) -> int:
         """Take the next place in the order of arrival."""
+
+    def acquire_now(self, names: tuple[str, ...], *, host: str = "") -> Permit | None:
+        """Take one token of each named budget if all are free and nobody waits."""
 
     async def acquire(
         self,

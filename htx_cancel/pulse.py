@@ -7,31 +7,25 @@ lateness tells.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from math import inf
 
 BEAT = 0.005  #: seconds
 RESOLUTION = 0.001  #: seconds by which a loop's timers are late at any time
-MOST = 1_000  #: late beats remembered
 
 
 class Pulse:
-    """A timer that beats as long as it is wanted, and remembers how late its beats were."""
+    """A timer that beats as long as it is wanted, and adds up how late its beats were."""
 
-    __slots__ = ("_due", "_late", "_since", "_wanted")
+    __slots__ = ("_due", "_total", "_wanted")
 
     def __init__(self, wanted: Callable[[], bool]) -> None:
         self._wanted = wanted
-        self._since = inf  #: the start of the beating; ``inf`` while it rests
-        self._due = inf
-        self._late: deque[tuple[float, float]] = deque(maxlen=MOST)
+        self._due: float | None = None  #: ``None`` while it rests
+        self._total = 0.0
 
     def start(self, now: float) -> None:
         """Beat from now on, unless it beats already."""
-        if self._since == inf:
-            self._since = now
-            self._late.clear()
+        if self._due is None:
             self._set(now)
 
     def _set(self, now: float) -> None:
@@ -40,18 +34,13 @@ class Pulse:
 
     def _beat(self) -> None:
         now = asyncio.get_running_loop().time()
-        late = self._overdue(now)
-        if late > 0:
-            self._late.append((now, late))
+        self._total = self.late(now)
         if self._wanted():
             self._set(now)
         else:
-            self._since = self._due = inf
+            self._due = None
 
-    def _overdue(self, now: float) -> float:
-        return max(0.0, now - self._due - RESOLUTION)
-
-    def lag(self, since: float, now: float) -> float:
-        """Return the seconds from ``since`` to now by which the loop was late, as far as known."""
-        late = sum(late for at, late in self._late if at > since) + self._overdue(now)
-        return min(late, now - since)
+    def late(self, now: float) -> float:
+        """Return by how many seconds the loop was late until now, all in all."""
+        overdue = 0.0 if self._due is None else now - self._due - RESOLUTION
+        return self._total + max(0.0, overdue)

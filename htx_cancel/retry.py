@@ -128,18 +128,19 @@ class Attempts:
         self.seconds = 0.0  #: spent on it
         self._listed: dict[str, Finding] = {}
         self._known: dict[str, Finding] = {}
-        self._sent = dict.fromkeys(ids, 0)
+        self._sent: dict[str, int] = {}
 
     def take(self, answer: Answer) -> Again:
         """Take the answer to a try of ``pending``; say what to do about what is left of it."""
         left, wanted = [], set()
         known, named, unnamed = self._known, answer.named, answer.unnamed
-        sent = answer.whole.meaning is not Meaning.NOT_SENT
+        self._count(0 if answer.whole.meaning is Meaning.NOT_SENT else 1)
         for key in self.pending:
             finding = answer.whole if key is ALL else named.get(key, unnamed)
             earlier = known.get(key)
             known[key] = finding if earlier is None else merge(earlier, finding)
-            self._sent[key] += sent
+            if finding.meaning is Meaning.ACCEPTED:
+                continue  # by far the most; it spares a look into the table
             again = AGAIN[finding.meaning]
             if again is not Again.NEVER:
                 left.append(key)
@@ -150,6 +151,14 @@ class Attempts:
         if ALL in self._sent:
             self._listed.update(answer.named)
         return Again.PAUSE if Again.PAUSE in wanted else next(iter(wanted), Again.NEVER)
+
+    def _count(self, requests: int) -> None:
+        """Count the requests that carried each id of ``pending``."""
+        if not self._sent:
+            self._sent = dict.fromkeys(self.pending, requests)
+            return
+        for key in self.pending:
+            self._sent[key] += requests
 
     def _resync(self, server_time: float | None) -> Again:
         """Allow one try with the exchange's clock, if its reply told the time."""

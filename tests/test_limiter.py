@@ -75,6 +75,25 @@ def test_calls_leave_at_once_while_tokens_are_free() -> None:
     run(main())
 
 
+def test_a_token_can_be_had_at_once_or_not_at_all() -> None:
+    """Not if none is free, and not past somebody who waits."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        permit = budgets.acquire_now((A,), host="here")
+        assert permit is not None
+        assert permit.host == "here"
+        assert budgets.acquire_now((A,)) is None
+        waiting = asyncio.ensure_future(budgets.acquire((A,)))
+        await turns()
+        assert budgets.acquire_now((B,)) is None
+        permit.unsent()
+        await waiting
+        assert budgets.acquire_now((B,)) is not None
+
+    run(main())
+
+
 def test_a_token_is_back_one_window_after_its_reply() -> None:
     """Not after its sending; and the margin later, no more."""
 
