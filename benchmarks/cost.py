@@ -20,6 +20,7 @@ NAME = "cost"
 QUESTION = "2. What does one cancel cost?"
 COMPARED = ("ours", "bare_aiohttp", "ccxt_by_hand", "with_pybotters", "with_httpx", "raw")
 KINDS = ("v5", "swap")
+SHAPES = ("v5 singly 1", "v5 singly 50", "v5 bulk 50", "swap bulk 50")
 LOOPS = ("asyncio", "uvloop")
 SLOW = ("with_httpx",)  #: takes minutes otherwise
 
@@ -29,20 +30,21 @@ Figures = dict[str, float]
 async def measure(task: dict[str, Any]) -> dict[str, Figures]:
     """Inside a peer's process: measure each shape of use once, warmed up."""
     found = {}
-    for in_flight in (1, 50):
-        setting = {"base_url": task["base_url"], "in_flight": in_flight}
-        for kind in KINDS:
-            peer = await open_peer(task["peer"], setting)
-            work, count = WORK[kind], task["requests"]
-            ids = order_ids(count * work.batch, seed=in_flight)
-            if hasattr(peer, "prepare"):
-                peer.prepare(kind, ids)
-            batches = cut(ids, work.batch)
-            await _singly(peer, kind, batches[: count // 2], in_flight)
-            found[f"{kind} singly {in_flight}"] = await _singly(peer, kind, batches, in_flight)
-            if in_flight > 1:
-                found[f"{kind} bulk {in_flight}"] = await _bulk(peer, kind, ids, len(batches))
-            await peer.close()
+    for shape in SHAPES:
+        kind, way, in_flight = shape.split()
+        setting = {"base_url": task["base_url"], "in_flight": int(in_flight)}
+        peer = await open_peer(task["peer"], setting)
+        work, count = WORK[kind], task["requests"]
+        ids = order_ids(count * work.batch, seed=int(in_flight))
+        if hasattr(peer, "prepare"):
+            peer.prepare(kind, ids)
+        batches = cut(ids, work.batch)
+        await _singly(peer, kind, batches[: count // 2], int(in_flight))
+        if way == "singly":
+            found[shape] = await _singly(peer, kind, batches, int(in_flight))
+        else:
+            found[shape] = await _bulk(peer, kind, ids, len(batches))
+        await peer.close()
     return found
 
 
@@ -115,16 +117,15 @@ Found = dict[tuple[str, str], dict[str, Figures]]
 
 
 def _ratios(found: Found) -> list[Table]:
-    shapes = [shape for shape in found["ours", "asyncio"] if not shape.startswith("swap singly")]
     return [
         Table(
             f"CPU of the client per request, {loop}: ratio to bare aiohttp (microseconds)",
-            ("", *shapes),
+            ("", *SHAPES),
             [
                 (
                     PEERS[peer].title,
                     *(_ratio(found[peer, loop][s]["cpu"], found["bare_aiohttp", loop][s]["cpu"])
-                      for s in shapes),
+                      for s in SHAPES),
                 )
                 for peer in COMPARED
             ],

@@ -8,6 +8,7 @@ client is done, and *misreported* if what the client says of it is not so.
 import asyncio
 import time
 from collections.abc import Mapping
+from itertools import count as counter
 from typing import Any
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ NAME = "pull"
 QUESTION = "1. How long until N orders are pulled?"
 COMPARED = ("ours", "ccxt_unified", "ccxt_by_hand", "bare_aiohttp", "with_pybotters", "with_httpx")
 DELAY, JITTER = 0.005, 0.001
+APART = 0.3  #: seconds between the starts of two peers, whose servers share a processor
 
 #: As many as can be pulled in 100 s where 10,000 take longer: 199 s and 414 s.
 MOST = {"swap": 10_000, "swap_trailing": 5_000, "linear_trigger": 10_000, "v5": 2_400}
@@ -96,8 +98,8 @@ async def run(options: Options) -> Findings:
         [
             "All kinds at once in one client, all peers side by side, the exchange's own limits, "
             f"one way {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more. Least is "
-            "floor((requests - 1) / N) * W and one round trip. They start together, when all are "
-            "imported and ours has called its warm_up(); the others have none. "
+            "floor((requests - 1) / N) * W and one round trip. They start one after another, when "
+            "all are imported and ours has called its warm_up(); the others have none. "
             "How each peer keeps the limits: "
             + "; ".join(f"{PEERS[name].title}: {PEERS[name].manner}" for name in COMPARED)
             + ". ccxt's cancel_orders sends all ids in one request, has no way to two of the "
@@ -115,9 +117,13 @@ async def _side_by_side(each: Run) -> dict[tuple[str, str], Result]:
     async with Server("sandboxes", names=COMPARED, orders=each.orders, **line) as server:
         patience = 40 + 1.3 * max(_least(each, kind) for kind in WORK)
         task = {"do": "pull:pull", "scale": each.scale, "patience": patience}
-        task |= {"orders": each.orders, "at": soon()}
+        task |= {"orders": each.orders}
+        starts = counter(soon(), APART)
         said = await asyncio.gather(
-            *(fresh(task | {"peer": peer, "base_url": server.said[peer]}) for peer in COMPARED)
+            *(
+                fresh(task | {"peer": peer, "base_url": server.said[peer], "at": at})
+                for peer, at in zip(COMPARED, starts, strict=False)
+            )
         )
         seen = await server.ask()
     return {

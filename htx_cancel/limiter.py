@@ -65,6 +65,7 @@ class Budgets:
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._expected: Place | None = None  # whose next call is waited for, one turn of the loop
         self._again: asyncio.Handle | None = None
+        self._renewed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_credit = 0.0
         self._pulse = Pulse(lambda: self._paths.young and self._in_flight > 0)
@@ -225,14 +226,19 @@ class Budgets:
 
     def _expect(self, place: Place) -> None:
         """Let nobody pass a turn that has more calls until its caller could ask again."""
-        if self._again is not None:
-            self._again.cancel()
         self._expected = place
-        self._again = asyncio.get_running_loop().call_soon(self._expect_no_more)
+        self._renewed = self._again is not None
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_soon(self._expect_no_more)
 
     def _expect_no_more(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._renewed:  # perhaps in this very turn
+            self._renewed = False
+            self._again = loop.call_soon(self._expect_no_more)
+            return
         self._again = self._expected = None
-        self._dispatch(asyncio.get_running_loop().time())
+        self._dispatch(loop.time())
 
     def _fail(self, waiter: Waiter, now: float) -> None:
         """Take out a waiter that is too late, or whose caller was cancelled."""
