@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from htx_cancel.endpoints import Limit
 
-MARGIN = 0.002  #: seconds
+MARGIN = 0.001  #: seconds
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
 FEWEST = 4  #: round trips before any credit is given

@@ -44,6 +44,7 @@ class Ours:
 
     def __init__(self, setting: Setting) -> None:
         client = self.client = client_of(setting)
+        self._in_flight = setting.in_flight
         self._methods = {
             "swap": client.cancel_swap_orders,
             "swap_trailing": client.cancel_swap_trailing_orders,
@@ -61,8 +62,8 @@ class Ours:
         return {result.order_id: WORDS[result.status] for result in outcome}
 
     async def warm_up(self) -> None:
-        """Open connections ahead of need."""
-        await self.client.warm_up()
+        """Open ahead of need as many connections as may be in flight."""
+        await self.client.warm_up(self._in_flight)
 
     async def close(self) -> None:
         """Close every connection."""
