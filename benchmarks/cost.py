@@ -79,7 +79,7 @@ async def _bulk(peer: Peer, kind: str, ids: list[str], requests: int) -> Figures
 
 async def run(options: Options) -> Findings:
     """Measure all peers, turn and turn about, and take medians."""
-    requests, rounds = (40, 1) if options.quick else (2_000, options.rounds + 1)
+    requests, rounds = (40, 1) if options.quick else (2_000, options.rounds)
     raw: dict[tuple[str, str], list[dict[str, Figures]]] = {}
     async with Server("ready") as server:
         for _ in range(rounds):
