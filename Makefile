@@ -26,7 +26,7 @@ check: $(VENV)/test
 	$(BIN)/coverage report --include=$(subst $(space),$(comma),$(strip $(PURE))) --fail-under=100
 	$(BIN)/python tests/soak.py
 
-# Every benchmark, some thirteen minutes; writes docs/benchmarks.md and its pictures.
+# Every benchmark, some fourteen minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks --docs docs
 

@@ -9,7 +9,8 @@ Rules of the queue:
 * A hold is a deadline, never shortened. The event loop is the only clock.
 * One timer serves all waiters.
 
-How tokens come and go is the business of ``budget.py``; who is next, of ``lanes.py``.
+How tokens come and go is the business of ``budget.py``; who is next, of ``lanes.py``; how late
+the loop runs, of ``pulse.py``.
 
 Why the budgets are not made of aiolimiter: a token could be an ``AsyncLimiter(1, window)``, renewed
 at its reply. But it cannot say when it will be free, be given back, or be taken together with
