@@ -111,12 +111,12 @@ class Budgets:
         come keeps its place if it asks again before it awaits anything else. ``deadline`` is
         loop time; ``TooLateError`` is raised as soon as it cannot be kept.
         """
-        now = asyncio.get_running_loop().time()
-        lane = self._known.get(names) or self._lane(names)
-        if deadline is not None and deadline < now:
-            raise TooLateError(self._predict(lane, 1, (priority, inf), now))
+        if deadline is not None and deadline < (now := asyncio.get_running_loop().time()):
+            raise TooLateError(self._predict(self._lane(names), 1, (priority, inf), now))
         if (permit := self.acquire_now(names, host=host)) is not None:
             return permit
+        now = asyncio.get_running_loop().time()
+        lane = self._known.get(names) or self._lane(names)
         place = (int(priority), next(self._turns) if turn is None else turn)
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         waiter = Waiter(lane, place, backlog, deadline, future)
@@ -157,8 +157,7 @@ class Budgets:
         self._in_flight += 1
         permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
         if self._paths.young:
-            self._pulse.start(now)
-            permit.late = self._pulse.late(now)
+            permit.late = self._pulse.start(now)
         for budget in lane.budgets:
             budget.take()
         return permit

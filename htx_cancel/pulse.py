@@ -23,10 +23,12 @@ class Pulse:
         self._due: float | None = None  #: ``None`` while it rests
         self._total = 0.0
 
-    def start(self, now: float) -> None:
-        """Beat from now on, unless it beats already."""
+    def start(self, now: float) -> float:
+        """Beat from now on, unless it beats already; return ``late``."""
         if self._due is None:
             self._set(now)
+            return self._total
+        return self.late(now)
 
     def _set(self, now: float) -> None:
         self._due = now + BEAT
@@ -42,5 +44,6 @@ class Pulse:
 
     def late(self, now: float) -> float:
         """Return by how many seconds the loop was late until now, all in all."""
-        overdue = 0.0 if self._due is None else now - self._due - RESOLUTION
-        return self._total + max(0.0, overdue)
+        if self._due is None or now - self._due <= RESOLUTION:
+            return self._total
+        return self._total + now - self._due - RESOLUTION
