@@ -5,16 +5,15 @@ under each rule that its windows may have.
 """
 
 import asyncio
-import time
-from itertools import count, product
+from itertools import product
 from statistics import median
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
-from benchmarks.counting import Line
-from benchmarks.gates import GATES
-from benchmarks.process import Server, fresh
+from benchmarks import limiters
+from benchmarks.process import Server, fresh, soon
 from benchmarks.report import Findings, Options, Table, Target
 
 NAME = "matrix"
@@ -40,16 +39,6 @@ class Cell(Struct, frozen=True):
         windows = (self.wanted - 1) // self.calls
         return windows * (self.seconds + self.jitter / 2) + 2 * self.delay + self.jitter
 
-    @property
-    def settings(self) -> dict[str, float]:
-        """What its server has to know."""
-        return {
-            "calls": self.calls,
-            "seconds": self.seconds,
-            "delay": self.delay,
-            "jitter": self.jitter,
-        }
-
 
 LIMITS = ((5, 1.0, 100), (36, 3.0, 180), (72, 3.0, 360))
 CELLS = [
@@ -60,26 +49,14 @@ QUICK = [Cell(5, 1.0, 11, 0.001, jitter) for jitter in (0.0, 0.005)]
 
 
 async def hurry(task: dict[str, Any]) -> list[float]:
-    """Inside a fresh process: all cells at once; return how long each took."""
-    cells = [Cell(**cell) for cell in task["cells"]]
+    """Inside a fresh process: all cells side by side; return how long each took."""
+    each = enumerate(zip(task["cells"], task["ports"], strict=True))
     return await asyncio.gather(
-        *(_one(*each) for each in zip(cells, task["ports"], count(), strict=False))
+        *(
+            limiters.hurry(cell | {"peer": "ours", "port": port, "at": soon(number * APART)})
+            for number, (cell, port) in each
+        )
     )
-
-
-async def _one(cell: Cell, port: int, number: int) -> float:
-    await asyncio.sleep(number * APART)
-    loop = asyncio.get_running_loop()
-    _, line = await loop.create_connection(lambda: Line("ours"), "127.0.0.1", port)
-    gate = GATES["ours"][1](cell.calls, cell.seconds)
-
-    async def call() -> None:
-        leave = await gate.before()
-        gate.after(leave, await line.call())
-
-    began = time.perf_counter()
-    await asyncio.gather(*(call() for _ in range(cell.wanted)))
-    return time.perf_counter() - began
 
 
 async def run(options: Options) -> Findings:
@@ -88,9 +65,9 @@ async def run(options: Options) -> Findings:
     times: list[list[float]] = []
     refused = 0
     for _ in range(rounds):
-        async with Server("counters", each=[cell.settings for cell in cells]) as server:
-            task = {"do": "matrix:hurry", "peer": "ours", "ports": server.said}
-            task["cells"] = [cell.settings | {"wanted": cell.wanted} for cell in cells]
+        each = [asdict(cell) for cell in cells]
+        async with Server("counters", each=each) as server:
+            task = {"do": "matrix:hurry", "peer": "ours", "ports": server.said, "cells": each}
             times.append(await fresh(task))
             counts = await server.ask()
         refused += sum(sum(each["ours"].values()) for each in counts)

@@ -117,7 +117,7 @@ async def _side_by_side(each: Run) -> dict[tuple[str, str], Result]:
     async with Server("sandboxes", names=COMPARED, orders=each.orders, **line) as server:
         patience = 40 + 1.3 * max(_least(each, kind) for kind in WORK)
         task = {"do": "pull:pull", "scale": each.scale, "patience": patience}
-        task |= {"orders": each.orders}
+        task["orders"] = each.orders
         starts = counter(soon(), APART)
         said = await asyncio.gather(
             *(

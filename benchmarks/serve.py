@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from benchmarks import lean
+from benchmarks.counting import listen
 from benchmarks.workload import WORK, order_ids
 from htx_cancel.sandbox import Exchange, SandboxServer
 from htx_cancel.sandbox.rules import PRODUCTS
@@ -75,15 +76,11 @@ async def scripts(settings: dict[str, Any], _stack: AsyncExitStack) -> tuple[Any
 
 async def windows(settings: dict[str, Any], _stack: AsyncExitStack) -> tuple[Any, Report]:
     """Count calls under every rule; see ``benchmarks.limiters``."""
-    from benchmarks.counting import listen  # noqa: PLC0415 - only here
-
     return await listen(settings)
 
 
 async def counters(settings: dict[str, Any], _stack: AsyncExitStack) -> tuple[Any, Report]:
     """Count calls for each of several settings, on a port each; see ``benchmarks.matrix``."""
-    from benchmarks.counting import listen  # noqa: PLC0415 - only here
-
     listening = [await listen(each) for each in settings["each"]]
     return [port for port, _ in listening], lambda: [report() for _, report in listening]
 

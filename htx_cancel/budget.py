@@ -54,6 +54,7 @@ class Path:
         "squares",
         "sure",
         "total",
+        "young",
     )
 
     def __init__(self) -> None:
@@ -67,14 +68,10 @@ class Path:
         self.since = inf
         self.burst = 0.0  #: seconds from the first reply of the first burst to its last
         self.later = 0  #: samples after the first burst that had no lag
+        self.young = True  #: whether all may still be an accident of the first moment
         self.sure = inf  #: the least, each less its lag
         self.total = 0.0
         self.squares = 0.0
-
-    @property
-    def young(self) -> bool:
-        """Whether all may still be an accident of the first moment."""
-        return self.later < FEWEST
 
     def learn(self, trip: float, now: float, lag: float = 0.0) -> None:
         """Take one round trip, in seconds, that ended now, with a lag of the loop in it."""
@@ -85,21 +82,20 @@ class Path:
         self.samples = n = self.samples + 1
         self.total += trip
         self.squares += trip * trip
-        if trip < self.least:  # noqa: PLR1730 - min() costs a thirtieth of an acquire
-            self.least = trip
-        if trip - lag < self.sure:  # noqa: PLR1730
-            self.sure = trip - lag
+        self.least = min(self.least, trip)
+        if self.young:
+            self.sure = min(self.sure, trip - lag)
         age = now - self.since
         if age < FIRST_BURST:
             self.burst = age
         elif lag < HASTE / 2:
             self.later += 1
+            self.young = self.later < FEWEST
         if n >= FEWEST and (n < MANY or n % 16 == 0 or trip == self.least):
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
-            young = self.later < FEWEST
-            doubt = max(doubt, HASTE / (1 + age), self.burst if young else 0.0)
-            self.credit = max(0.0, (self.sure if young else self.least) - doubt)
+            doubt = max(doubt, HASTE / (1 + age), self.burst if self.young else 0.0)
+            self.credit = max(0.0, (self.sure if self.young else self.least) - doubt)
 
 
 class Paths:
@@ -122,10 +118,10 @@ class Paths:
         if path is None:
             path = self._hosts[host] = Path()
             self._choose()
-        credit, young = path.credit, path.later < FEWEST
+        credit, young = path.credit, path.young
         path.learn(trip, now, lag)
         self.mean = path.total / path.samples
-        if path.credit != credit or (path.later < FEWEST) is not young:
+        if path.credit != credit or path.young is not young:
             self._choose()
 
     def doubt(self, host: str) -> None:
