@@ -37,11 +37,13 @@ class Path:
     The least of n samples lies above the true floor, by about their deviation over the square
     root of n where the jitter is even. The factors were found by simulation: the fewest refusals
     for the time they cost. Calls of one moment may all have waited alike, which no deviation shows.
-    So the doubt is never less than ``HASTE`` over the seconds of experience. And a way is *young*
-    until some calls after the first burst are answered without a lag of the event loop. Till then
+    So the doubt is never less than ``HASTE`` over the seconds of experience; a call that was alone
+    is a moment of its own, and worth a second. And a way is *young* until some calls that were
+    alone, or came after the first burst, are answered without a lag of the event loop. Till then
     the lag of each is taken off, and the doubt is no less than the spread of the burst's replies:
-    calls that wait for one another are answered one after another. A sample below the estimate,
-    or a refusal, proves it wrong: it starts again.
+    calls that wait for one another are answered one after another. A refusal proves the estimate
+    wrong, and so does a sample so far below it that ``MARGIN`` does not make it good: it starts
+    again.
     """
 
     __slots__ = (
@@ -73,9 +75,9 @@ class Path:
         self.total = 0.0
         self.squares = 0.0
 
-    def learn(self, trip: float, now: float, lag: float = 0.0) -> None:
+    def learn(self, trip: float, now: float, lag: float = 0.0, *, alone: bool = False) -> None:
         """Take one round trip, in seconds, that ended now, with a lag of the loop in it."""
-        if trip < self.credit:
+        if trip < self.credit - MARGIN:
             self.restart()
         if not self.samples:
             self.since = now
@@ -85,6 +87,8 @@ class Path:
         self.least = min(self.least, trip)
         if self.young:
             self.sure = min(self.sure, trip - lag)
+        if alone:
+            self.since -= 1
         age = now - self.since
         if age < FIRST_BURST:
             self.burst = age
@@ -109,17 +113,19 @@ class Paths:
         self.mean = 0.0  #: of the host heard last
         self.young = True  #: whether one of them is, or none is known
 
-    def learn(self, host: str, trip: float, now: float, lag: float = 0.0) -> None:
+    def learn(
+        self, host: str, trip: float, now: float, lag: float = 0.0, *, alone: bool = False
+    ) -> None:
         """Take one round trip to a host, in seconds, that ended now, with a lag of the loop in it.
 
-        Where nobody felt for a lag, there was none.
+        Where nobody felt for a lag, there was none. It was ``alone`` if no other was under way.
         """
         path = self._hosts.get(host)
         if path is None:
             path = self._hosts[host] = Path()
             self._choose()
         credit, young = path.credit, path.young
-        path.learn(trip, now, lag)
+        path.learn(trip, now, lag, alone=alone)
         self.mean = path.total / path.samples
         if path.credit != credit or path.young is not young:
             self._choose()

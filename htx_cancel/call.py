@@ -4,13 +4,15 @@ Rules:
 
 * A failed batch is a value: no batch can end another, and nothing raises out of a call.
 * The feeder takes one token at a time and starts one task for it, so a call of a million ids has
-  no more tasks than requests in flight. It delivers the last batch itself.
+  no more tasks than requests in flight. It delivers the last batch itself. The tasks of one
+  moment start a few a turn.
 * ``stop`` ends the feeding and the retries; what is in flight lands.
 * A leaky bucket over all calls of a client spreads the tries that are made again: a try that never
   left costs no token, so nothing else would keep many of them from knocking at a door that is down.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from math import inf
@@ -25,6 +27,7 @@ from htx_cancel.codec import Answer
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
 from htx_cancel.outcome import Finding, OrderResult, Tally, call_result, order_result
+from htx_cancel.pages import Pages
 from htx_cancel.permit import Limiter, Permit, Priority
 from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
 from htx_cancel.sender import Errand, Sender
@@ -34,6 +37,10 @@ TRIES_AGAIN = 50.0
 
 #: Batches handled between two turns of the event loop where nothing else waits.
 SLICE = 10
+
+#: Batches that a call begins to send in one turn of the event loop, which a whole window's burst
+#: would stall for 10 ms.
+BEGINNINGS = 4
 
 UNSENT = call_result(Finding(Meaning.NOT_SENT), 0)
 
@@ -45,7 +52,7 @@ class Job(Struct, frozen=True):
     """What a call is to send."""
 
     endpoint: Endpoint
-    batches: list[tuple[str, ...]]  #: each is taken out when its turn comes
+    batches: Pages[str]  #: each is taken out when its turn comes
     encode: Callable[[Sequence[str]], bytes]
     field: str = "order_id"
 
@@ -89,6 +96,7 @@ class Call:
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.tasks: set[asyncio.Task[None]] = set()
         self._calls = calls  # those under way
+        self._ready: deque[tuple[int, Permit]] = deque()  # may be sent
         self._stopped = ""
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -124,17 +132,32 @@ class Call:
             if permit is None:
                 await self._drop(range(number, fits), why)
             elif number < fits - 1:
-                self._spawn(self._deliver(number, self._take(number), permit))
+                self._ready.append((number, permit))
+                if len(self._ready) == 1:
+                    self._loop.call_soon(self._begin)
                 continue
             else:
                 await self._deliver(number, self._take(number), permit)
             return
 
+    def _begin(self) -> None:
+        """Start some deliveries, and the others in the next turns of the event loop."""
+        ready = self._ready
+        if self._stopped:
+            finding = Finding(Meaning.NOT_SENT, None, self._stopped)
+            while ready:
+                number, permit = ready.popleft()
+                permit.unsent()
+                self._leave_out(number, finding)
+        for _ in range(min(BEGINNINGS, len(ready))):
+            number, permit = ready.popleft()
+            self._spawn(self._deliver(number, self._take(number), permit))
+        if ready:
+            self._loop.call_soon(self._begin)
+
     def _take(self, number: int) -> tuple[str, ...]:
-        """Take out a batch: the garbage collector need not walk through a million ids twice."""
-        batch = self._job.batches[number]
-        self._job.batches[number] = ()
-        return batch
+        """Take out a batch: its results will hold its ids."""
+        return self._job.batches.swap(number, ())
 
     async def _drop_what_is_too_late(self, deadline: float) -> int:
         """Say at once which batches cannot leave before the deadline; return how many can."""
@@ -149,13 +172,18 @@ class Call:
         """Settle batches as not sent, in slices."""
         finding = Finding(Meaning.NOT_SENT, None, why)
         for done, number in enumerate(numbers, 1):
-            batch = self._take(number)
-            if batch == (ALL,):
-                self.whole = call_result(finding, 0)
-                batch = ()
-            self._settle(number, tuple([order_result(key, finding, 0) for key in batch]))
+            self._leave_out(number, finding)
             if done % SLICE == 0:
-                await asyncio.sleep(0)
+                with suppress(asyncio.CancelledError):  # an abort: all is settled soon anyway
+                    await asyncio.sleep(0)
+
+    def _leave_out(self, number: int, finding: Finding) -> None:
+        """Settle a batch as not sent."""
+        batch = self._take(number)
+        if batch == (ALL,):
+            self.whole = call_result(finding, 0)
+            batch = ()
+        self._settle(number, tuple([order_result(key, finding, 0) for key in batch]))
 
     async def _permit(self, *, backlog: int = 1) -> tuple[Permit | None, str]:
         """Wait for the budgets; without a permit, say why."""

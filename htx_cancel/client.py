@@ -11,12 +11,13 @@ from typing import Self
 from aiolimiter import AsyncLimiter
 
 from htx_cancel import codec, endpoints, plan, signing
-from htx_cancel.call import SLICE, TRIES_AGAIN, Call, Job, OnBatch, Road, Terms
+from htx_cancel.call import TRIES_AGAIN, Call, Job, OnBatch, Road, Terms
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
-from htx_cancel.limiter import Budgets
+from htx_cancel.limiter import IN_FLIGHT, Budgets
 from htx_cancel.outcome import CancelAllOutcome, Outcome, Source
+from htx_cancel.pages import Pages
 from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
 from htx_cancel.sender import Door, Sender
@@ -26,6 +27,8 @@ from htx_cancel.transport import AiohttpTransport, Transport
 Ids = Iterable[str | int]
 
 CLOSED = "the client was closed"
+
+BREATH = 200  #: ids looked at between two turns of the event loop
 
 
 class CancelClient:
@@ -71,7 +74,7 @@ class CancelClient:
         charge_pools: bool = False,
         budgets: Budgets | None = None,
         request_timeout: float = 5.0,
-        max_in_flight: int = 100,
+        max_in_flight: int = IN_FLIGHT,
         retry: RetryPolicy | None = None,
         max_reply_bytes: int = 1 << 20,
         ssl_context: ssl.SSLContext | None = None,
@@ -212,7 +215,9 @@ class CancelClient:
         }
         self._check_open()
         body = codec.encode_all(plan.contract_code(contract_code), filters)
-        job = Job(endpoints.SWAP_TRACK_CANCELALL, [(ALL,)], lambda _ids: body)
+        batches = Pages[str]()
+        batches.append((ALL,))
+        job = Job(endpoints.SWAP_TRACK_CANCELALL, batches, lambda _ids: body)
         call = await self._run(job, terms)
         source = Source(job.endpoint.name, contract_code, job.field)
         return call.tally.outcome_of_all(source, call.whole)
@@ -295,15 +300,12 @@ class CancelClient:
         field, given = ids
         source = Source(endpoint.name, plan.contract_code(contract_code), field)
         encode = partial(codec.encode, contract_code, field)
-        batches: list[tuple[str, ...]] = []
-        seen = plan.Seen()
+        batches, seen, handled = Pages[str](), plan.Seen(), 0
         for batch in plan.batches(plan.distinct(given, field, seen), endpoint.batch_size):
             batches.append(batch)
-            if len(batches) % SLICE == 0:
-                await asyncio.sleep(0)
-        while len(batches) > SLICE and seen.parts:
-            seen.parts.popitem()
-            await asyncio.sleep(0)
+            handled = await _breathe(handled + len(batch))
+        while seen.parts:
+            handled = await _breathe(handled + len(seen.parts.popitem()[1]))
         call = await self._run(Job(endpoint, batches, encode, field), terms)
         return call.tally.outcome(source)
 
@@ -325,6 +327,14 @@ class CancelClient:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("this client was closed; make a new one")
+
+
+async def _breathe(handled: int) -> int:
+    """Let others run after so many ids; return how many were handled since."""
+    if handled < BREATH:
+        return handled
+    await asyncio.sleep(0)
+    return 0
 
 
 def _doors(

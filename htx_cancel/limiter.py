@@ -33,6 +33,8 @@ from htx_cancel.pulse import Pulse
 
 SHORTEST_TIMER = 0.001  #: seconds; tokens that come back closer together leave together
 ROUNDING = 1e-6  #: seconds by which a timer is set late, so that its token is surely back
+IN_FLIGHT = 128  #: by default; 123 calls fill all budgets of cancels at once
+LONG = 0.2  #: seconds; what is awaited longer is awaited in two steps, see ``_arm``
 
 
 class Budgets:
@@ -46,7 +48,7 @@ class Budgets:
         self,
         limits: Mapping[str, Limit] | None = None,
         *,
-        max_in_flight: int = 100,
+        max_in_flight: int = IN_FLIGHT,
         on_event: Callable[[BudgetEvent], object] | None = None,
     ) -> None:
         _check(limits, max_in_flight, on_event)
@@ -250,8 +252,14 @@ class Budgets:
     # the timer
 
     def _arm(self, now: float) -> None:
-        """Set the one timer for the next token or deadline that somebody waits for."""
+        """Set the one timer for the next token or deadline that somebody waits for.
+
+        Linux lets ``epoll`` oversleep by a thousandth of its timeout: 3 ms of a window of 3 s. So
+        a long wait is cut short by a hundredth, and what is left is awaited anew.
+        """
         at = max(self._next_at(now) + ROUNDING, now + SHORTEST_TIMER)
+        if LONG < at - now < inf:
+            at -= (at - now) / 100
         self._timer_credit = self._paths.credit
         if self._timer is not None:
             if self._timer.when() == at:
@@ -375,9 +383,13 @@ class Budgets:
                 {"message": "on_event of Budgets failed", "exception": error}
             )
 
-    def learn_trip(self, host: str, seconds: float) -> None:
-        """Learn how long a call that charges no budget took to a host and back, until now."""
-        self._paths.learn(host, seconds, asyncio.get_running_loop().time())
+    def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
+        """Learn how long a call that charges no budget took to a host and back, until now.
+
+        It was ``alone`` if no other such call was under way.
+        """
+        alone = alone and self._in_flight == 0
+        self._paths.learn(host, seconds, asyncio.get_running_loop().time(), alone=alone)
 
     # prediction
 

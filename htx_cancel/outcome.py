@@ -8,7 +8,7 @@ Rules:
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import cached_property
 from itertools import chain
@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from htx_cancel.errors import Meaning
+from htx_cancel.pages import Pages
 
 
 class CancelStatus(StrEnum):
@@ -170,7 +171,7 @@ class Outcome:
 
     def __init__(
         self,
-        batches: Sequence[Sequence[OrderResult]],
+        batches: Pages[OrderResult],
         counts: Counter[CancelStatus],
         source: Source,
     ) -> None:
@@ -260,7 +261,7 @@ class CancelAllOutcome(Outcome):
 
     def __init__(
         self,
-        batches: Sequence[Sequence[OrderResult]],
+        batches: Pages[OrderResult],
         counts: Counter[CancelStatus],
         source: Source,
         call: CallResult,
@@ -276,12 +277,12 @@ class Tally:
     """Collects the results of a call's batches, in any order, into one outcome."""
 
     def __init__(self, batches: int) -> None:
-        self._batches: list[Sequence[OrderResult]] = [()] * batches
+        self._batches = Pages[OrderResult](batches)
         self._counts: Counter[CancelStatus] = Counter()
 
-    def put(self, number: int, results: Sequence[OrderResult]) -> None:
+    def put(self, number: int, results: tuple[OrderResult, ...]) -> None:
         """Take the results of batch ``number``, once."""
-        self._batches[number] = results
+        self._batches.swap(number, results)
         for result in results:
             self._counts[result.status] += 1
 

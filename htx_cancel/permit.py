@@ -139,8 +139,11 @@ class Limiter(Protocol):
     ) -> Permit:
         """Wait for one token of each named budget, and take them."""
 
-    def learn_trip(self, host: str, seconds: float) -> None:
-        """Learn how long a call that charges no budget took to a host and back."""
+    def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
+        """Learn how long a call that charges no budget took to a host and back.
+
+        It was ``alone`` if no other such call was under way.
+        """
 
     def fits(
         self, names: tuple[str, ...], *, deadline: float, priority: Priority = Priority.ROUTINE

@@ -21,6 +21,7 @@ from htx_cancel.signing import Signer
 from htx_cancel.transport import Reply, Request, Transport
 
 AWAY = 5.0  #: seconds
+QUIET_CALLS = 6
 
 #: A public call that changes nothing and counts against no private budget.
 TIMESTAMP = "/api/v1/timestamp"
@@ -114,12 +115,19 @@ class Sender:
         door.away_until = now + AWAY
 
     async def warm_up(self, connections: int, limiter: Limiter) -> int:
-        """Open connections to every door with public calls; return how many answered."""
+        """Open connections to every door with public calls; return how many answered.
+
+        A few calls one after another follow, which show the way at its quietest.
+        """
         origins = [door.origin for door in self.doors for _ in range(connections)]
         answered = await asyncio.gather(*(self._greet(origin, limiter) for origin in origins))
+        for door in self.doors:
+            for _ in range(QUIET_CALLS):
+                if not await self._greet(door.origin, limiter, alone=True):
+                    break
         return sum(answered)
 
-    async def _greet(self, origin: str, limiter: Limiter) -> bool:
+    async def _greet(self, origin: str, limiter: Limiter, *, alone: bool = False) -> bool:
         request = Request("GET", origin, TIMESTAMP)
         try:
             reply = await self._transport.send(request, timeout=self._request_timeout)
@@ -128,7 +136,8 @@ class Sender:
         if reply.status >= 500:
             return False
         if reply.left_at is not None:
-            limiter.learn_trip(origin, asyncio.get_running_loop().time() - reply.left_at)
+            trip = asyncio.get_running_loop().time() - reply.left_at
+            limiter.learn_trip(origin, trip, alone=alone)
         return True
 
     async def close(self) -> None:

@@ -154,9 +154,11 @@ class KnownWay(Paths):
         self.credit = shortest
         self.young = False
 
-    def learn(self, host: str, trip: float, now: float, lag: float = 0.0) -> None:
+    def learn(
+        self, host: str, trip: float, now: float, lag: float = 0.0, *, alone: bool = False
+    ) -> None:
         """Check only that the trip is possible."""
-        assert trip >= self.credit - EDGE, (host, trip, lag, now)
+        assert trip >= self.credit - EDGE, (host, trip, lag, now, alone)
         self.mean = trip
 
 

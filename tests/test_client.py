@@ -451,6 +451,60 @@ def test_closing_gives_up_what_does_not_land_in_time() -> None:
     run(main())
 
 
+def test_what_warm_up_learns_pays_in_the_first_window() -> None:
+    """The way is known before the first cancel: no window is longer than it must be."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        client = in_process(exchange, delay=0.05)
+        assert await client.warm_up(4) == 4
+        began = asyncio.get_running_loop().time()
+        outcome = await cancel(client, "swap_trailing", ids)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 100}
+        assert asyncio.get_running_loop().time() - began < 1.0 + 0.1 + 0.005
+
+    run(main())
+
+
+def test_what_had_not_begun_to_leave_is_not_sent() -> None:
+    """A window's burst leaves in slices; one that is stopped meanwhile is cut there."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 360)
+        client = in_process(exchange)
+        call = asyncio.create_task(cancel(client, "swap", ids))
+        for _turn in range(10):
+            await asyncio.sleep(0)
+        await client.aclose()
+        sent = exchange.calls["/swap-api/v1/swap_cancel"]
+        assert 0 < sent < 36
+        unsent = 360 - 10 * sent
+        assert (await call).counts == {
+            CancelStatus.ACCEPTED: 10 * sent,
+            CancelStatus.UNSENT: unsent,
+        }
+        assert client.budgets.snapshot()[0].in_flight == 0
+
+    run(main())
+
+
+def test_closing_at_once_settles_every_id_of_a_great_call() -> None:
+    """Without any drain, what was not sent is still told, however much it is."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        client = in_process(exchange, delay=2.0)
+        call = asyncio.create_task(cancel(client, "swap", map(str, range(1, 100_001))))
+        await asyncio.sleep(0.1)
+        await client.aclose(drain=0.001)
+        counts = (await asyncio.wait_for(call, 60)).counts
+        assert counts == {CancelStatus.UNKNOWN: 360, CancelStatus.UNSENT: 99_640}
+
+    run(main())
+
+
 def test_two_clients_of_one_uid_share_their_budgets() -> None:
     """Together they are no faster than one, and nothing is refused."""
 

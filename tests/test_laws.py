@@ -20,7 +20,8 @@ MODULES = {
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "endpoints": {"errors"},
-    "outcome": {"errors"},
+    "pages": set(),
+    "outcome": {"errors", "pages"},
     "plan": {"errors"},
     "signing": {"errors"},
     "envelope": {"errors", "outcome"},
@@ -34,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "limiter": {"budget", "endpoints", "errors", "lanes", "permit", "pulse"},
     "transport": {"errors"},
     "sender": {"errors", "permit", "signing", "transport"},
-    "call": {"codec", "endpoints", "errors", "outcome", "permit", "retry", "sender"},
+    "call": {"codec", "endpoints", "errors", "outcome", "pages", "permit", "retry", "sender"},
 }
 ARROWS["confirm"] = {"call", "endpoints", "errors", "orders", "outcome", "permit", "sender"}
 ARROWS["client"] = set(ARROWS)
@@ -53,6 +54,7 @@ DOORS = {"errors", "transport"}
 
 PURE = {
     "plan",
+    "pages",
     "codec",
     "envelope",
     "orders",

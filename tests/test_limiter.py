@@ -108,6 +108,18 @@ def test_a_token_is_back_one_window_after_its_reply() -> None:
     run(main())
 
 
+def test_a_loop_that_oversleeps_long_timers_costs_little() -> None:
+    """Where a timer may be late by a thousandth of its length, a token is not late by that."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 60)})
+        await spend(budgets, 1)
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(60 + MARGIN, abs=STEP)
+
+    run(main(), oversleep=0.001)
+
+
 def test_the_shortest_round_trip_is_credited() -> None:
     """After some equal round trips, a token is back one window after it was sent."""
 
@@ -149,6 +161,45 @@ def test_the_estimate_of_a_way_stays_below_it_and_starts_again_when_it_changes()
     assert path.credit > 0.18
     path.learn(0.1, 200)
     assert (path.credit, path.samples) == (0.0, 1)
+
+
+def test_a_trip_a_little_below_the_estimate_only_lowers_it() -> None:
+    """The margin made good for what was too much."""
+    path = Path()
+    for at in range(100):
+        path.learn(0.2, at)
+    trip = path.credit - MARGIN / 2
+    path.learn(trip, 100)
+    assert trip - HASTE < path.credit < trip
+
+
+def test_calls_that_were_alone_teach_the_way_at_once() -> None:
+    """A crowd's trips may all be long for one reason; those of calls alone are not."""
+    path = Path()
+    for place in range(100):
+        path.learn(0.05 + place / 1000, place / 1000)
+    assert path.young
+    assert path.credit == 0
+    for place in range(6):
+        path.learn(0.02, 0.2 + place / 50, alone=True)
+    assert not path.young
+    path.restart()
+    for place in range(6):
+        path.learn(0.02, 1 + place / 50, alone=True)
+    assert 0.02 - HASTE / 6 < path.credit < 0.02
+
+
+def test_a_call_beside_others_is_not_alone() -> None:
+    """Whatever its caller knows."""
+
+    async def main() -> bool:
+        budgets = Budgets()
+        await take(budgets, 1)
+        for _ in range(6):
+            budgets.learn_trip("here", 0.02, alone=True)
+        return budgets._paths.young
+
+    assert run(main())
 
 
 def test_a_refusal_starts_the_estimate_again() -> None:

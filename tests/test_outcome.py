@@ -23,13 +23,13 @@ SOURCE = Source("swap_cancel", "BTC-USD", "order_id")
 def outcome() -> Outcome:
     """Two batches, put in reverse."""
     tally = Tally(2)
-    tally.put(1, [order_result("3", Finding(Meaning.FILLED, 1063, "executed"), 1)])
+    tally.put(1, (order_result("3", Finding(Meaning.FILLED, 1063, "executed"), 1),))
     tally.put(
         0,
-        [
+        (
             order_result("2", Finding(Meaning.ACCEPTED), 1),
             order_result("1", Finding(Meaning.NOT_SENT, None, "late"), 0),
-        ],
+        ),
     )
     return tally.outcome(SOURCE)
 
@@ -76,7 +76,8 @@ def test_every_meaning_has_a_status() -> None:
 def test_the_repr_stays_short_for_many_ids() -> None:
     """A hundred thousand ids print as one line of counts."""
     tally = Tally(1)
-    tally.put(0, [order_result(str(key), Finding(Meaning.ACCEPTED), 1) for key in range(100_000)])
+    finding = Finding(Meaning.ACCEPTED)
+    tally.put(0, tuple(order_result(str(key), finding, 1) for key in range(100_000)))
     assert repr(tally.outcome(SOURCE)) == "<Outcome of 100000 ids: 100000 accepted>"
     assert str(Tally(0).outcome(SOURCE)) == "<Outcome of 0 ids: nothing to do>"
 

@@ -16,23 +16,27 @@ TICK = 1e-9
 class _JumpingSelector(selectors.DefaultSelector):
     """Answer a wait at once, by moving the loop's clock over it."""
 
-    def __init__(self) -> None:
+    def __init__(self, oversleep: float) -> None:
         super().__init__()
         self.now = 0.0
+        self._oversleep = oversleep
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("deadlock: every task waits and no timer is set")
-        self.now += max(timeout, TICK)
+        self.now += max(timeout * (1 + self._oversleep), TICK)
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual seconds, starting at zero."""
+    """An event loop on virtual seconds, starting at zero.
 
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    It may ``oversleep`` by a share of each timeout, as ``epoll`` does.
+    """
+
+    def __init__(self, oversleep: float = 0.0) -> None:
+        self._jumping = _JumpingSelector(oversleep)
         super().__init__(self._jumping)
         self.failures: list[Mapping[str, Any]] = []
         self.set_exception_handler(lambda _loop, context: self.failures.append(context))
@@ -46,9 +50,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now += seconds
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(main: Coroutine[Any, Any, T], *, oversleep: float = 0.0) -> T:
     """Run a coroutine on virtual time; an exception nobody handled in it fails the test."""
-    loop = VirtualLoop()
+    loop = VirtualLoop(oversleep)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         result = runner.run(main)
     assert not loop.failures, loop.failures
