@@ -52,7 +52,7 @@ def runs(options: Options) -> list[Run]:
 
 
 async def pull(task: dict[str, Any]) -> dict[str, Any]:
-    """Inside a peer's process: pull all kinds at once; tell seconds and words for each."""
+    """Inside a peer's process: pull all kinds; tell seconds and words for each."""
     setting = {"base_url": task["base_url"], "scale": task["scale"], "limited": True}
     peer = await open_peer(task["peer"], setting | {"in_flight": IN_FLIGHT})
     kinds = {kind: order_ids(count, seed) for seed, (kind, count) in _seeded(task["orders"])}
@@ -105,10 +105,12 @@ async def run(options: Options) -> Findings:
         NAME,
         QUESTION,
         [
-            "All kinds at once in one client, all peers side by side, the exchange's own limits, "
-            f"one way {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more. Least is "
-            "floor((requests - 1) / N) * W and one round trip. They start one after another, when "
-            "all are imported and ours has called its warm_up(); the others have none. "
+            "All kinds in one client, a moment apart so that none is charged for another's CPU; "
+            f"the exchange's own limits; one way {DELAY * 1e3:.0f} ms and up to "
+            f"{JITTER * 1e3:.0f} ms more. Least is floor((requests - 1) / N) * W and one round trip. Up to 300 orders one "
+            "peer runs after another, else all side by side, a moment apart, when all are there. "
+            "Ours has called its warm_up(); the others have none. What exists before is frozen out "
+            "of the garbage collector, for all alike. "
             "How each peer keeps the limits: "
             + "; ".join(f"{PEERS[name].title}: {PEERS[name].manner}" for name in COMPARED)
             + ". ccxt's cancel_orders sends all ids in one request, has no way to two of the "
@@ -127,14 +129,12 @@ async def _all_peers(each: Run) -> dict[tuple[str, str], Result]:
         patience = 40 + 1.3 * max(_least(each, kind) for kind in WORK)
         task = {"do": "pull:pull", "scale": each.scale, "patience": patience}
         task["orders"] = each.orders
-        start, places = (
-            soon() if each.together else 0.0,
-            asyncio.Semaphore(len(COMPARED) if each.together else 1),
-        )
+        turns = asyncio.Semaphore(len(COMPARED) if each.together else 1)
+        start = soon() if each.together else 0.0  # the past: at once
 
         async def one(place: int, peer: str) -> Any:
             at = start + place * APART
-            async with places:
+            async with turns:
                 return await fresh(task | {"peer": peer, "base_url": server.said[peer], "at": at})
 
         said = await asyncio.gather(*(one(place, peer) for place, peer in enumerate(COMPARED)))

@@ -35,12 +35,9 @@ from htx_cancel.sender import Errand, Sender
 #: Tries made again a second, over all calls of a client, and as many at once after a calm.
 TRIES_AGAIN = 50.0
 
-#: Batches handled between two turns of the event loop where nothing else waits.
+#: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
+#: one, too: a window's whole burst would stall the loop for 10 ms.
 SLICE = 10
-
-#: Batches that a call begins to send in one turn of the event loop, which a whole window's burst
-#: would stall for 10 ms.
-BEGINNINGS = 4
 
 UNSENT = call_result(Finding(Meaning.NOT_SENT), 0)
 
@@ -149,7 +146,7 @@ class Call:
                 number, permit = ready.popleft()
                 permit.unsent()
                 self._leave_out(number, finding)
-        for _ in range(min(BEGINNINGS, len(ready))):
+        for _ in range(min(SLICE, len(ready))):
             number, permit = ready.popleft()
             self._spawn(self._deliver(number, self._take(number), permit))
         if ready:

@@ -129,8 +129,9 @@ class CancelClient:
     async def warm_up(self, connections: int = 4) -> int:
         """Open ``connections`` to every door ahead of need; return how many answered.
 
-        Each carries one public call that changes nothing and counts against no trade budget; the
-        budgets learn from it how far the exchange is. Idle connections are kept for a minute.
+        Each carries one public call that changes nothing and counts against no trade budget, and
+        six more follow one after another; the budgets learn from them how far the exchange is.
+        Idle connections are kept for a minute.
         """
         self._check_open()
         connections = plan.whole("connections", connections)
@@ -215,7 +216,7 @@ class CancelClient:
         }
         self._check_open()
         body = codec.encode_all(plan.contract_code(contract_code), filters)
-        batches = Pages[str]()
+        batches: Pages[str] = Pages()
         batches.append((ALL,))
         job = Job(endpoints.SWAP_TRACK_CANCELALL, batches, lambda _ids: body)
         call = await self._run(job, terms)
@@ -300,12 +301,19 @@ class CancelClient:
         field, given = ids
         source = Source(endpoint.name, plan.contract_code(contract_code), field)
         encode = partial(codec.encode, contract_code, field)
-        batches, seen, handled = Pages[str](), plan.Seen(), 0
+        batches: Pages[str] = Pages()
+        seen, handled = plan.Seen(), 0
         for batch in plan.batches(plan.distinct(given, field, seen), endpoint.batch_size):
             batches.append(batch)
-            handled = await _breathe(handled + len(batch))
+            handled += len(batch)
+            if handled >= BREATH:
+                handled = 0
+                await asyncio.sleep(0)
         while seen.parts:
-            handled = await _breathe(handled + len(seen.parts.popitem()[1]))
+            handled += len(seen.parts.popitem()[1])
+            if handled >= BREATH:
+                handled = 0
+                await asyncio.sleep(0)
         call = await self._run(Job(endpoint, batches, encode, field), terms)
         return call.tally.outcome(source)
 
@@ -327,14 +335,6 @@ class CancelClient:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("this client was closed; make a new one")
-
-
-async def _breathe(handled: int) -> int:
-    """Let others run after so many ids; return how many were handled since."""
-    if handled < BREATH:
-        return handled
-    await asyncio.sleep(0)
-    return 0
 
 
 def _doors(

@@ -277,7 +277,7 @@ class Tally:
     """Collects the results of a call's batches, in any order, into one outcome."""
 
     def __init__(self, batches: int) -> None:
-        self._batches = Pages[OrderResult](batches)
+        self._batches: Pages[OrderResult] = Pages(batches)
         self._counts: Counter[CancelStatus] = Counter()
 
     def put(self, number: int, results: tuple[OrderResult, ...]) -> None:

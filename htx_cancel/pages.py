@@ -31,19 +31,27 @@ class Pages(Generic[T]):
         pages = (page or ((),) * PAGE for page in self._pages)
         return islice(chain.from_iterable(pages), self._length)
 
+    def _open(self, at: int) -> list[tuple[T, ...]]:
+        """Make a page a list."""
+        page = self._pages[at]
+        if isinstance(page, tuple):
+            page = self._pages[at] = list(page) or [()] * min(PAGE, self._length - at * PAGE)
+        return page
+
     def append(self, item: tuple[T, ...]) -> None:
         """Add one at the end."""
         if self._length % PAGE == 0:
             self._pages.append(())
+        page = self._open(len(self._pages) - 1)
+        page.append(item)
         self._length += 1
-        self.swap(self._length - 1, item)
+        if len(page) == PAGE and all(page):
+            self._pages[-1] = tuple(page)
 
     def swap(self, number: int, item: tuple[T, ...]) -> tuple[T, ...]:
         """Put one in the place of another, and return the other."""
         at, place = divmod(number, PAGE)
-        page = self._pages[at]
-        if isinstance(page, tuple):
-            page = self._pages[at] = list(page) or [()] * PAGE
+        page = self._open(at)
         before, page[place] = page[place], item
         if all(page):
             self._pages[at] = tuple(page)

@@ -18,7 +18,7 @@ def test_pages_are_a_list_of_tuples(
     length: int, more: list[tuple[str, ...]], data: st.DataObject
 ) -> None:
     """Whatever is appended and swapped, in any order."""
-    pages = Pages[str](length)
+    pages: Pages[str] = Pages(length)
     model: list[tuple[str, ...]] = [()] * length
     for item in more:
         pages.append(item)
