@@ -130,7 +130,7 @@ class CancelClient:
         """Open ``connections`` to every door ahead of need; return how many answered.
 
         Each carries one public call that changes nothing and counts against no trade budget, and
-        six more follow one after another; the budgets learn from them how far the exchange is.
+        ten more follow one after another; the budgets learn from them how far the exchange is.
         Idle connections are kept for a minute.
         """
         self._check_open()

@@ -21,7 +21,7 @@ from htx_cancel.signing import Signer
 from htx_cancel.transport import Reply, Request, Transport
 
 AWAY = 5.0  #: seconds
-QUIET_CALLS = 6  #: that follow to each door, one after another
+QUIET_CALLS = 10  #: that follow to each door, one after another
 
 #: A public call that changes nothing and counts against no private budget.
 TIMESTAMP = "/api/v1/timestamp"
