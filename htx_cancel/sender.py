@@ -21,7 +21,7 @@ from htx_cancel.signing import Signer
 from htx_cancel.transport import Reply, Request, Transport
 
 AWAY = 5.0  #: seconds
-QUIET_CALLS = 10  #: that follow to each door, one after another
+QUIET_CALLS = 10  #: that follow to each door that answered, one after another
 
 #: A public call that changes nothing and counts against no private budget.
 TIMESTAMP = "/api/v1/timestamp"
@@ -121,9 +121,10 @@ class Sender:
         """
         origins = [door.origin for door in self.doors for _ in range(connections)]
         answered = await asyncio.gather(*(self._greet(origin, limiter) for origin in origins))
-        for door in self.doors:
+        there = [origin for origin, answer in zip(origins, answered, strict=True) if answer]
+        for origin in dict.fromkeys(there):
             for _ in range(QUIET_CALLS):
-                if not await self._greet(door.origin, limiter, alone=True):
+                if not await self._greet(origin, limiter, alone=True):
                     break
         return sum(answered)
 
