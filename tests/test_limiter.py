@@ -173,6 +173,17 @@ def test_a_trip_a_little_below_the_estimate_only_lowers_it() -> None:
     assert trip - HASTE < path.credit < trip
 
 
+def test_a_way_stays_young_while_the_event_loop_is_late() -> None:
+    """Replies that a busy loop held up say little about the way, however many there are."""
+    path = Path()
+    for at in range(20):
+        path.learn(0.2, at, lag=0.05)
+    assert path.young
+    for at in range(20, 30):
+        path.learn(0.2, at)
+    assert not path.young
+
+
 def test_calls_that_were_alone_teach_the_way_at_once() -> None:
     """A crowd's trips may all be long for one reason; those of calls alone are not."""
     path = Path()
