@@ -13,7 +13,7 @@ Rules:
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from math import inf
 from random import random
@@ -26,7 +26,7 @@ from htx_cancel import codec
 from htx_cancel.codec import Answer
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
-from htx_cancel.outcome import Finding, OrderResult, Tally, call_result, order_result
+from htx_cancel.outcome import Finding, OrderResult, Source, Tally, call_result, order_result
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Limiter, Permit, Priority
 from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
@@ -45,13 +45,19 @@ OnBatch = Callable[[tuple[OrderResult, ...]], object]
 T = TypeVar("T")
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """What a call is to send."""
 
     endpoint: Endpoint
+    contract_code: str
     batches: Pages[str]  #: each is taken out when its turn comes
-    encode: Callable[[Sequence[str]], bytes]
     field: str = "order_id"
+    body: bytes = b""  #: of a call that names no ids
+
+    @property
+    def source(self) -> Source:
+        """Where the outcome comes from."""
+        return Source(self.endpoint.name, self.contract_code, self.field)
 
 
 class Terms(Struct, frozen=True):
@@ -76,7 +82,7 @@ class Call:
     """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time.
 
     ``done`` is for its one caller to await. That may be cancelled, and nothing else is then:
-    ``tasks`` has what still runs.
+    ``tasks`` has what still runs, and whether it waits for leave to send.
     """
 
     def __init__(self, job: Job, terms: Terms, road: Road, calls: "set[Call]") -> None:
@@ -91,11 +97,10 @@ class Call:
         self._left = len(job.batches)
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], bool] = {}
         self._calls = calls  # those under way
         self._ready: deque[tuple[int, Permit]] = deque()  # may be sent
         self._stopped = ""
-        self._waiting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin; ``done`` is done when every batch is settled."""
@@ -105,19 +110,20 @@ class Call:
     def stop(self, why: str) -> None:
         """Send nothing more: what has not left is ``UNSENT``, what is in flight lands."""
         self._stopped = self._stopped or why
-        for task in self._waiting:
-            task.cancel()
+        self._cancel(waiting=True)
 
     def abort(self, why: str) -> None:
         """Give up what is in flight as well: it is ``UNKNOWN``."""
         self.stop(why)
-        for task in self.tasks - self._waiting:
-            task.cancel()
+        self._cancel(waiting=False)
+
+    def _cancel(self, *, waiting: bool) -> None:
+        for task, waits in self.tasks.items():
+            if waits is waiting:
+                task.cancel()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = self._loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[self._loop.create_task(work)] = False
 
     async def _feed(self) -> None:
         """Start a delivery for each batch as soon as the budgets allow."""
@@ -125,17 +131,19 @@ class Call:
         if self._terms.deadline is not None:
             fits = await self._drop_what_is_too_late(self._terms.deadline)
         for number in range(fits):
-            permit, why = await self._permit(backlog=fits - number)
+            permit, why = self._permit_now(), ""
+            if permit is None:
+                permit, why = await self._permit(backlog=fits - number)
             if permit is None:
                 await self._drop(range(number, fits), why)
-            elif number < fits - 1:
-                self._ready.append((number, permit))
-                if len(self._ready) == 1:
-                    self._loop.call_soon(self._begin)
-                continue
-            else:
+                break
+            if number == fits - 1:
                 await self._deliver(number, self._take(number), permit)
-            return
+                return
+            self._ready.append((number, permit))
+            if len(self._ready) == 1:
+                self._loop.call_soon(self._begin)
+        del self.tasks[_this_task()]
 
     def _begin(self) -> None:
         """Start some deliveries, and the others in the next turns of the event loop."""
@@ -182,12 +190,14 @@ class Call:
             batch = ()
         self._settle(number, tuple([order_result(key, finding, 0) for key in batch]))
 
+    def _permit_now(self) -> Permit | None:
+        """Take a permit if there is one and no more is to be asked."""
+        if self._stopped or self._terms.deadline is not None:
+            return None
+        return self._limiter.acquire_now(self._budgets, turn=self._turn)
+
     async def _permit(self, *, backlog: int = 1) -> tuple[Permit | None, str]:
         """Wait for the budgets; without a permit, say why."""
-        if not self._stopped and self._terms.deadline is None:
-            at_once = self._limiter.acquire_now(self._budgets)
-            if at_once is not None:
-                return at_once, ""
         acquire = self._limiter.acquire(
             self._budgets,
             priority=self._terms.priority,
@@ -206,16 +216,15 @@ class Call:
         if self._stopped:
             wait.close()
             return None
-        me = asyncio.current_task()
-        assert me is not None  # noqa: S101 - for the type checker: only tasks come here
-        self._waiting.add(me)
+        me = _this_task()
+        self.tasks[me] = True
         try:
             return await wait
         except asyncio.CancelledError:
             self._stopped = self._stopped or "its task was cancelled"
             return None
         finally:
-            self._waiting.discard(me)
+            self.tasks[me] = False
 
     async def _deliver(self, number: int, batch: tuple[str, ...], permit: Permit) -> None:
         """Send one batch until each of its ids is settled, or may not be tried again."""
@@ -229,10 +238,29 @@ class Call:
         if batch == (ALL,):
             self.whole = call_result(*attempts.whole())
         self._settle(number, attempts.results())
+        del self.tasks[_this_task()]
 
     async def _attempt(self, attempts: Attempts, permit: Permit) -> Again:
-        began = self._loop.time()
-        again = attempts.take(await self._try(attempts.pending, permit))
+        """Send once; whatever happens becomes an answer."""
+        job, began = self._job, self._loop.time()
+        body = job.body or codec.encode(job.contract_code, job.field, attempts.pending)
+        errand = Errand("POST", job.endpoint.path, body)
+        try:
+            reply = await self._road.sender.send(errand, permit, self._terms.deadline)
+        except NotSentError as error:
+            answer = _no_answer(Meaning.NOT_SENT, str(error))
+        except NoAnswerError as error:
+            answer = _no_answer(Meaning.NO_ANSWER, str(error))
+        except asyncio.CancelledError:
+            self._stopped = self._stopped or "its task was cancelled"
+            answer = _no_answer(Meaning.NO_ANSWER, self._stopped)
+        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
+            answer = _no_answer(Meaning.NO_ANSWER, type(error).__name__)
+        else:
+            answer = codec.decode(reply.status, reply.body, job.endpoint, job.field)
+            if answer.rate_limited:
+                permit.refused()
+        again = attempts.take(answer)
         attempts.seconds += self._loop.time() - began
         if again is Again.RESYNC and attempts.server_time is not None:
             self._road.sender.resync(attempts.server_time)
@@ -263,26 +291,6 @@ class Call:
                 await asyncio.sleep(pause)
                 await self._road.again.acquire()
 
-    async def _try(self, ids: Sequence[str], permit: Permit) -> Answer:
-        """Send once; whatever happens becomes an answer."""
-        job = self._job
-        errand = Errand("POST", job.endpoint.path, job.encode(ids))
-        try:
-            reply = await self._road.sender.send(errand, permit, self._terms.deadline)
-        except NotSentError as error:
-            return _no_answer(Meaning.NOT_SENT, str(error))
-        except NoAnswerError as error:
-            return _no_answer(Meaning.NO_ANSWER, str(error))
-        except asyncio.CancelledError:
-            self._stopped = self._stopped or "its task was cancelled"
-            return _no_answer(Meaning.NO_ANSWER, self._stopped)
-        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
-            return _no_answer(Meaning.NO_ANSWER, type(error).__name__)
-        answer = codec.decode(reply.status, reply.body, job.endpoint, job.field)
-        if answer.rate_limited:
-            permit.refused()
-        return answer
-
     def _settle(self, number: int, results: tuple[OrderResult, ...]) -> None:
         """Take the results of a batch and tell the caller."""
         self.tally.put(number, results)
@@ -297,6 +305,12 @@ class Call:
             self._calls.discard(self)
             if not self.done.done():
                 self.done.set_result(None)
+
+
+def _this_task() -> "asyncio.Task[None]":
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - for the type checker: only tasks ask
+    return task
 
 
 def _no_answer(meaning: Meaning, words: str) -> Answer:

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +15,7 @@ from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limiter import IN_FLIGHT, Budgets
-from htx_cancel.outcome import CancelAllOutcome, Outcome, Source
+from htx_cancel.outcome import CancelAllOutcome, Outcome
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
@@ -27,8 +26,6 @@ from htx_cancel.transport import AiohttpTransport, Transport
 Ids = Iterable[str | int]
 
 CLOSED = "the client was closed"
-
-BREATH = 200  #: ids looked at between two turns of the event loop
 
 
 class CancelClient:
@@ -218,10 +215,9 @@ class CancelClient:
         body = codec.encode_all(plan.contract_code(contract_code), filters)
         batches: Pages[str] = Pages()
         batches.append((ALL,))
-        job = Job(endpoints.SWAP_TRACK_CANCELALL, batches, lambda _ids: body)
+        job = Job(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
         call = await self._run(job, terms)
-        source = Source(job.endpoint.name, contract_code, job.field)
-        return call.tally.outcome_of_all(source, call.whole)
+        return call.tally.outcome_of_all(job.source, call.whole)
 
     async def cancel_linear_trigger_orders(
         self,
@@ -298,24 +294,12 @@ class CancelClient:
     ) -> Outcome:
         """Look at every id, then send."""
         self._check_open()
+        plan.contract_code(contract_code)
         field, given = ids
-        source = Source(endpoint.name, plan.contract_code(contract_code), field)
-        encode = partial(codec.encode, contract_code, field)
-        batches: Pages[str] = Pages()
-        seen, handled = plan.Seen(), 0
-        for batch in plan.batches(plan.distinct(given, field, seen), endpoint.batch_size):
-            batches.append(batch)
-            handled += len(batch)
-            if handled >= BREATH:
-                handled = 0
-                await asyncio.sleep(0)
-        while seen.parts:
-            handled += len(seen.parts.popitem()[1])
-            if handled >= BREATH:
-                handled = 0
-                await asyncio.sleep(0)
-        call = await self._run(Job(endpoint, batches, encode, field), terms)
-        return call.tally.outcome(source)
+        batches = await _batches(field, given, endpoint.batch_size)
+        job = Job(endpoint, contract_code, batches, field)
+        call = await self._run(job, terms)
+        return call.tally.outcome(job.source)
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
@@ -349,6 +333,23 @@ def _doors(
         host = host if signing_host is None else signing.host(signing_host)
         doors.append(Door(origin, Signer(credentials, host)))
     return doors
+
+
+async def _batches(field: str, ids: Ids, size: int) -> Pages[str]:
+    """Check and cut ids; let the event loop turn now and then."""
+    batches: Pages[str] = Pages()
+    seen, freed = plan.Seen(), 0
+    for batch in plan.batches(ids, field, size, seen):
+        if batch:
+            batches.append(batch)
+        else:
+            await asyncio.sleep(0)
+    while seen.parts:
+        freed += len(seen.parts.popitem()[1])
+        if freed >= plan.BREATH:
+            freed = 0
+            await asyncio.sleep(0)
+    return batches
 
 
 def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:

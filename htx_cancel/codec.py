@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.envelope import (
-    ACCEPTED,
     code_of,
     finding,
     id_of,
@@ -26,9 +25,11 @@ from htx_cancel.envelope import (
     verdict,
 )
 from htx_cancel.errors import Meaning
-from htx_cancel.outcome import Finding
+from htx_cancel.outcome import ACCEPTED, Finding
 
 UNNAMED = Finding(Meaning.UNNAMED, None, "the reply names this id in neither list")
+
+_CODES = ("err_code", "err-code", "code")  #: the names that an item's code may have
 
 _encoder = msgspec.json.Encoder()
 
@@ -86,6 +87,8 @@ def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:
         return _items([data], field, envelope)
     errors = data.get("errors")
     named = _items(errors, field, envelope, error=True) if isinstance(errors, list) else {}
+    if not named:
+        return dict.fromkeys(_successes(data.get("successes")), ACCEPTED)
     for order_id in _successes(data.get("successes")):
         error = named.get(order_id)
         named[order_id] = (
@@ -109,8 +112,8 @@ def _items(
 
 
 def _item_finding(item: dict[str, Any], envelope: str, *, error: bool) -> Finding:
-    code = code_of(item, "err_code", "err-code", "code")
-    if not error and (code == 200 or not item.keys() & {"err_code", "err-code", "code"}):
+    code = code_of(item, *_CODES)
+    if not error and (code == 200 or item.keys().isdisjoint(_CODES)):
         return ACCEPTED
     return finding(code, text_of(item, "err_msg", "err-msg", "message"), envelope)
 

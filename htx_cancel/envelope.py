@@ -13,9 +13,7 @@ from typing import Any
 import msgspec
 
 from htx_cancel.errors import Meaning, meaning
-from htx_cancel.outcome import Finding
-
-ACCEPTED = Finding(Meaning.ACCEPTED)
+from htx_cancel.outcome import ACCEPTED, Finding
 
 _LONGEST_MESSAGE = 200
 _ECHO = re.compile("AccessKeyId|Signature=", re.IGNORECASE)

@@ -89,9 +89,13 @@ class Budgets:
         """Take the next place in the order of arrival."""
         return next(self._turns)
 
-    def acquire_now(self, names: tuple[str, ...], *, host: str = "") -> Permit | None:
-        """Take one token of each named budget if all are free and nobody waits."""
-        if self._waiting or self._expected is not None or self._in_flight >= self._max_in_flight:
+    def acquire_now(
+        self, names: tuple[str, ...], *, turn: int | None = None, host: str = ""
+    ) -> Permit | None:
+        """Take one token of each named budget if all are free and nobody goes before."""
+        if self._waiting or self._in_flight >= self._max_in_flight:
+            return None
+        if self._expected is not None and self._expected[1] != turn:
             return None
         now = asyncio.get_running_loop().time()
         lane = self._known.get(names) or self._lane(names)
@@ -115,7 +119,7 @@ class Budgets:
         """
         if deadline is not None and deadline < (now := asyncio.get_running_loop().time()):
             raise TooLateError(self._predict(self._lane(names), 1, (priority, inf), now))
-        if (permit := self.acquire_now(names, host=host)) is not None:
+        if (permit := self.acquire_now(names, turn=turn, host=host)) is not None:
             return permit
         now = asyncio.get_running_loop().time()
         lane = self._known.get(names) or self._lane(names)

@@ -7,7 +7,6 @@ Rules:
   never builds a million-element tuple on the caller's loop by itself.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import cached_property
@@ -99,6 +98,9 @@ class Finding(Struct, frozen=True, gc=False):
     message: str = ""
 
 
+ACCEPTED = Finding(Meaning.ACCEPTED)
+
+
 class OrderResult(Struct, frozen=True, gc=False):
     """What became of one order id.
 
@@ -134,7 +136,7 @@ class OrderResult(Struct, frozen=True, gc=False):
         return replace(self, status=status, reason=reason, state=state)
 
 
-class Source(Struct, frozen=True):
+class Source(Struct, frozen=True, gc=False):
     """Where an outcome comes from, so that it can be confirmed."""
 
     endpoint: str
@@ -172,7 +174,7 @@ class Outcome:
     def __init__(
         self,
         batches: Pages[OrderResult],
-        counts: Counter[CancelStatus],
+        counts: dict[CancelStatus, int],
         source: Source,
     ) -> None:
         self.batches = batches
@@ -183,7 +185,7 @@ class Outcome:
         return chain.from_iterable(self.batches)
 
     def __len__(self) -> int:
-        return self._counts.total()
+        return sum(self._counts.values())
 
     def __getitem__(self, order_id: str | int) -> OrderResult:
         """Return the result of one id; ``KeyError`` if the call did not carry it."""
@@ -205,7 +207,7 @@ class Outcome:
     @property
     def counts(self) -> dict[CancelStatus, int]:
         """How many ids have each status; statuses nobody has are left out."""
-        return {status: self._counts[status] for status in CancelStatus if self._counts[status]}
+        return {each: self._counts[each] for each in CancelStatus if each in self._counts}
 
     def with_status(self, *statuses: CancelStatus) -> tuple[OrderResult, ...]:
         """Return the results that have one of these statuses."""
@@ -262,7 +264,7 @@ class CancelAllOutcome(Outcome):
     def __init__(
         self,
         batches: Pages[OrderResult],
-        counts: Counter[CancelStatus],
+        counts: dict[CancelStatus, int],
         source: Source,
         call: CallResult,
     ) -> None:
@@ -278,13 +280,14 @@ class Tally:
 
     def __init__(self, batches: int) -> None:
         self._batches: Pages[OrderResult] = Pages(batches)
-        self._counts: Counter[CancelStatus] = Counter()
+        self._counts: dict[CancelStatus, int] = {}
 
     def put(self, number: int, results: tuple[OrderResult, ...]) -> None:
         """Take the results of batch ``number``, once."""
         self._batches.swap(number, results)
+        counts = self._counts
         for result in results:
-            self._counts[result.status] += 1
+            counts[result.status] = counts.get(result.status, 0) + 1
 
     def outcome(self, source: Source) -> Outcome:
         """Return the outcome of everything put so far."""

@@ -124,8 +124,10 @@ class Limiter(Protocol):
     def turn(self) -> int:
         """Take the next place in the order of arrival."""
 
-    def acquire_now(self, names: tuple[str, ...], *, host: str = "") -> Permit | None:
-        """Take one token of each named budget if all are free and nobody waits."""
+    def acquire_now(
+        self, names: tuple[str, ...], *, turn: int | None = None, host: str = ""
+    ) -> Permit | None:
+        """Take one token of each named budget if all are free and nobody goes before."""
 
     async def acquire(
         self,

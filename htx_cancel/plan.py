@@ -4,7 +4,7 @@ Rules:
 
 * An id is a ``str`` or an ``int`` and becomes a string; it never passes through a float.
 * The first of two equal ids counts. ``7`` and ``"7"`` are equal.
-* ``distinct`` and ``batches`` are lazy: a caller may pause between two batches.
+* ``batches`` is lazy, and says when its caller should pause.
 * ``Seen`` is the caller's, who may also pause between two parts while it is freed.
 """
 
@@ -16,8 +16,9 @@ from math import isfinite
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
+BREATH = 200  #: ids looked at between two turns of the event loop
+LONGEST = 64  #: characters of an id
 _PARTS = 256
-_LONGEST_ID = 64
 
 
 class Seen:
@@ -30,30 +31,52 @@ class Seen:
         self.parts: defaultdict[int, dict[str, None]] = defaultdict(dict)
 
 
-def distinct(ids: Iterable[str | int], field: str, seen: Seen) -> Iterator[str]:
-    """Yield each id once, checked, as the string that will be sent.
+def one_id(given: object, field: str) -> str:
+    """Check an id; return it as the string to send."""
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        raise InvalidTypeError(f"each {field} is a str or an int, not {_shown(given)}")
+    if isinstance(given, int):
+        if not 0 < given < 2**63:
+            raise InvalidValueError(f"a whole {field} is from 1 to 2**63 - 1, not {_shown(given)}")
+        return str(int(given))
+    if not given or len(given) > LONGEST or not _plain(given) or "," in given:
+        raise InvalidValueError(
+            f"{field} is 1 to {LONGEST} visible ASCII characters without commas,"
+            f" not {_shown(given)}"
+        )
+    return str(given)
 
-    Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id that cannot be sent.
+
+def batches(
+    ids: Iterable[str | int], field: str, size: int, seen: Seen
+) -> Iterator[tuple[str, ...]]:
+    """Check ids and cut them into batches of ``size``, each id once, as the strings to send.
+
+    Only the last batch may be smaller. After every ``BREATH`` ids comes an empty one, for the
+    caller to let others work. Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id
+    that cannot be sent.
     """
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+    if isinstance(ids, str | bytes) or not hasattr(type(ids), "__iter__"):
         raise InvalidTypeError(f"{field}s is an iterable of ids, not {_shown(ids)}")
-    parts = seen.parts
-    for given in ids:
-        if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST_ID:
-            order_id = given  # by far the most; it spares a call
-        else:
-            order_id = _checked(given, field)
-        part = parts[hash(order_id) % _PARTS]
-        if order_id not in part:
-            part[order_id] = None
-            yield order_id
-
-
-def batches(ids: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Cut ids into batches of ``size``; only the last may be smaller."""
-    pending = iter(ids)
-    while batch := tuple(islice(pending, size)):
-        yield batch
+    source, parts = iter(ids), seen.parts
+    batch: list[str] = []
+    while some := tuple(islice(source, BREATH)):
+        for given in some:
+            if type(given) is str and given.isdigit() and given.isascii() and len(given) <= LONGEST:
+                order_id = given  # by far the most; it spares a call
+            else:
+                order_id = one_id(given, field)
+            part = parts[hash(order_id) % _PARTS]
+            if order_id not in part:
+                part[order_id] = None
+                batch.append(order_id)
+                if len(batch) == size:
+                    yield tuple(batch)
+                    batch = []
+        if len(some) == BREATH:
+            yield ()
+    if batch:
+        yield tuple(batch)
 
 
 def contract_code(given: object) -> str:
@@ -110,21 +133,6 @@ def hook(name: str, given: Callable[..., object] | None) -> None:
     """Check a function to call back: a plain one, since nobody would await another."""
     if given is not None and (not callable(given) or iscoroutinefunction(given)):
         raise InvalidTypeError(f"{name} is a plain function, not {_shown(given)}")
-
-
-def _checked(given: object, field: str) -> str:
-    if isinstance(given, bool) or not isinstance(given, str | int):
-        raise InvalidTypeError(f"each {field} is a str or an int, not {_shown(given)}")
-    if isinstance(given, int):
-        if not 0 < given < 2**63:
-            raise InvalidValueError(f"a whole {field} is from 1 to 2**63 - 1, not {_shown(given)}")
-        return str(int(given))
-    if not given or len(given) > _LONGEST_ID or not _plain(given) or "," in given:
-        raise InvalidValueError(
-            f"{field} is 1 to {_LONGEST_ID} visible ASCII characters without commas,"
-            f" not {_shown(given)}"
-        )
-    return str(given)
 
 
 def _plain(text: str) -> bool:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from htx_cancel.codec import Answer
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
-from htx_cancel.outcome import STATUS, CancelStatus, Finding, OrderResult, order_result
+from htx_cancel.outcome import ACCEPTED, STATUS, CancelStatus, Finding, OrderResult, order_result
 
 #: Stands for the ids in a call that names none.
 ALL = ""
@@ -118,29 +118,37 @@ def merge(earlier: Finding | None, later: Finding) -> Finding:
     return later if STATUS[later.meaning][0] is CancelStatus.UNKNOWN else earlier
 
 
+Known = tuple[Finding, int]  #: of an id, and the requests that carried it
+
+_AT_ONCE: Known = (ACCEPTED, 1)
+
+
 class Attempts:
     """What the tries of one batch have said so far, and which of its ids to send again."""
+
+    __slots__ = ("_known", "_listed", "pending", "seconds", "server_time", "tries")
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.pending = ids
         self.server_time: float | None = None
         self.tries = 1  #: that count
         self.seconds = 0.0  #: spent on it
-        self._listed: dict[str, Finding] = {}
-        self._known: dict[str, Finding] = {}
-        self._sent: dict[str, int] = {}
+        self._known: dict[str, Known] = {}
+        self._listed: dict[str, Finding] = {}  # where the call names no ids
 
     def take(self, answer: Answer) -> Again:
         """Take the answer to a try of ``pending``; say what to do about what is left of it."""
+        found = list(map(answer.named.get, self.pending))
+        if not self._known and found.count(ACCEPTED) == len(found):  # nearly always
+            self._known = dict.fromkeys(self.pending, _AT_ONCE)
+            self.pending = ()
+            return Again.NEVER
         left, wanted = [], set()
-        known, named, unnamed = self._known, answer.named, answer.unnamed
-        self._count(0 if answer.whole.meaning is Meaning.NOT_SENT else 1)
-        for key in self.pending:
-            finding = answer.whole if key is ALL else named.get(key, unnamed)
-            earlier = known.get(key)
-            known[key] = finding if earlier is None else merge(earlier, finding)
-            if finding.meaning is Meaning.ACCEPTED:
-                continue  # by far the most; it spares a look into the table
+        requests = 0 if answer.whole.meaning is Meaning.NOT_SENT else 1
+        for key, named in zip(self.pending, found, strict=True):
+            finding = answer.whole if key is ALL else named or answer.unnamed
+            earlier, carried = self._known.get(key, (None, 0))
+            self._known[key] = (merge(earlier, finding), carried + requests)
             again = AGAIN[finding.meaning]
             if again is not Again.NEVER:
                 left.append(key)
@@ -148,17 +156,9 @@ class Attempts:
         self.pending = left
         if Again.RESYNC in wanted:
             return self._resync(answer.server_time)
-        if ALL in self._sent:
+        if ALL in self._known:
             self._listed.update(answer.named)
         return Again.PAUSE if Again.PAUSE in wanted else next(iter(wanted), Again.NEVER)
-
-    def _count(self, requests: int) -> None:
-        """Count the requests that carried each id of ``pending``."""
-        if not self._sent:
-            self._sent = dict.fromkeys(self.pending, requests)
-            return
-        for key in self.pending:
-            self._sent[key] += requests
 
     def _resync(self, server_time: float | None) -> Again:
         """Allow one try with the exchange's clock, if its reply told the time."""
@@ -167,13 +167,13 @@ class Attempts:
         self.server_time = server_time
         return Again.RESYNC
 
-    def whole(self) -> tuple[Finding, int]:
+    def whole(self) -> Known:
         """Return what is known of a call that names no ids, and how often it was sent."""
-        return self._known[ALL], self._sent[ALL]
+        return self._known[ALL]
 
     def results(self) -> tuple[OrderResult, ...]:
         """Return the result of each id, or of each id listed where the call names none."""
-        if ALL in self._sent:
-            sent = self._sent[ALL]
+        if ALL in self._known:
+            sent = self._known[ALL][1]
             return tuple([order_result(key, it, sent) for key, it in self._listed.items()])
-        return tuple([order_result(key, self._known[key], self._sent[key]) for key in self._sent])
+        return tuple([order_result(key, *known) for key, known in self._known.items()])

@@ -27,7 +27,7 @@ QUIET_CALLS = 10  #: that follow to each door that answered, one after another
 TIMESTAMP = "/api/v1/timestamp"
 
 
-class Errand(Struct, frozen=True):
+class Errand(Struct, frozen=True, gc=False):
     """What is to be asked of the exchange, through whichever door."""
 
     method: str

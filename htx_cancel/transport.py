@@ -34,7 +34,7 @@ _NOT_CONNECTED = (
 )
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """One signed request. Its ``target`` (path and query) is secret."""
 
     method: str
@@ -106,7 +106,18 @@ class AiohttpTransport:
         body = _Body(request.body)
         watched = self._watch.begin(timeout)
         try:
-            return await self._exchange(request, body)
+            response = await self._open().request(
+                request.method,
+                URL(request.origin + request.target, encoded=True),
+                data=body,
+                allow_redirects=False,
+            )
+            try:
+                content = await self._read(response)
+            except BaseException:
+                response.close()
+                raise
+            return Reply(response.status, response.headers, content, body.left_at)
         except _NOT_CONNECTED as error:
             raise NotSentError(_words(error)) from None
         except (aiohttp.ClientError, OSError, EOFError) as error:
@@ -120,22 +131,8 @@ class AiohttpTransport:
         finally:
             self._watch.end(watched)
 
-    async def _exchange(self, request: Request, body: "_Body") -> Reply:
-        response = await self._open().request(
-            request.method,
-            URL(request.origin + request.target, encoded=True),
-            data=body,
-            allow_redirects=False,
-        )
-        try:
-            content = await self._read(response)
-        except BaseException:
-            response.close()
-            raise
-        response.release()
-        return Reply(response.status, response.headers, content, body.left_at)
-
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read to the end, at which the connection goes back to the pool by itself."""
         chunks, size = [], 0
         while not response.content.at_eof():
             chunk = await response.content.readany()

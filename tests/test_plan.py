@@ -1,6 +1,7 @@
 """From what the caller gives to batches."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,9 @@ VISIBLE = "".join(chr(code) for code in range(33, 127) if chr(code) != ",")
 ids = st.lists(st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size=64), max_size=200)
 
 
-def distinct(given_ids: Iterable[str | int], field: str) -> Iterator[str]:
+def ids_of(given_ids: Iterable[str | int]) -> list[str]:
     """Check ids, and leave out those seen before."""
-    return plan.distinct(given_ids, field, plan.Seen())
+    return list(chain.from_iterable(plan.batches(given_ids, "order_id", 1, plan.Seen())))
 
 
 @given(ids, st.integers(1, 20))
@@ -23,30 +24,33 @@ def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
     given_ids: list[str | int], size: int
 ) -> None:
     """Joined, the batches are the distinct ids in the order given; all but the last are full."""
-    batches = list(plan.batches(distinct(given_ids, "order_id"), size))
+    batches = list(filter(None, plan.batches(given_ids, "order_id", size, plan.Seen())))
     joined = [order_id for batch in batches for order_id in batch]
     assert joined == list(dict.fromkeys(map(str, given_ids)))
     assert len(batches) == -(-len(joined) // size)
     assert all(len(batch) == size for batch in batches[:-1])
 
 
-def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
-    """A generator is read batch by batch."""
-    taken: list[int] = []
+def test_planning_says_when_to_pause_however_many_ids_are_alike() -> None:
+    """There is an empty batch after so many ids, and no more than so many are read ahead."""
+    taken = 0
 
     def source() -> Iterator[int]:
-        for number in range(1, 100):
-            taken.append(number)
-            yield number
+        nonlocal taken
+        for _ in range(10 * plan.BREATH):
+            taken += 1
+            yield 7
 
-    batches = plan.batches(distinct(source(), "order_id"), 10)
-    assert next(batches) == tuple(map(str, range(1, 11)))
-    assert taken == list(range(1, 11))
+    batches = plan.batches(source(), "order_id", 10, plan.Seen())
+    for pauses in range(1, 11):
+        assert next(batches) == ()
+        assert taken == pauses * plan.BREATH
+    assert list(batches) == [("7",)]
 
 
 def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
     """Ids of 19 digits are strings all the way."""
-    assert list(distinct([1329854625038651393], "order_id")) == ["1329854625038651393"]
+    assert ids_of([1329854625038651393]) == ["1329854625038651393"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
 def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
     """Empty, blank, comma, control and non-ASCII ids raise a ValueError that shows the value."""
     with pytest.raises(InvalidValueError, match="order_id is 1 to 64 visible") as caught:
-        list(distinct(["1", bad], "order_id"))
+        ids_of(["1", bad])
     assert repr(bad)[:70] in str(caught.value)
 
 
@@ -63,21 +67,21 @@ def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
 def test_a_number_that_is_no_id_is_refused(bad: int) -> None:
     """Zero, negative and too large numbers raise a ValueError."""
     with pytest.raises(InvalidValueError, match="from 1 to"):
-        list(distinct([bad], "order_id"))
+        ids_of([bad])
 
 
 @pytest.mark.parametrize("bad", [1.0, True, None, b"1", ("1",)])
 def test_an_id_of_another_type_is_refused(bad: object) -> None:
     """Floats, booleans and the like raise a TypeError."""
     with pytest.raises(InvalidTypeError, match="each order_id is a str or an int"):
-        list(distinct([bad], "order_id"))  # type: ignore[list-item]
+        ids_of([bad])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("bad", ["123", b"123", 123, None])
 def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
     """A string is not taken for a list of its characters."""
     with pytest.raises(InvalidTypeError, match="order_ids is an iterable"):
-        list(distinct(bad, "order_id"))  # type: ignore[arg-type]
+        ids_of(bad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", ["", "BTC USD", "BTC-USD\n", "BTÇ"])

@@ -151,15 +151,10 @@ def _exact(field: str, value: str | float) -> str | int:
 def _group(key: Key, cells: list[tuple[int, str | int]]) -> Group:
     """Check the ids of a group and drop those that came before."""
     name, code, field, direction, offset = key
-    at = 0
-
-    def values() -> Iterator[str | int]:
-        nonlocal at
-        for at, value in cells:  # noqa: B007 - the line of the id under way, for the error
-            yield value
-
-    try:
-        ids = tuple(plan.distinct(values(), field, plan.Seen())) if field else ()
-    except HtxCancelError as error:
-        raise BadInputError(f"line {at}: {error}") from None
-    return Group(ENDPOINTS[name], code, field, direction, offset, ids)
+    ids: dict[str, None] = {}
+    for line, value in cells if field else ():
+        try:
+            ids[plan.one_id(value, field)] = None
+        except HtxCancelError as error:
+            raise BadInputError(f"line {line}: {error}") from None
+    return Group(ENDPOINTS[name], code, field, direction, offset, tuple(ids))
