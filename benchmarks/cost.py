@@ -6,12 +6,15 @@ ids; *singly* is one call a request, from as many tasks as requests in flight.
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
+from itertools import product
+from statistics import median
 from typing import Any
 
 from benchmarks.chart import OTHERS, OURS, Bar, bars
 from benchmarks.inside import open_peer
 from benchmarks.peers import PEERS, Peer
-from benchmarks.process import Server, fresh
+from benchmarks.process import Server, Worker
 from benchmarks.report import Findings, Options, Table, Target
 from benchmarks.workload import WORK, cut, order_ids
 
@@ -26,25 +29,37 @@ SLOW = ("with_httpx",)  #: takes minutes otherwise
 Figures = dict[str, float]
 
 
-async def measure(task: dict[str, Any]) -> dict[str, Figures]:
-    """Inside a peer's process: measure each shape of use once, warmed up."""
-    found = {}
-    for shape in SHAPES:
+class Turns:
+    """Inside a peer's process: one shape of use is measured a turn, warmed up."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        self._task = task
+        self._shape = ""
+        self._peer: Peer | None = None
+
+    async def turn(self, shape: str) -> Figures:
+        """Measure once."""
         kind, way, in_flight = shape.split()
-        setting = {"base_url": task["base_url"], "in_flight": int(in_flight)}
-        peer = await open_peer(task["peer"], setting)
-        work, count = WORK[kind], task["requests"]
+        count = self._task["requests"]
+        work = WORK[kind]
         ids = order_ids(count * work.batch, seed=int(in_flight))
-        if hasattr(peer, "prepare"):
-            peer.prepare(kind, ids)
         batches = cut(ids, work.batch)
-        await _singly(peer, kind, batches[: count // 2], int(in_flight))
+        if self._peer is None or shape != self._shape:
+            await self.close()
+            setting = {"base_url": self._task["base_url"], "in_flight": int(in_flight)}
+            self._peer = await open_peer(self._task["peer"], setting)
+            if hasattr(self._peer, "prepare"):
+                self._peer.prepare(kind, ids)
+            await _singly(self._peer, kind, batches[: count // 2], int(in_flight))
+            self._shape = shape
         if way == "singly":
-            found[shape] = await _singly(peer, kind, batches, int(in_flight))
-        else:
-            found[shape] = await _bulk(peer, kind, ids, len(batches))
-        await peer.close()
-    return found
+            return await _singly(self._peer, kind, batches, int(in_flight))
+        return await _bulk(self._peer, kind, ids, len(batches))
+
+    async def close(self) -> None:
+        """Close the peer."""
+        if self._peer is not None:
+            await self._peer.close()
 
 
 async def _singly(peer: Peer, kind: str, batches: list[list[str]], in_flight: int) -> Figures:
@@ -71,36 +86,38 @@ async def _singly(peer: Peer, kind: str, batches: list[list[str]], in_flight: in
 
 async def _bulk(peer: Peer, kind: str, ids: list[str], requests: int) -> Figures:
     cpu = time.process_time()
-    for _ in range(2):
-        await peer.cancel(kind, ids)
-    return {"cpu": (time.process_time() - cpu) / requests / 2}
+    await peer.cancel(kind, ids)
+    return {"cpu": (time.process_time() - cpu) / requests}
 
 
 async def run(options: Options) -> Findings:
-    """Measure all peers, turn and turn about, and take the least: a busy machine only adds."""
-    requests, rounds = (40, 1) if options.quick else (2_000, options.rounds)
-    raw: dict[tuple[str, str], list[dict[str, Figures]]] = {}
+    """Let all peers measure turn and turn about: what disturbs the machine disturbs all alike."""
+    requests, turns = (40, 1) if options.quick else (2_000, 3 * options.rounds)
+    rows: dict[tuple[str, str, str], list[Figures]] = {}
     async with Server("ready") as server:
-        for _ in range(rounds):
-            for loop in LOOPS:
+        for loop in LOOPS:
+            async with AsyncExitStack() as stack:
+                workers = {}
                 for peer in COMPARED:
-                    task: dict[str, Any] = {"do": "cost:measure", "peer": peer, "loop": loop}
+                    task = {"do": "cost:Turns", "peer": peer, "loop": loop}
                     task |= {"base_url": server.said}
                     task["requests"] = requests // 10 if peer in SLOW else requests
-                    raw.setdefault((peer, loop), []).append(await fresh(task))
-    found = {
-        key: {shape: _least([row[shape] for row in rows]) for shape in rows[0]}
-        for key, rows in raw.items()
-    }
+                    workers[peer] = await stack.enter_async_context(Worker(task))
+                for shape, number in product(SHAPES, range(turns)):
+                    for peer, worker in workers.items():
+                        if number == 0 or peer not in SLOW:
+                            figures = await worker.turn(shape)
+                            rows.setdefault((peer, loop, shape), []).append(figures)
+    found = Found(rows)
     return Findings(
         NAME,
         QUESTION,
         [
             (
-                f"{requests:,} requests a figure after half as many to warm up, in bulk 2 calls of "
-                f"{requests:,}; least of {rounds} fresh processes, since "
-                "a busy machine only adds; "
-                "ratios are to bare aiohttp on the same loop. v5 carries one id a request, swap 10."
+                f"{requests:,} requests a turn, after half as many to warm up; in bulk they are "
+                f"one call. Each peer has a process of its own, and {turns} turns, one peer after "
+                "the other. Times are medians; ratios, to bare aiohttp in the same turn and on the "
+                "same loop, are medians, too. v5 carries one id a request, swap 10."
             ),
         ],
         [*_ratios(found), _per_order(found), _latency(found)],
@@ -109,11 +126,22 @@ async def run(options: Options) -> Findings:
     )
 
 
-def _least(rows: list[Figures]) -> Figures:
-    return {name: min(row[name] for row in rows) for name in rows[0]}
+class Found:
+    """What was measured, by peer, loop and shape of use, a row a turn."""
 
+    def __init__(self, rows: dict[tuple[str, str, str], list[Figures]]) -> None:
+        self._rows = rows
 
-Found = dict[tuple[str, str], dict[str, Figures]]
+    def median(self, name: str, peer: str, loop: str, shape: str) -> float:
+        """Return a figure, in seconds."""
+        return median(row[name] for row in self._rows[peer, loop, shape])
+
+    def ratio(
+        self, name: str, loop: str, shape: str, peer: str = "ours", base: str = "bare_aiohttp"
+    ) -> float:
+        """Return a figure beside another peer's of the same turn."""
+        turns = zip(self._rows[peer, loop, shape], self._rows[base, loop, shape], strict=False)
+        return median(mine[name] / other[name] for mine, other in turns)
 
 
 def _ratios(found: Found) -> list[Table]:
@@ -122,20 +150,18 @@ def _ratios(found: Found) -> list[Table]:
             f"CPU of the client per request, {loop}: ratio to bare aiohttp (microseconds)",
             ("", *SHAPES),
             [
-                (
-                    PEERS[peer].title,
-                    *(_ratio(found[peer, loop][s]["cpu"], found["bare_aiohttp", loop][s]["cpu"])
-                      for s in SHAPES),
-                )
+                (PEERS[peer].title, *(_beside(found, "cpu", loop, s, peer) for s in SHAPES))
                 for peer in COMPARED
             ],
         )
         for loop in LOOPS
-    ]  # fmt: skip
+    ]
 
 
-def _ratio(value: float, base: float) -> str:
-    return f"{value / base:.2f} ({value * 1e6:,.0f})"
+def _beside(found: Found, name: str, loop: str, shape: str, peer: str) -> str:
+    value = found.median(name, peer, loop, shape)
+    shown = f"{value * 1e6:,.0f}" if name == "cpu" else f"{value * 1e3:.2f}"
+    return f"{found.ratio(name, loop, shape, peer):.2f} ({shown})"
 
 
 def _per_order(found: Found) -> Table:
@@ -150,8 +176,8 @@ def _per_order(found: Found) -> Table:
 
 
 def _order(found: Found, peer: str, kind: str) -> list[str]:
-    batch = WORK[kind].batch
-    return [f"{found[peer, loop][f'{kind} bulk 50']['cpu'] * 1e6 / batch:.1f}" for loop in LOOPS]
+    cpu = [found.median("cpu", peer, loop, f"{kind} bulk 50") for loop in LOOPS]
+    return [f"{each * 1e6 / WORK[kind].batch:.1f}" for each in cpu]
 
 
 def _latency(found: Found) -> Table:
@@ -162,32 +188,21 @@ def _latency(found: Found) -> Table:
         [
             (
                 PEERS[peer].title,
-                *(
-                    _milli(
-                        found[peer, loop][f"v5 singly {n}"][q],
-                        found["bare_aiohttp", loop][f"v5 singly {n}"][q],
-                    )
-                    for loop, n, q in columns
-                ),
+                *(_beside(found, q, loop, f"v5 singly {n}", peer) for loop, n, q in columns),
             )
             for peer in COMPARED
         ],
     )
 
 
-def _milli(value: float, base: float) -> str:
-    return f"{value / base:.2f} ({value * 1e3:.2f})"
-
-
 def _targets(found: Found) -> list[Target]:
-    def ratio(shape: str, name: str, base: str, loop: str) -> float:
-        return found["ours", loop][shape][name] / found[base, loop][shape][name]
-
-    cpu = [ratio(f"{kind} bulk 50", "cpu", "bare_aiohttp", "asyncio") for kind in KINDS]
-    single = [ratio(f"v5 singly {n}", "cpu", "bare_aiohttp", "asyncio") for n in (1, 50)]
-    ccxt = [ratio(f"{kind} bulk 50", "cpu", "ccxt_by_hand", "asyncio") for kind in KINDS]
-    p50 = [ratio(f"v5 singly {n}", "p50", "bare_aiohttp", loop) for loop in LOOPS for n in (1, 50)]
-    raw = [ratio(f"{kind} bulk 50", "cpu", "raw", "asyncio") for kind in KINDS]
+    bulk = [f"{kind} bulk 50" for kind in KINDS]
+    singly = [f"v5 singly {n}" for n in (1, 50)]
+    cpu = [found.ratio("cpu", "asyncio", shape) for shape in bulk]
+    single = [found.ratio("cpu", "asyncio", shape) for shape in singly]
+    ccxt = [found.ratio("cpu", "asyncio", shape, base="ccxt_by_hand") for shape in bulk]
+    p50 = [found.ratio("p50", loop, shape) for loop in LOOPS for shape in singly]
+    raw = [found.ratio("cpu", "asyncio", shape, base="raw") for shape in bulk]
     return [
         Target(
             "CPU per request at most 1.15 x bare aiohttp's, in bulk",
@@ -219,8 +234,8 @@ def _picture(found: Found) -> str:
         f"{kind}, {WORK[kind].batch} id{'s' * (WORK[kind].batch > 1)} a request, {loop}": [
             Bar(
                 PEERS[peer].title,
-                found[peer, loop][f"{kind} bulk 50"]["cpu"],
-                f"{found[peer, loop][f'{kind} bulk 50']['cpu'] * 1e6:,.0f} µs",
+                cpu := found.median("cpu", peer, loop, f"{kind} bulk 50"),
+                f"{cpu * 1e6:,.0f} µs",
                 OURS if peer == "ours" else OTHERS,
             )
             for peer in COMPARED

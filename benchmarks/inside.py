@@ -1,7 +1,8 @@
 """Run one task inside a fresh process: a line of JSON in, a line of JSON out.
 
-The task names a function (``"cost:measure"``), a peer, a loop (``asyncio`` or ``uvloop``) and
-whatever the function asks for.
+The task names a function (``"growth:measure"``), a peer, a loop (``asyncio`` or ``uvloop``) and
+whatever the function asks for. Where it names a class (``"cost:Turns"``), each further line in is
+given to its ``turn``, whose result is a line out.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from benchmarks.peers import Peer, Setting
 
@@ -30,6 +31,17 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     return None
 
 
+async def _turns(turns: Any, out: TextIO) -> None:
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        _write(out, await turns.turn(json.loads(line)))
+    await turns.close()
+
+
+def _write(out: TextIO, result: Any) -> None:
+    out.write(json.dumps(result) + "\n")
+    out.flush()
+
+
 def main() -> None:
     """Do the task."""
     task = json.loads(sys.stdin.readline())
@@ -38,9 +50,10 @@ def main() -> None:
     module, _, function = task["do"].partition(":")
     work = getattr(import_module(f"benchmarks.{module}"), function)
     with asyncio.Runner(loop_factory=_loop_factory(task.get("loop", "asyncio"))) as runner:
-        result = runner.run(work(task))
-    out.write(json.dumps(result) + "\n")
-    out.flush()
+        if isinstance(work, type):
+            runner.run(_turns(work(task), out))
+        else:
+            _write(out, runner.run(work(task)))
 
 
 if __name__ == "__main__":

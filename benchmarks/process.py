@@ -64,26 +64,21 @@ async def fresh(task: dict[str, Any]) -> Any:
     return result
 
 
-class Server:
-    """A server in another process, while its context lasts; ``said`` is what it told at its start.
+class _Staying:
+    """A process that stays while its context lasts."""
 
-    ``kind`` is a function of ``benchmarks.serve``.
-    """
-
-    def __init__(self, kind: str, **settings: Any) -> None:
-        self._task = {"kind": kind, **settings}
+    def __init__(self, module: str, task: dict[str, Any]) -> None:
+        self._module = module
+        self._task = task
         self._process: Process
-        self.said: Any = None
 
     async def __aenter__(self) -> Self:
-        self._process = await _start("benchmarks.serve", self._task)
-        self.said = await _line(self._process, "benchmarks.serve")
+        self._process = await _start(self._module, self._task)
         return self
 
-    async def ask(self) -> Any:
-        """Ask for a report."""
-        await _write(self._process, "report")
-        return await _line(self._process, "benchmarks.serve")
+    async def _ask(self, line: str) -> Any:
+        await _write(self._process, line)
+        return await _line(self._process, self._module)
 
     async def __aexit__(
         self,
@@ -98,3 +93,34 @@ class Server:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+
+class Worker(_Staying):
+    """A peer's process that measures when it is its turn; see ``benchmarks.inside``."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        super().__init__("benchmarks.inside", task)
+
+    async def turn(self, ask: Any) -> Any:
+        """Let it measure once."""
+        return await self._ask(json.dumps(ask))
+
+
+class Server(_Staying):
+    """A server in another process; ``said`` is what it told at its start.
+
+    ``kind`` is a function of ``benchmarks.serve``.
+    """
+
+    def __init__(self, kind: str, **settings: Any) -> None:
+        super().__init__("benchmarks.serve", {"kind": kind, **settings})
+        self.said: Any = None
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.said = await _line(self._process, self._module)
+        return self
+
+    async def ask(self) -> Any:
+        """Ask for a report."""
+        return await self._ask("report")

@@ -558,6 +558,20 @@ class Scripted:
         """Hold nothing."""
 
 
+def test_confirming_survives_a_transport_that_raises_anything() -> None:
+    """A query that fails says nothing; what the cancel told stands. So does warming up."""
+
+    async def main() -> None:
+        async with CancelClient(credentials(), transport=Scripted([v1_reply(["1"], [])])) as client:
+            accepted = await cancel(client, "swap", ["1"])
+            assert await client.warm_up() == 0
+            outcome = await client.confirm(accepted, timeout=2.0)
+        assert outcome.results == accepted.results
+        assert outcome["1"].status is CancelStatus.ACCEPTED
+
+    run(main())
+
+
 order_ids = st.lists(st.integers(1, 30), min_size=1, max_size=60)
 names = st.lists(st.integers(1, 40).map(str), max_size=30)
 
