@@ -559,7 +559,7 @@ class Scripted:
 
 
 def test_confirming_survives_a_transport_that_raises_anything() -> None:
-    """A query that fails says nothing; what the cancel told stands. So does warming up."""
+    """A public call or a query that fails says nothing; what the cancel told stands."""
 
     async def main() -> None:
         async with CancelClient(credentials(), transport=Scripted([v1_reply(["1"], [])])) as client:
