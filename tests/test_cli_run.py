@@ -351,7 +351,7 @@ def start(*arguments: str, url: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | KEYS,
+        env=os.environ | KEYS | {"PYTHONUNBUFFERED": ""},
     )
 
 

@@ -83,8 +83,15 @@ class Results:
 @contextmanager
 def opened(path: Path | None) -> Iterator[Results]:
     """Open a file to append to, standard output for ``-``, or nothing."""
-    if path is None or str(path) == "-":
-        yield Results(None if path is None else sys.stdout.buffer)
+    if path is None:
+        yield Results(None)
+        return
+    if str(path) == "-":
+        results = Results(sys.stdout.buffer)
+        yield results
+        if results.error is not None:
+            with suppress(OSError):  # or the interpreter tries what is left again, at its very end
+                sys.stdout.close()
         return
     try:
         start = b"\n" if _cut_off(path) else b""
