@@ -87,14 +87,11 @@ def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:
         return _items([data], field, envelope)
     errors = data.get("errors")
     named = _items(errors, field, envelope, error=True) if isinstance(errors, list) else {}
-    if not named:
-        return dict.fromkeys(_successes(data.get("successes")), ACCEPTED)
-    for order_id in _successes(data.get("successes")):
-        error = named.get(order_id)
-        named[order_id] = (
-            Finding(Meaning.ACCEPTED, error.code, error.message) if error else ACCEPTED
-        )
-    return named
+    accepted = dict.fromkeys(_successes(data.get("successes")), ACCEPTED)
+    for order_id in accepted.keys() & named.keys():
+        error = named[order_id]
+        accepted[order_id] = Finding(Meaning.ACCEPTED, error.code, error.message)
+    return {**named, **accepted}
 
 
 def _items(

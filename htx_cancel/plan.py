@@ -4,20 +4,19 @@ Rules:
 
 * An id is a ``str`` or an ``int`` and becomes a string; it never passes through a float.
 * The first of two equal ids counts. ``7`` and ``"7"`` are equal.
-* ``batches`` is lazy, and says when its caller should pause.
+* ``batches`` is lazy: a caller may pause between two batches, and is told when it should.
 * ``Seen`` is the caller's, who may also pause between two parts while it is freed.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from inspect import iscoroutinefunction
-from itertools import islice
 from math import isfinite
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
 BREATH = 200  #: ids looked at between two turns of the event loop
-LONGEST = 64  #: characters of an id
+_LONGEST = 64  #: characters of an id
 _PARTS = 256
 
 
@@ -39,9 +38,9 @@ def one_id(given: object, field: str) -> str:
         if not 0 < given < 2**63:
             raise InvalidValueError(f"a whole {field} is from 1 to 2**63 - 1, not {_shown(given)}")
         return str(int(given))
-    if not given or len(given) > LONGEST or not _plain(given) or "," in given:
+    if not given or len(given) > _LONGEST or not _plain(given) or "," in given:
         raise InvalidValueError(
-            f"{field} is 1 to {LONGEST} visible ASCII characters without commas,"
+            f"{field} is 1 to {_LONGEST} visible ASCII characters without commas,"
             f" not {_shown(given)}"
         )
     return str(given)
@@ -56,24 +55,23 @@ def batches(
     caller to let others work. Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id
     that cannot be sent.
     """
-    if isinstance(ids, str | bytes) or not hasattr(type(ids), "__iter__"):
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidTypeError(f"{field}s is an iterable of ids, not {_shown(ids)}")
-    source, parts = iter(ids), seen.parts
+    parts = seen.parts
     batch: list[str] = []
-    while some := tuple(islice(source, BREATH)):
-        for given in some:
-            if type(given) is str and given.isdigit() and given.isascii() and len(given) <= LONGEST:
-                order_id = given  # by far the most; it spares a call
-            else:
-                order_id = one_id(given, field)
-            part = parts[hash(order_id) % _PARTS]
-            if order_id not in part:
-                part[order_id] = None
-                batch.append(order_id)
-                if len(batch) == size:
-                    yield tuple(batch)
-                    batch = []
-        if len(some) == BREATH:
+    for looked, given in enumerate(ids, 1):
+        if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST:
+            order_id = given  # by far the most; it spares a call
+        else:
+            order_id = one_id(given, field)
+        part = parts[hash(order_id) % _PARTS]
+        if order_id not in part:
+            part[order_id] = None
+            batch.append(order_id)
+            if len(batch) == size:
+                yield tuple(batch)
+                batch = []
+        if looked % BREATH == 0:
             yield ()
     if batch:
         yield tuple(batch)

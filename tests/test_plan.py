@@ -31,8 +31,22 @@ def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
     assert all(len(batch) == size for batch in batches[:-1])
 
 
+def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
+    """A generator is read batch by batch."""
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(1, 100):
+            taken.append(number)
+            yield number
+
+    batches = plan.batches(source(), "order_id", 10, plan.Seen())
+    assert next(batches) == tuple(map(str, range(1, 11)))
+    assert taken == list(range(1, 11))
+
+
 def test_planning_says_when_to_pause_however_many_ids_are_alike() -> None:
-    """There is an empty batch after so many ids, and no more than so many are read ahead."""
+    """There is an empty batch after so many ids, and no id is read ahead."""
     taken = 0
 
     def source() -> Iterator[int]:

@@ -88,10 +88,12 @@ def opened(path: Path | None) -> Iterator[Results]:
         return
     if str(path) == "-":
         results = Results(sys.stdout.buffer)
-        yield results
-        if results.error is not None:
-            with suppress(OSError):  # or the interpreter tries what is left again, at its very end
-                sys.stdout.close()
+        try:
+            yield results
+        finally:
+            if results.error is not None:
+                with suppress(OSError):  # or the interpreter tries what is left at its very end
+                    sys.stdout.close()
         return
     try:
         start = b"\n" if _cut_off(path) else b""
