@@ -1,4 +1,4 @@
-"""Fresh processes: a peer's, which does one task, and a server's, which answers until it is let go.
+"""Fresh processes: a peer's, which does a task, and a server's, which answers until it is let go.
 
 What is given and what comes back is one line of JSON each.
 """
@@ -19,27 +19,6 @@ class FailedError(Exception):
     """A process did not do its task."""
 
 
-async def _start(module: str, task: Any) -> Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, stdin=PIPE, stdout=PIPE, limit=_LONGEST_LINE
-    )
-    await _write(process, json.dumps(task))
-    return process
-
-
-async def _write(process: Process, line: str) -> None:
-    if process.stdin is not None:
-        process.stdin.write(line.encode() + b"\n")
-        await process.stdin.drain()
-
-
-async def _line(process: Process, module: str) -> Any:
-    line = b"" if process.stdout is None else await process.stdout.readline()
-    if not line:
-        raise FailedError(f"{module} ended with code {await process.wait()} and no result")
-    return json.loads(line)
-
-
 def soon(seconds: float = _IMPORTS) -> float:
     """Return a time on the machine's one clock at which processes can start together."""
     return time.monotonic() + seconds
@@ -50,22 +29,8 @@ async def until(at: float) -> None:
     await asyncio.sleep(max(0.0, at - time.monotonic()))
 
 
-async def fresh(task: dict[str, Any]) -> Any:
-    """Do a task in a fresh process; see ``benchmarks.inside``."""
-    module = "benchmarks.inside"
-    process = await _start(module, task)
-    try:
-        result = await _line(process, f"{module} for {task['peer']}")
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return result
-
-
-class _Staying:
-    """A process that stays while its context lasts."""
+class _Child:
+    """A process while its context lasts: it is given a task at its start, and may be asked more."""
 
     def __init__(self, module: str, task: dict[str, Any]) -> None:
         self._module = module
@@ -73,12 +38,26 @@ class _Staying:
         self._process: Process
 
     async def __aenter__(self) -> Self:
-        self._process = await _start(self._module, self._task)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._module, stdin=PIPE, stdout=PIPE, limit=_LONGEST_LINE
+        )
+        await self._tell(json.dumps(self._task))
         return self
 
-    async def _ask(self, line: str) -> Any:
-        await _write(self._process, line)
-        return await _line(self._process, self._module)
+    async def _tell(self, line: str) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(line.encode() + b"\n")
+            await self._process.stdin.drain()
+
+    async def result(self) -> Any:
+        """Read the next line that it writes."""
+        stdout = self._process.stdout
+        line = b"" if stdout is None else await stdout.readline()
+        if not line:
+            code = await self._process.wait()
+            name = self._task.get("peer", self._task.get("kind"))
+            raise FailedError(f"{self._module} for {name} ended with code {code} and no result")
+        return json.loads(line)
 
     async def __aexit__(
         self,
@@ -89,24 +68,31 @@ class _Staying:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), 10)
+            await asyncio.wait_for(self._process.wait(), 0 if error else 10)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
 
 
-class Worker(_Staying):
-    """A peer's process that measures when it is its turn; see ``benchmarks.inside``."""
+class Worker(_Child):
+    """A peer's process; see ``benchmarks.inside``."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         super().__init__("benchmarks.inside", task)
 
     async def turn(self, ask: Any) -> Any:
         """Let it measure once."""
-        return await self._ask(json.dumps(ask))
+        await self._tell(json.dumps(ask))
+        return await self.result()
 
 
-class Server(_Staying):
+async def fresh(task: dict[str, Any]) -> Any:
+    """Do a task in a fresh process; see ``benchmarks.inside``."""
+    async with Worker(task) as worker:
+        return await worker.result()
+
+
+class Server(_Child):
     """A server in another process; ``said`` is what it told at its start.
 
     ``kind`` is a function of ``benchmarks.serve``.
@@ -118,9 +104,10 @@ class Server(_Staying):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        self.said = await _line(self._process, self._module)
+        self.said = await self.result()
         return self
 
     async def ask(self) -> Any:
         """Ask for a report."""
-        return await self._ask("report")
+        await self._tell("report")
+        return await self.result()
