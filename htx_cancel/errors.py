@@ -6,12 +6,13 @@
     ├── InvalidTypeError (TypeError)      an argument of the wrong type; nothing was sent
     ├── InvalidValueError (ValueError)    an argument against a rule; nothing was sent
     ├── ClientClosedError (RuntimeError)  a client used after it was closed
+    ├── WrongLoopError (RuntimeError)     used in a second event loop
     ├── TooLateError                      a budget has no token before the deadline
     └── TransportError                    one request failed
         ├── NotSentError                  it never left this process
         └── NoAnswerError                 it may have left, and no reply came
 
-A cancel call raises the first three only. The others are turned into statuses on the way.
+A cancel call raises the first four only. The others are turned into statuses on the way.
 """
 
 from enum import Enum
@@ -31,6 +32,10 @@ class InvalidValueError(HtxCancelError, ValueError):
 
 class ClientClosedError(HtxCancelError, RuntimeError):
     """The client was closed before this call."""
+
+
+class WrongLoopError(HtxCancelError, RuntimeError):
+    """A client, or budgets, used in another event loop than the first time."""
 
 
 class TooLateError(HtxCancelError):

@@ -29,14 +29,18 @@ ARROWS: dict[str, set[str]] = {
     "orders": {"endpoints", "envelope", "errors", "outcome"},
     "retry": {"codec", "errors", "outcome"},
     "budget": {"endpoints"},
-    "lanes": {"budget"},
+    "lanes": {"budget", "permit"},
     "pulse": set(),
     "permit": {"budget"},
-    "limiter": {"budget", "endpoints", "errors", "lanes", "permit", "pulse"},
+    "hooks": set(),
+    "limiter": {"budget", "endpoints", "errors", "hooks", "lanes", "permit", "plan", "pulse"},
     "transport": {"errors"},
-    "sender": {"errors", "permit", "signing", "transport"},
-    "call": {"codec", "endpoints", "errors", "outcome", "pages", "permit", "retry", "sender"},
+    "hosts": {"signing"},
+    "reconnect": set(),
+    "sender": {"errors", "hooks", "hosts", "permit", "reconnect", "transport"},
 }
+ARROWS["call"] = {"codec", "endpoints", "errors", "hooks", "outcome", "pages", "permit", "retry"}
+ARROWS["call"] |= {"sender"}
 ARROWS["confirm"] = {"call", "endpoints", "errors", "orders", "outcome", "permit", "sender"}
 ARROWS["client"] = set(ARROWS)
 ARROWS["__init__"] = {
@@ -64,6 +68,7 @@ PURE = {
     "errors",
     "retry",
     "budget",
+    "hosts",
 }
 PURE_OF_THE_SANDBOX = {
     "access",
