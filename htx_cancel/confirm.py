@@ -153,7 +153,7 @@ class Confirmation:
 
     async def _send(self, errand: Errand, permit: Permit) -> States:
         try:
-            reply = await self._road.sender.send(errand, permit, self._deadline)
+            reply, _ = await self._road.sender.send(errand, permit, self._deadline)
         except Exception:  # noqa: BLE001 - a foreign transport may raise anything
             return States({})
         states = orders.read(reply.status, reply.body, self._query, self._source.field)
