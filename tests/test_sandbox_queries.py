@@ -336,7 +336,7 @@ def test_reading_has_budgets_of_its_own() -> None:
         return count
 
     paths = (CANCEL, INFO, TRACKS, V5, TRIGGERS, ORDER)
-    assert [taken(path) for path in paths] == [36, 36, 0, 72, 72, 0]
+    assert [taken(path) for path in paths] == [36, 36, 0, 72, 5, 72]
 
 
 def test_a_question_too_many() -> None:
@@ -360,3 +360,19 @@ def test_the_tables_are_apart() -> None:
         TRIGGERS: ("POST", 0, False, "v1", "usdt_m_read"),
         ORDER: ("GET", 1, True, "v5", "usdt_m_read"),
     }
+    assert [path for path, row in QUERIES.items() if row.own is not None] == [TRIGGERS]
+
+
+def test_the_list_of_open_trigger_orders_states_its_own_limit() -> None:
+    """Its headers describe 5 calls per second, and it charges the read pool only if asked."""
+    headers = Exchange().handle(post(TRIGGERS, {"contract_code": "BTC-USDT"}), NOW).headers
+    assert [headers[f"ratelimit-{name}"] for name in ("limit", "interval", "remaining")] == [
+        "5",
+        "1000",
+        "4",
+    ]
+    rules = Rules(charge_pools=True)
+    rules.admit(TRIGGERS, 10.0)
+    state = rules.admit(ORDER, 10.0)
+    assert state is not None
+    assert (state.limit, state.remaining) == (72, 70)

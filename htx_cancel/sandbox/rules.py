@@ -71,10 +71,16 @@ PRODUCTS: Mapping[Kind, Product] = {
 }
 
 
-def _five_a_second(path: str, *, kind: Kind, max_ids: int, unknown_contract: int) -> Interface:
-    own = Budget(path, 5, 1)
+def _five_a_second(
+    path: str, *, kind: Kind, max_ids: int, unknown_contract: int, reads: bool = False
+) -> Interface:
     return Interface(
-        path=path, kind=kind, max_ids=max_ids, own=own, unknown_contract=unknown_contract
+        path=path,
+        reads=reads,
+        kind=kind,
+        max_ids=max_ids,
+        own=Budget(path, 5, 1),
+        unknown_contract=unknown_contract,
     )
 
 
@@ -137,8 +143,8 @@ QUERIES: Mapping[str, Interface] = {
             max_ids=0,
             unknown_contract=1014,
         ),
-        Interface(
-            path="/linear-swap-api/v1/swap_trigger_openorders",
+        _five_a_second(
+            "/linear-swap-api/v1/swap_trigger_openorders",
             reads=True,
             kind="linear_trigger",
             max_ids=0,
