@@ -5,12 +5,17 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from roads import add, cancel, in_process
+from virtualtime import run
 
 from htx_cancel import codec
 from htx_cancel.codec import Answer
 from htx_cancel.endpoints import SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
 from htx_cancel.errors import Meaning
 from htx_cancel.outcome import Finding
+from htx_cancel.sandbox import Exchange, Fault, FaultPlan
+from htx_cancel.sandbox.messages import HttpResponse
+from htx_cancel.sandbox.rules import Kind
 
 
 def read(
@@ -175,6 +180,7 @@ def test_codes_whose_meaning_changed_are_read_by_envelope() -> None:
         ({"status": "ok"}, Meaning.ACCEPTED),
         ({"status": "ok", "data": [7]}, Meaning.ACCEPTED),
         ({"status": 404, "error": "Not Found", "path": "/x"}, Meaning.UNREADABLE),
+        ({"status": 500, "error": "Internal Server Error", "path": "/x"}, Meaning.UNREADABLE),
         ({}, Meaning.UNREADABLE),
         ([], Meaning.UNREADABLE),
         ("ok", Meaning.UNREADABLE),
@@ -206,6 +212,82 @@ def test_a_success_with_a_failing_status_is_not_believed() -> None:
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
     """A bare 429 says what code 1032 says."""
     assert codec.decode(429, b"slow down", SWAP_CANCEL).rate_limited
+
+
+ECHOED = "(a text that echoes the request)"
+ECHOES = [
+    "bad request: /swap-api/v1/swap_cancel?AccessKeyId=key&SignatureMethod=HmacSHA256",
+    "accesskeyid key is unknown",
+    "expected Signature=c2VjcmV0, got another",
+    "x" * 500 + "AccessKeyId=key",
+]
+
+
+@pytest.mark.parametrize("text", ECHOES)
+@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("code", [403, 1017, 4999, None])
+def test_a_text_that_echoes_the_request_is_never_quoted(
+    code: int | None, endpoint: Endpoint, text: str
+) -> None:
+    """Not as the message of a whole call, of an item, or of a success that has an error beside."""
+    told = [
+        read(reply, endpoint=endpoint, field=field).whole
+        for field in ("order_id", "client_order_id")
+        for reply in (
+            {"status": "error", "err_code": code, "err_msg": text},
+            {"status": "error", "err-code": code, "err-msg": text},
+            {"code": code or 1, "message": text},
+        )
+    ]
+    item = {"order_id": "5", "err_code": code, "err_msg": text, "message": text}
+    told += [
+        of(read(envelope | {"data": data}, endpoint=endpoint), "5")
+        for envelope in ({"status": "ok"}, {"code": 200})
+        for data in (
+            {"errors": [item], "successes": ""},
+            {"errors": [item], "successes": "5"},
+            [item],
+        )
+    ]
+    assert len(told) == 12
+    for each in told:
+        assert each.message == ECHOED
+
+
+@pytest.mark.parametrize("text", ECHOES)
+@pytest.mark.parametrize(("kind", "path"), [("swap", SWAP_CANCEL), ("v5", V5_CANCEL_ORDER)])
+def test_no_result_quotes_a_text_that_echoes_the_request(
+    kind: Kind, path: Endpoint, text: str
+) -> None:
+    """Neither a result nor what a client prints of it shows a key that a reply sent back."""
+
+    async def main() -> None:
+        body = json.dumps({"status": "error", "err_code": 1067, "err_msg": text}).encode()
+        fault = Fault("echo", executed=False, reply=HttpResponse(200, {}, body))
+        exchange = Exchange()
+        ids = add(exchange, kind, 1)
+        async with in_process(exchange, faults=FaultPlan({path.path: [fault]})) as client:
+            outcome = await cancel(client, kind, ids)
+        assert outcome[ids[0]].message == ECHOED
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "digits", ["+7", "-7", "1_0", " 7", "7.0", "\u0661\u0660\u0666\u0663", "²", "1" * 10, ""]
+)
+def test_a_code_is_ascii_digits_or_none(digits: str) -> None:
+    """What Python's ``int`` would read besides is no code."""
+    answer = read(ok("", {"order_id": "5", "err_code": digits, "err_msg": "m"}))
+    assert of(answer, "5") == Finding(Meaning.UNCLEAR, None, "m")
+    assert read({"code": digits, "message": "m"}).whole.meaning is Meaning.UNREADABLE
+
+
+def test_a_success_is_not_read_out_of_foreign_digits() -> None:
+    """200 in Arabic digits accepts nothing."""
+    data = {"order_id": "5"}
+    answer = read({"code": "\u0662\u0660\u0660", "data": data}, endpoint=V5_CANCEL_ORDER)
+    assert of(answer, "5").meaning is not Meaning.ACCEPTED
 
 
 def test_a_long_message_is_cut() -> None:
