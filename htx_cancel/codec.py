@@ -4,7 +4,7 @@ Rules for a reply, beside those of ``envelope``:
 
 * An id that is named among the successes and among the errors is accepted, and keeps the error's
   code and message beside it. (The exchange's own example shows one, with 1062: canceling.)
-* Of two errors for one id the first counts. Ids that were not asked for are passed over.
+* Of two errors for one id the first counts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,6 +51,11 @@ class Answer(Struct, frozen=True):
         """Whether the exchange refused the call for its rate."""
         return self.whole.meaning is Meaning.RATE_LIMITED
 
+    @property
+    def account_wide(self) -> bool:
+        """Whether the refusal would meet every other request of this account and path, too."""
+        return self.whole.meaning is Meaning.AUTH
+
 
 def encode(contract_code: str, field: str, ids: Iterable[str]) -> bytes:
     """Make the body of a call that names ids: one string, joined by commas."""
@@ -68,7 +73,7 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
     reply = json_object(body)
     if reply is None:
         return Answer(not_htx(status, "no JSON object"), {})
-    whole = verdict(reply, status, endpoint.envelope)
+    whole = verdict(reply, status, endpoint.envelope, endpoint.path)
     named = _named(reply.get("data"), field, endpoint.envelope)
     if whole.meaning is not Meaning.ACCEPTED:
         named = {

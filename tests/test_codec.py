@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from roads import add, cancel, in_process
 from virtualtime import run
 
-from htx_cancel import codec
+from htx_cancel import CancelStatus, codec
 from htx_cancel.codec import Answer
-from htx_cancel.endpoints import SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
+from htx_cancel.endpoints import ENDPOINTS, SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
 from htx_cancel.errors import Meaning
-from htx_cancel.outcome import Finding
+from htx_cancel.outcome import STATUS, Finding
 from htx_cancel.sandbox import Exchange, Fault, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import Kind
@@ -212,6 +212,85 @@ def test_a_success_with_a_failing_status_is_not_believed() -> None:
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
     """A bare 429 says what code 1032 says."""
     assert codec.decode(429, b"slow down", SWAP_CANCEL).rate_limited
+
+
+#: Refusals of the account, whatever the call: nothing was carried out.
+ACCOUNT_CODES = [4009, 1227, 1230, 1231, 1254, 50102, 1018, 1482]
+
+
+@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("code", ACCOUNT_CODES)
+def test_an_account_that_may_not_call_is_refused_for_good(code: int, endpoint: Endpoint) -> None:
+    """Each of these codes rejects every id of the call, and is never sent again."""
+    answer = read({"status": "error", "err_code": code, "err_msg": "m"}, endpoint=endpoint)
+    assert of(answer, "5") == Finding(Meaning.AUTH, code, "m")
+    assert STATUS[answer.whole.meaning] == (CancelStatus.REJECTED, None)
+    assert answer.account_wide
+
+
+@pytest.mark.parametrize(
+    ("code", "account_wide"),
+    [(403, True), (1253, True), (6002, True), (1032, False), (1067, False), (12001, False)],
+)
+def test_only_refusals_of_the_account_are_account_wide(code: int, account_wide: bool) -> None:
+    """A refused key, signature or account mode meets every call; a parameter or the rate do not."""
+    assert read({"status": "error", "err_code": code}).account_wide is account_wide
+    item = {"order_id": "5", "err_code": code}
+    assert not read(ok("", item)).account_wide
+
+
+@pytest.mark.parametrize("code", [403, 1253, 12001])
+def test_a_refusal_tells_the_exchange_s_time(code: int) -> None:
+    """So that a caller can compare it with the stamp that it signed."""
+    for reply in ({"status": "error", "err_code": code}, {"code": code, "message": "m"}):
+        assert read(reply | {"ts": 1767323045123}).server_time == 1767323045.123
+
+
+def no_such_path(path: object, **changed: object) -> dict[str, object]:
+    """Make the reply that HTX's web framework gives to a path that it does not know."""
+    stamp = "2026-01-02T03:04:05.000+00:00"
+    return {"timestamp": stamp, "status": 404, "error": "Not Found", "path": path} | changed
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values())
+def test_htx_s_own_404_rejects_the_call(endpoint: Endpoint) -> None:
+    """The exchange has no such call, so it carried nothing out: final, for every id and call."""
+    answer = read(no_such_path(endpoint.path), status=404, endpoint=endpoint)
+    message = f"HTX has no such path: {endpoint.path}"
+    assert of(answer, "5") == Finding(Meaning.AUTH, 404, message)
+    assert answer.account_wide
+
+
+@pytest.mark.parametrize("path", ["/x", f"{SWAP_CANCEL.path}?AccessKeyId=k&Signature=s"])
+def test_a_404_quotes_no_path_but_the_one_that_was_asked(path: str) -> None:
+    """A path with a query would echo the key."""
+    answer = read(no_such_path(path), status=404)
+    assert answer.whole == Finding(Meaning.AUTH, 404, "HTX has no such path")
+
+
+@pytest.mark.parametrize(
+    ("status", "reply"),
+    [
+        (200, no_such_path(SWAP_CANCEL.path)),
+        (502, no_such_path(SWAP_CANCEL.path)),
+        (404, no_such_path(SWAP_CANCEL.path, status=405, error="Method Not Allowed")),
+        (404, no_such_path(SWAP_CANCEL.path, status="404")),
+        (404, no_such_path(None)),
+        (404, {"status": 404, "error": "Not Found", "path": SWAP_CANCEL.path}),
+        (404, {"detail": "Not Found"}),
+    ],
+)
+def test_another_404_is_not_htx_s(status: int, reply: dict[str, object]) -> None:
+    """Only the whole shape counts; everything else may come from something in between."""
+    answer = read(reply, status=status)
+    assert answer.whole.meaning in (Meaning.UNREADABLE, Meaning.UNCLEAR)
+    assert not answer.account_wide
+
+
+def test_a_404_page_in_html_is_unreadable() -> None:
+    """A page of something in between says nothing of the exchange."""
+    body = b"<html><h1>404 Not Found</h1></html>"
+    assert codec.decode(404, body, SWAP_CANCEL).whole.meaning is Meaning.UNREADABLE
 
 
 ECHOED = "(a text that echoes the request)"
