@@ -21,6 +21,12 @@ _ECHO = re.compile("AccessKeyId|Signature=", re.IGNORECASE)
 _ECHOED = "(a text that echoes the request)"
 _decoder = msgspec.json.Decoder()
 
+#: Beside "no such order", where it was named by its client order id.
+CLIENT_ID_CAVEAT = (
+    "(HTX looks up client order ids for 8 hours only, and in multi-asset mode not after the order"
+    " ended: the order may still be live)"
+)
+
 
 def json_object(body: bytes) -> dict[str, Any] | None:
     """Decode a body, if it is a JSON object. Never raises."""

@@ -11,6 +11,7 @@ from virtualtime import run
 from htx_cancel import CancelStatus, codec
 from htx_cancel.codec import Answer
 from htx_cancel.endpoints import ENDPOINTS, SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
+from htx_cancel.envelope import CLIENT_ID_CAVEAT
 from htx_cancel.errors import Meaning
 from htx_cancel.outcome import STATUS, Finding
 from htx_cancel.sandbox import Exchange, Fault, FaultPlan
@@ -293,6 +294,27 @@ def test_a_404_page_in_html_is_unreadable() -> None:
     assert codec.decode(404, body, SWAP_CANCEL).whole.meaning is Meaning.UNREADABLE
 
 
+@pytest.mark.parametrize("text", ["This order doesnt exist.", ""])
+def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> None:
+    """The message says what the exchange cannot know, of the whole call and of each id."""
+    item = {"order_id": "5", "err_code": 1061, "err_msg": text}
+    batch = read(ok("", item, {"order_id": "6", "err_code": 1063}), field="client_order_id")
+    single = read(
+        {"code": 1061, "message": text}, endpoint=V5_CANCEL_ORDER, field="client_order_id"
+    )
+    message = f"{text} {CLIENT_ID_CAVEAT}".strip()
+    assert of(batch, "5") == of(single, "5") == Finding(Meaning.NOT_FOUND, 1061, message)
+    assert "8 hours" in message
+    assert of(batch, "6").message == ""
+
+
+def test_an_order_not_found_by_its_order_id_is_told_in_the_exchange_s_words() -> None:
+    """An order id does not expire."""
+    item = {"order_id": "5", "err_code": 1061, "err_msg": "m"}
+    assert of(read(ok("", item)), "5").message == "m"
+    assert read({"status": "error", "err_code": 1017, "err_msg": "m"}).whole.message == "m"
+
+
 ECHOED = "(a text that echoes the request)"
 ECHOES = [
     "bad request: /swap-api/v1/swap_cancel?AccessKeyId=key&SignatureMethod=HmacSHA256",
@@ -330,7 +352,7 @@ def test_a_text_that_echoes_the_request_is_never_quoted(
     ]
     assert len(told) == 12
     for each in told:
-        assert each.message == ECHOED
+        assert each.message.removesuffix(CLIENT_ID_CAVEAT).strip() == ECHOED
 
 
 @pytest.mark.parametrize("text", ECHOES)
