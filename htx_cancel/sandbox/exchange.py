@@ -175,15 +175,26 @@ class Exchange:
 def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:
     ts = milliseconds(now)
     if interface.envelope == "v5":
-        return {"code": 200, "message": "Success", "data": data, "ts": ts}
+        return _in_v5(200, "Success", data, ts)
     return {"status": "ok", "data": data, "ts": ts}
 
 
 def _failure(interface: Interface, refused: Refused, now: float) -> dict[str, Any]:
     ts = milliseconds(now)
     if interface.envelope == "v5":
-        return {"code": refused.code, "message": refused.text, "data": None, "ts": ts}
+        return _in_v5(refused.code, refused.text, None, ts)
     return {"status": "error", "err_code": refused.code, "err_msg": refused.text, "ts": ts}
+
+
+def _in_v5(code: int | str, message: str, data: object, ts: int) -> dict[str, Any]:
+    return {
+        "code": code,
+        "message": message,
+        "data": data,
+        "args": None,
+        "ts": ts,
+        "unknownException": False,
+    }
 
 
 def _rate_headers(window: WindowState, ahead_ms: int) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 Rules, where the pages are silent:
 
-* A body is one JSON object, and every value has the type that its page gives, else 1030. A GET
-  has its parameters in the query.
+* A body is one JSON object, and every value has the type that its page gives, else 1030; an id
+  may be a number instead of a text. A GET has its parameters in the query.
 * A null or empty value counts as absent.
 * An order_id is digits, else 1067; a client_order_id is an integer of 63 bits, else 1065.
 """
@@ -18,6 +18,7 @@ from htx_cancel.sandbox.rules import Interface
 from htx_cancel.sandbox.words import contract_refusal, refusal
 
 _MOST_CLIENT_ID = 2**63 - 1
+_IDS = ("order_id", "client_order_id")
 _CHOICES = {"direction": ("buy", "sell"), "offset": ("open", "close")}
 _MOST_PER_PAGE = 50
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -71,7 +72,7 @@ def _words(interface: Interface, fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if value is None:
         return ""
-    if interface.envelope == "v5" and type(value) is int:
+    if name in _IDS and type(value) is int:
         return str(value)
     if not isinstance(value, str):
         raise refusal(interface, 1030)

@@ -3,6 +3,7 @@
 Rules, where the pages are silent:
 
 * Ids that are not known are left out; if none is known the call is refused.
+* A list without orders has one page, which is empty.
 * An order whose cancel is under way is still in the list of open orders, and in v5, which has no
   word for it, still new or partially filled.
 """
@@ -60,7 +61,7 @@ def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, 
     index, size = wanted.page
     return {
         "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
-        "total_page": -(-len(live) // size),
+        "total_page": max(1, -(-len(live) // size)),
         "current_page": index,
         "total_size": len(live),
     }
@@ -99,7 +100,7 @@ def _in_v5(order: Order) -> dict[str, Any]:
     live = "partially_filled" if order.traded else "new"
     return {
         "order_id": order.order_id,
-        "client_order_id": order.client_order_id or "",
+        "client_order_id": order.client_order_id or order.order_id,
         "contract_code": order.contract_code,
         "side": order.direction,
         "state": _V5_STATE.get(order.state, live),
