@@ -14,7 +14,7 @@ import pytest
 from htx_cancel.sandbox.access import Access
 from htx_cancel.sandbox.exchange import Book, Call, Exchange, HttpRequest, HttpResponse, Order
 from htx_cancel.sandbox.parameters import asked
-from htx_cancel.sandbox.rules import Kind, State
+from htx_cancel.sandbox.rules import Kind, MarginMode, State
 
 CANCEL = "/swap-api/v1/swap_cancel"
 TRACK = "/swap-api/v1/swap_track_cancel"
@@ -582,6 +582,17 @@ def test_v5_success(exchange: Exchange) -> None:
     assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == in_v5(
         200, "Success", {"order_id": order.order_id, "client_order_id": "5"}
     )
+    assert order.canceled_by_us
+
+
+@pytest.mark.parametrize("margin_mode", ["cross", "isolated"])
+def test_a_v5_cancel_finds_orders_of_both_margin_modes(
+    exchange: Exchange, margin_mode: MarginMode
+) -> None:
+    """The cancel call takes no margin mode and does not look at one."""
+    order = exchange.book.add("v5", "BTC-USDT", margin_mode=margin_mode)
+    fields = batch("BTC-USDT", order.order_id) | {"margin_mode": "nonsense"}
+    assert ask(exchange, V5, fields)["code"] == 200
     assert order.canceled_by_us
 
 

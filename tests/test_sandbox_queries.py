@@ -25,7 +25,7 @@ from test_sandbox_exchange import (
 
 from htx_cancel.sandbox import Exchange, Order
 from htx_cancel.sandbox.exchange import Call, HttpRequest, HttpResponse
-from htx_cancel.sandbox.rules import INTERFACES, QUERIES, Kind, Rules
+from htx_cancel.sandbox.rules import INTERFACES, QUERIES, Kind, MarginMode, Rules
 
 INFO = "/swap-api/v1/swap_order_info"
 TRACKS = "/swap-api/v1/swap_track_openorders"
@@ -169,6 +169,7 @@ def test_a_v5_order_in_full(exchange: Exchange) -> None:
             "order_id": order.order_id,
             "client_order_id": "5",
             "contract_code": "BTC-USDT",
+            "margin_mode": "cross",
             "side": "buy",
             "state": "partially_filled",
             "volume": "10",
@@ -194,9 +195,50 @@ def test_a_v5_order_by_client_id(exchange: Exchange) -> None:
     assert reply["data"]["order_id"] == order.order_id
 
 
+def test_a_v5_order_without_a_client_id_has_its_order_id_for_one(exchange: Exchange) -> None:
+    """As the exchange fills it in."""
+    order = exchange.book.add("v5", "BTC-USDT")
+    data = look_up(exchange, batch("BTC-USDT", order.order_id))["data"]
+    assert data["client_order_id"] == data["order_id"] == order.order_id
+
+
+@pytest.mark.parametrize(
+    ("order_mode", "asked", "found"),
+    [
+        ("cross", {}, True),
+        ("cross", {"margin_mode": "cross"}, True),
+        ("cross", {"margin_mode": "isolated"}, False),
+        ("isolated", {}, False),
+        ("isolated", {"margin_mode": "cross"}, False),
+        ("isolated", {"margin_mode": "isolated"}, True),
+    ],
+)
+@pytest.mark.parametrize("by_client_id", [False, True])
+def test_a_v5_question_finds_orders_of_one_margin_mode(
+    exchange: Exchange,
+    order_mode: MarginMode,
+    asked: dict[str, str],
+    found: bool,
+    by_client_id: bool,
+) -> None:
+    """Cross unless the question says isolated; an order of the other mode does not exist."""
+    order = exchange.book.add("v5", "BTC-USDT", margin_mode=order_mode, client_order_id=5)
+    name, value = ("client_order_id", "5") if by_client_id else ("order_id", order.order_id)
+    reply = look_up(exchange, {"contract_code": "BTC-USDT", name: value, **asked})
+    if found:
+        assert (reply["code"], reply["data"]["margin_mode"]) == (200, order_mode)
+    else:
+        assert reply == error_v5(1061, "The order does not exist.")
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "message"),
     [
+        (
+            {"contract_code": "BTC-USDT", "order_id": "1", "margin_mode": "portfolio"},
+            1067,
+            "Illegal parameter margin_mode.",
+        ),
         ({"contract_code": "BTC-USDT", "order_id": "1"}, 1061, "The order does not exist."),
         ({"contract_code": "BTC-USDT"}, 1066, "order_id cannot be empty."),
         ({"contract_code": "BTC-USDT", "order_id": "x y"}, 1067, "Illegal parameter order_id."),

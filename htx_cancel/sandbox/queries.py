@@ -49,6 +49,7 @@ def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
                 interface.kind, wanted.contract_code, each, by_client_id=wanted.by_client_id
             )
         )
+        and wanted.margin_mode in ("", order.margin_mode)
     ]
     if not found:
         code = NOT_FOUND if interface.max_ids == 1 else NONE_FOUND
@@ -102,6 +103,7 @@ def _in_v5(order: Order) -> dict[str, Any]:
         "order_id": order.order_id,
         "client_order_id": order.client_order_id or order.order_id,
         "contract_code": order.contract_code,
+        "margin_mode": order.margin_mode,
         "side": order.direction,
         "state": _V5_STATE.get(order.state, live),
         "volume": str(order.volume),
