@@ -294,6 +294,22 @@ def test_a_404_page_in_html_is_unreadable() -> None:
     assert codec.decode(404, body, SWAP_CANCEL).whole.meaning is Meaning.UNREADABLE
 
 
+@pytest.mark.parametrize("kind", ["swap", "v5"])
+def test_a_call_that_the_exchange_has_no_more_is_rejected_at_once(kind: Kind) -> None:
+    """One request is enough; the orders stay as they are."""
+
+    async def main() -> None:
+        exchange = Exchange(withdrawn=[row.path for row in ENDPOINTS.values()])
+        ids = add(exchange, kind, 1)
+        async with in_process(exchange) as client:
+            (result,) = await cancel(client, kind, ids)
+        assert (result.status, result.code, result.attempts) == (CancelStatus.REJECTED, 404, 1)
+        assert "HTX has no such path: /" in result.message
+        assert exchange.book.verdict(ids[0]) == "open"
+
+    run(main())
+
+
 @pytest.mark.parametrize("text", ["This order doesnt exist.", ""])
 def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> None:
     """The message says what the exchange cannot know, of the whole call and of each id."""

@@ -283,6 +283,15 @@ def test_no_such_interface(
     assert not exchange.calls
 
 
+def test_a_path_may_be_withdrawn() -> None:
+    """A call that the exchange has no more is answered as one that it never had."""
+    exchange = Exchange(withdrawn=(TRIGGER,))
+    response = exchange.handle(post(TRIGGER, batch("BTC-USDT", "1")), NOW)
+    assert (response.status, decoded(response)["path"]) == (404, TRIGGER)
+    assert ask(exchange, CANCEL, batch("BTC-USD", "1"))["status"] == "ok"
+    assert not exchange.calls[TRIGGER]
+
+
 # Lists of orders in v1
 
 

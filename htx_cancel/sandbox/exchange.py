@@ -6,7 +6,7 @@ call that is signed well charges a window; one with wrong parameters charges it 
 
 import gzip
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +60,8 @@ class Exchange:
     accepted cancel takes effect ``cancel_after`` seconds later; ``lost_races`` and
     ``partial_fills`` are the shares of them before which the order was filled, wholly or in part,
     drawn by ``random``. ``clock_offset`` is how many seconds the exchange's clock is ahead; it may
-    be set at any time.
+    be set at any time. ``withdrawn`` are the paths that it has no more: they are answered as
+    unknown ones, with 404.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Exchange:
         partial_fills: float = 0.0,
         random: Callable[[], float] | None = None,
         clock_offset: float = 0.0,
+        withdrawn: Collection[str] = (),
     ) -> None:
         self.book = Book(Life(cancel_after, lost_races, partial_fills, random))
         self.clock_offset = clock_offset
@@ -89,6 +91,7 @@ class Exchange:
         self._rules = Rules(
             window=window, charge_pools=charge_pools, count_refused=count_refused, limits=limits
         )
+        self._withdrawn = withdrawn
         self._gzip = gzip
         self._keep_log = keep_log
 
@@ -99,7 +102,7 @@ class Exchange:
         self.book.advance(now)
         told = now + self.clock_offset
         path = request.path
-        interface = ROUTES.get(path)
+        interface = None if path in self._withdrawn else ROUTES.get(path)
         if interface is None and path != TIMESTAMP:
             return _astray(404, "Not Found", path, told)
         if request.method != ("GET" if interface is None else interface.method):
