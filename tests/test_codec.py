@@ -210,6 +210,37 @@ def test_a_success_with_a_failing_status_is_not_believed() -> None:
     assert of(answer, "6").meaning is Meaning.FILLED
 
 
+@pytest.mark.parametrize("status", [100, 199, 300, 302, 404, 500])
+def test_only_a_2xx_reply_accepts(status: int) -> None:
+    """A success around which the status is another one is not the exchange's."""
+    for reply in (ok("5"), {"code": 200, "data": {"order_id": "5"}}):
+        assert read(reply, status=status).whole.meaning is Meaning.UNREADABLE
+        assert of(read(reply, status=status), "5").meaning is not Meaning.ACCEPTED
+        assert of(read(reply, status=201), "5").meaning is Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 500, 503])
+def test_an_error_is_read_whatever_the_http_status(status: int) -> None:
+    """Both error envelopes say what they say."""
+    for reply in ({"status": "error", "err_code": 1061}, {"code": 1061, "message": ""}):
+        assert read(reply, status=status).whole == Finding(Meaning.NOT_FOUND, 1061)
+
+
+@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("reply", [ok("5"), {"code": 200, "data": {"order_id": "5"}}])
+def test_both_success_envelopes_are_read_everywhere(
+    endpoint: Endpoint, reply: dict[str, object]
+) -> None:
+    """A success counts in the envelope of either version."""
+    assert of(read(reply, endpoint=endpoint), "5").meaning is Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize("ts", [None, "1767323045123", 1767323045.5, 0, -1, 10**14, 10**400])
+def test_a_time_that_is_none_is_not_told(ts: object) -> None:
+    """The exchange's time is whole milliseconds of this epoch, or unknown."""
+    assert read(ok("5") | {"ts": ts}).server_time is None
+
+
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
     """A bare 429 says what code 1032 says."""
     assert codec.decode(429, b"slow down", SWAP_CANCEL).rate_limited

@@ -23,6 +23,18 @@ def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
     assert set(QUERIES) == set(ENDPOINTS)
 
 
+def test_a_budget_is_named_after_its_interface_or_its_pool() -> None:
+    """Two rows never share a name by mistake, and every budget is some row's."""
+    pools = {row.pool for row in ENDPOINTS.values()}
+    assert pools == {"coin_m_swap_trade", "usdt_m_trade"}
+    assert all(row.interface in (None, row.name) for row in ENDPOINTS.values())
+    own = {row.interface for row in ENDPOINTS.values() if row.interface is not None}
+    for row in QUERIES.values():
+        last = row.path.rpartition("/")[2]
+        assert row.pool in ("coin_m_swap_read", "usdt_m_read") or row.pool.endswith(last)
+    assert set(BUDGETS) == pools | own | {row.pool for row in QUERIES.values()}
+
+
 @pytest.mark.parametrize(
     ("calls", "seconds", "error"),
     [

@@ -67,6 +67,12 @@ def test_an_exchange_that_knows_none_of_the_orders_is_complete(code: int) -> Non
     assert read({"code": code, "message": ""}, V5) == States({}, complete=True)
 
 
+@pytest.mark.parametrize("code", [1017, 1051, 1061])
+def test_a_list_that_is_refused_is_not_complete(code: int) -> None:
+    """Only a list that is there says of an order that it is not open any more."""
+    assert read({"status": "error", "err_code": code}, PAGED) == States({})
+
+
 def test_a_page_lists_open_orders() -> None:
     """Status 9 is being canceled, all others are open; the number of pages is told."""
     listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}, None]

@@ -407,6 +407,17 @@ def test_order_id_wins_over_client_order_id(exchange: Exchange, path: str) -> No
     assert (first.state, second.state) == ("canceled", "open")
 
 
+@pytest.mark.parametrize("absent", [None, ""])
+@pytest.mark.parametrize("path", [CANCEL, V5])
+def test_a_null_or_empty_id_counts_as_absent(
+    exchange: Exchange, path: str, absent: str | None
+) -> None:
+    """The other id counts then: HTX's Python SDK sends null for the one it does not use."""
+    order = exchange.book.add("swap" if path == CANCEL else "v5", "X-1", client_order_id=5)
+    ask(exchange, path, {"contract_code": "X-1", "order_id": absent, "client_order_id": "5"})
+    assert order.state == "canceled"
+
+
 @pytest.mark.parametrize("path", [TRACK, TRIGGER])
 def test_strategy_orders_take_no_client_ids(exchange: Exchange, path: str) -> None:
     """An interface without client ids does not look at one."""
