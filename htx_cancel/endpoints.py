@@ -129,7 +129,7 @@ class Query(Struct, frozen=True):
 #:
 #: Trailing and trigger orders have no query by id: an order that is not among the open ones is
 #: gone, and no query says whether it was canceled or triggered. The v5 query has a parameter for
-#: the margin mode, whose page lists cross margin only; we leave it out.
+#: the margin mode, cross where it is left out, and finds the orders of that mode only.
 QUERIES: dict[str, Query] = {
     "swap_cancel": Query(
         method="POST",
