@@ -31,7 +31,7 @@ from msgspec import Struct
 from htx_cancel import codec, hooks
 from htx_cancel.codec import Answer
 from htx_cancel.endpoints import Endpoint
-from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
+from htx_cancel.errors import MAYBE_CLOCK, Meaning, NoAnswerError, NotSentError, TooLateError
 from htx_cancel.outcome import Finding, OrderResult, Source, Tally, call_result, order_result
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Limiter, Permit, Priority
@@ -41,9 +41,6 @@ from htx_cancel.sender import SKEW, Errand, Sender
 #: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
 #: one, too: a window's whole burst would stall the loop for 10 ms.
 SLICE = 10
-
-#: Codes of a refused key or signature with which a wrong stamp was refused, too.
-MAY_BE_CLOCK = (403, 1253)
 
 UNSENT = call_result(Finding(Meaning.NOT_SENT), 0)
 TOO_LATE = "the time was over before it could leave"
@@ -470,9 +467,9 @@ class Call:
         whole, told = answer.whole, answer.server_time
         if answer.rate_limited:
             permit.refused()
-        elif whole.meaning is Meaning.AUTH:
+        elif answer.account_wide:
             late = told is not None and abs(told - stamp) > SKEW
-            if late and whole.code in MAY_BE_CLOCK:
+            if late and whole.code in MAYBE_CLOCK:
                 clock = Finding(Meaning.CLOCK, whole.code, whole.message)
                 return Answer(clock, answer.named, told)
             self.error = self.error or whole
@@ -518,10 +515,10 @@ class Call:
             if self._terms.on_batch is not None:
                 hooks.call("on_batch", self._terms.on_batch, results)
         finally:
-            if self._left == 0:
+            if self._left == 0 or self._reconnect.unreachable:
                 self._rouse()
-                if not self.done.done():
-                    self.done.set_result(None)
+            if self._left == 0 and not self.done.done():
+                self.done.set_result(None)
 
 
 def _this_task() -> "asyncio.Task[None]":

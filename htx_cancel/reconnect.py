@@ -6,8 +6,8 @@ without this, hundreds of batches would try a host that is down in a tight loop.
 Rules:
 
 * While the exchange is reachable nobody waits here.
-* Else one attempt is let through at a time, ``ATTEMPTS_PER_SECOND``, evenly spread by an
-  ``AsyncLimiter``; who goes first is decided here, by priority and then by arrival.
+* Else the attempts are ``ATTEMPTS_PER_SECOND``, evenly spread by an ``AsyncLimiter``. Who makes the
+  next one is decided here when it is due: by priority, then by arrival.
 * The first sign of life lets all go that wait or sleep here, by priority.
 """
 
@@ -19,6 +19,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from aiolimiter import AsyncLimiter
+
+from htx_cancel import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,7 @@ class Reconnect:
         self._limiter = AsyncLimiter(1, 1 / ATTEMPTS_PER_SECOND)
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._arrivals = count()
-        self._busy = False  # somebody waits for the AsyncLimiter
+        self._pacer: asyncio.Task[None] | None = None
 
     def fail(self) -> None:
         """Note that a request could not be sent."""
@@ -56,37 +58,38 @@ class Reconnect:
 
     async def wait(self, priority: int) -> None:
         """Wait until an attempt may be made."""
-        rank = (priority, next(self._arrivals))
-        while self.unreachable:
-            if self._busy:
-                await self._turn(rank)
-                continue
-            self._busy = True
-            try:
-                await self._limiter.acquire()
-                return
-            finally:
-                self._busy = False
-                self._wake_first()
+        if not self.unreachable:
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        heapq.heappush(self._waiting, (priority, next(self._arrivals), future))
+        if self._pacer is None:
+            self._pacer = loop.create_task(self._pace())
+            self._pacer.add_done_callback(self._paced)
+        await future
 
-    async def _turn(self, rank: tuple[int, int]) -> None:
-        """Wait until those before are gone, or the exchange is reachable."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (*rank, future))
-        try:
-            await future
-        except BaseException:
-            if future.done() and not future.cancelled():
-                self._wake_first()  # it had its turn, and does not take it
-            future.cancel()
-            raise
-
-    def _wake_first(self) -> None:
+    async def _pace(self) -> None:
+        """Let those who wait go, one at a time."""
         while self._waiting:
-            _, _, future = heapq.heappop(self._waiting)
-            if not future.done():
-                _wake(future)
-                return
+            await self._limiter.acquire()
+            while self._waiting:
+                future = heapq.heappop(self._waiting)[2]
+                if not future.done():
+                    future.set_result(None)
+                    break
+
+    def _paced(self, pacer: "asyncio.Task[None]") -> None:
+        self._pacer = None
+        if not pacer.cancelled() and (error := pacer.exception()) is not None:
+            hooks.report("the pacer of reconnections failed", error)
+        for _, _, future in self._waiting:  # none, unless it was ended from outside
+            _wake(future)
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Stop pacing."""
+        if self._pacer is not None:
+            self._pacer.cancel()
 
 
 def _wake(future: asyncio.Future[None]) -> None:

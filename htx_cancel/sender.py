@@ -212,7 +212,8 @@ class Sender:
         return True
 
     async def close(self) -> None:
-        """Close the transport."""
+        """Close the transport; no host is asked any more."""
+        self.reconnect.close()
         for task in self._asking:
             task.cancel()
         if self._asking:

@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "limiter": {"budget", "endpoints", "errors", "hooks", "lanes", "permit", "plan", "pulse"},
     "transport": {"errors"},
     "hosts": {"signing"},
-    "reconnect": set(),
+    "reconnect": {"hooks"},
     "sender": {"errors", "hooks", "hosts", "permit", "reconnect", "transport"},
 }
 ARROWS["call"] = {"codec", "endpoints", "errors", "hooks", "outcome", "pages", "permit", "retry"}
