@@ -12,7 +12,7 @@ import msgspec
 from benchmarks.page import write
 from benchmarks.report import Findings, Options, machine, plain, versions
 
-NAMES = ("pull", "cost", "first", "loop", "growth", "truth", "limiters", "matrix")
+NAMES = ("pull", "trouble", "cost", "first", "loop", "growth", "truth", "limiters", "matrix")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks import lean
 from benchmarks.counting import listen
 from benchmarks.workload import WORK, order_ids
-from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.sandbox import Exchange, FaultPlan, SandboxServer
+from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
 from htx_cancel.sandbox.rules import PRODUCTS
 
 Report = Callable[[], Any]
@@ -83,6 +84,61 @@ async def counters(settings: dict[str, Any], _stack: AsyncExitStack) -> tuple[An
     """Count calls for each of several settings, on a port each; see ``benchmarks.matrix``."""
     listening = [await listen(each) for each in settings["each"]]
     return [port for port, _ in listening], lambda: [report() for _, report in listening]
+
+
+class _Bare(Exchange):
+    """An exchange that tells nothing about its windows."""
+
+    def handle(
+        self, request: HttpRequest, now: float, script: Script | None = None
+    ) -> HttpResponse:
+        reply = super().handle(request, now, script)
+        kept = {key: it for key, it in reply.headers.items() if not key.startswith("ratelimit")}
+        return HttpResponse(reply.status, kept, reply.body)
+
+
+async def trouble(settings: dict[str, Any], stack: AsyncExitStack) -> tuple[Any, Report]:
+    """Serve an exchange for each scene of ``benchmarks.trouble``; the first ask ends the outage."""
+    exchanges: dict[str, Exchange] = {
+        name: Exchange(keep_log=False) for name in ("outage", "shut", "behind", "stranger", "lossy")
+    }
+    for rule in ("first", "epoch", "slide"):
+        exchanges[rule] = Exchange(keep_log=False, window=rule)  # type: ignore[arg-type]
+        exchanges[f"{rule} bare"] = _Bare(keep_log=False, window=rule)  # type: ignore[arg-type]
+    told, servers = {}, {}
+    for name, exchange in exchanges.items():
+        for seed, (kind, count) in enumerate(settings["counts"].items()):
+            for order_id in order_ids(count, seed):
+                exchange.book.add(kind, WORK[kind].contract_code, order_id=order_id)
+        lost = {WORK["swap"].path: ([None] * 9 + ["lost_after"]) * 100} if name == "lossy" else {}
+        faults = FaultPlan(lost)
+        servers[name] = await stack.enter_async_context(SandboxServer(exchange, faults=faults))
+        told[name] = servers[name].base_url
+    for name in ("outage", "shut"):
+        await servers[name].down()
+    told["silent"] = await _silent(stack)
+
+    def report() -> dict[str, Any]:
+        if ups:
+            asyncio.get_running_loop().call_later(settings["outage"], ups.pop())
+        return {"refused": {name: it.refused.total() for name, it in exchanges.items()}}
+
+    tasks: list[asyncio.Task[None]] = []
+    ups = [lambda: tasks.append(asyncio.ensure_future(servers["outage"].up()))]
+    return told, report
+
+
+async def _silent(stack: AsyncExitStack) -> str:
+    """Listen where requests are taken and none is answered."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    stack.callback(server.close)
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def _serve() -> None:

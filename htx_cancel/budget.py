@@ -32,6 +32,7 @@ from typing import NamedTuple
 from htx_cancel.endpoints import Limit
 
 MARGIN = 0.001  #: seconds
+SPREAD = 0.05  #: seconds; the calls of a burst, and in a sliding window their places, come in turn
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
 FEWEST = 4  #: round trips before any credit is given
@@ -339,7 +340,7 @@ class Budget:
         """
         wait = self.seconds
         if reset is not None and granted != self._trial_at:
-            wait = min(reset, self.seconds)
+            wait = min(reset + SPREAD, self.seconds)
             self._trial, self._trial_until = Trial.DUE, now + self._rest
             if replied in self.resting:
                 self.resting.remove(replied)
