@@ -28,6 +28,8 @@ from htx_cancel.outcome import (
     OrderResult,
     OrderState,
     Outcome,
+    Refusal,
+    Source,
 )
 from htx_cancel.permit import BudgetEvent, BudgetState, Priority
 from htx_cancel.retry import RetryPolicy
@@ -52,5 +54,7 @@ __all__ = [
     "OrderState",
     "Outcome",
     "Priority",
+    "Refusal",
     "RetryPolicy",
+    "Source",
 ]

@@ -15,7 +15,7 @@ from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limiter import IN_FLIGHT, Budgets
-from htx_cancel.outcome import CancelAllOutcome, Outcome
+from htx_cancel.outcome import CancelAllOutcome, Outcome, Refusal
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
@@ -217,7 +217,9 @@ class CancelClient:
         batches.append((ALL,))
         job = Job(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
         call = await self._run(job, terms)
-        return call.tally.outcome_of_all(job.source, call.whole)
+        return call.tally.outcome_of_all(
+            job.source, call.whole, error=_error(call), retry_in=_retry_in(call)
+        )
 
     async def cancel_linear_trigger_orders(
         self,
@@ -299,7 +301,7 @@ class CancelClient:
         batches = await _batches(field, given, endpoint.batch_size)
         job = Job(endpoint, contract_code, batches, field)
         call = await self._run(job, terms)
-        return call.tally.outcome(job.source)
+        return call.tally.outcome(job.source, error=_error(call), retry_in=_retry_in(call))
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
@@ -350,6 +352,18 @@ async def _batches(field: str, ids: Ids, size: int) -> Pages[str]:
             freed = 0
             await asyncio.sleep(0)
     return batches
+
+
+def _error(call: Call) -> Refusal | None:
+    """Return the account-wide refusal that stopped a call."""
+    error: Refusal | None = getattr(call, "error", None)
+    return error
+
+
+def _retry_in(call: Call) -> float | None:
+    """Return the seconds until what was unsent for lack of a token could leave."""
+    predict: Callable[[], float | None] = getattr(call, "retry_in", lambda: None)
+    return predict()
 
 
 def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:

@@ -19,7 +19,7 @@ from htx_cancel.call import SLICE, Road
 from htx_cancel.endpoints import QUERIES
 from htx_cancel.errors import TooLateError
 from htx_cancel.orders import States
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, OrderState, Outcome, Tally
+from htx_cancel.outcome import OrderResult, OrderState, Outcome, Tally
 from htx_cancel.permit import Permit, Priority
 from htx_cancel.sender import Errand
 
@@ -31,8 +31,8 @@ class Confirmation:
         self, outcome: Outcome, road: Road, *, priority: Priority, deadline: float
     ) -> None:
         self._outcome = outcome
-        self._source = outcome.source
-        self._query = QUERIES[outcome.source.endpoint]
+        self._source = outcome.parts[0].source
+        self._query = QUERIES[self._source.endpoint]
         self._road = road
         self._priority = priority
         self._deadline = deadline
@@ -68,7 +68,7 @@ class Confirmation:
         return max(first, min(first * 2.0 ** min(rounds, 60), left / 4))
 
     async def _collect(self) -> None:
-        for number, batch in enumerate(self._outcome.batches, 1):
+        for number, batch in enumerate(self._outcome.parts[0].batches, 1):
             self._pending.update((it.order_id, 0) for it in batch if it.unsettled)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
@@ -165,15 +165,13 @@ class Confirmation:
 
     async def _rebuild(self) -> Outcome:
         """Return the outcome with what was told, in slices."""
-        outcome = self._outcome
-        tally = Tally(len(outcome.batches))
-        for number, batch in enumerate(outcome.batches):
+        batches = self._outcome.parts[0].batches
+        tally = Tally(len(batches))
+        for number, batch in enumerate(batches):
             tally.put(number, tuple(self._told(batch)))
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-        if isinstance(outcome, CancelAllOutcome):
-            return tally.outcome_of_all(self._source, outcome.call)
-        return tally.outcome(self._source)
+        return self._outcome.with_parts([tally.part(self._source)], tally.counts)
 
     def _told(self, batch: Iterable[OrderResult]) -> Iterable[OrderResult]:
         for result in batch:
