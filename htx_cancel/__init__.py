@@ -7,8 +7,9 @@
     methods    batches bytes    budget     sign NOW    one reply    results  per order id
 
 ``call`` feeds a call's batches along this road, ``sender`` makes one try of it, ``retry`` says
-which try may be repeated, ``confirm`` asks afterwards what became of the orders, ``endpoints`` is
-the table every stage reads, and ``sandbox`` is the other side: an exchange on this machine.
+which try may be repeated, ``confirm`` asks afterwards what became of the orders with an ``inquiry``
+for each contract, ``endpoints`` is the table every stage reads, and ``sandbox`` is the other side:
+an exchange on this machine.
 """
 
 from htx_cancel.client import CancelClient

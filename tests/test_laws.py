@@ -37,7 +37,8 @@ ARROWS: dict[str, set[str]] = {
     "sender": {"errors", "permit", "signing", "transport"},
     "call": {"codec", "endpoints", "errors", "outcome", "pages", "permit", "retry", "sender"},
 }
-ARROWS["confirm"] = {"call", "endpoints", "errors", "orders", "outcome", "permit", "sender"}
+ARROWS["inquiry"] = {"call", "endpoints", "errors", "orders", "outcome", "permit", "sender"}
+ARROWS["confirm"] = {"call", "inquiry", "outcome", "permit"}
 ARROWS["client"] = set(ARROWS)
 ARROWS["__init__"] = {
     "client",
