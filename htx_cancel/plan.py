@@ -45,7 +45,7 @@ def one_id(given: object, field: str) -> str:
             f"{field} must be 1 to {_LONGEST} visible ASCII characters without commas,"
             f" got {_shown(given)}"
         )
-    return str(given)
+    return str.__str__(given)  # its characters, whatever a subclass such as an enum shows
 
 
 def batches(

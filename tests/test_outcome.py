@@ -327,6 +327,14 @@ def test_every_refusal_is_of_the_request_or_of_the_order() -> None:
     assert rejected >= OF_THE_REQUEST
 
 
+def test_a_code_tells_the_meaning_of_refusals_only() -> None:
+    """An unknown result may carry the code of a failure, or one that nobody could trust."""
+    gone = OrderResult("1", CancelStatus.NOT_FOUND)
+    unknown = OrderResult("1", CancelStatus.UNKNOWN, 1004)
+    assert gone.merged(unknown).status is CancelStatus.UNKNOWN
+    assert gone.merged(OrderResult("1", CancelStatus.REJECTED, 1004)).status == "not_found"
+
+
 def test_merging_keeps_a_later_state_and_adds_up_attempts() -> None:
     """A state that only the earlier one knew is kept, too."""
     first = OrderResult("1", CancelStatus.OPEN, attempts=1, state=OrderState.OPEN)
@@ -455,3 +463,14 @@ def test_the_views_of_a_merge_agree_with_its_results(outcomes: list[Outcome]) ->
         assert merged.with_status(status) == group
         assert merged.counts.get(status, 0) == len(group)
     assert merged.live == tuple(it for it in merged.results if it.status in LIVE)
+
+
+def test_the_words_for_an_order_not_found_take_the_place_of_those_for_its_cancel() -> None:
+    """Unless the exchange's own words about the cancel still hold."""
+    unknown = OrderResult("1", CancelStatus.UNKNOWN, 1000, "system error")
+    assert unknown.confirmed(None, "looked up").message == "looked up"
+    assert unknown.confirmed(None, "looked up").code is None
+    assert unknown.confirmed(None).message == "system error"
+    assert unknown.confirmed(OrderState.FILLED, "looked up").message == "system error"
+    taken = OrderResult("1", CancelStatus.ACCEPTED, 1062, "canceling")
+    assert taken.confirmed(None, "looked up") == taken

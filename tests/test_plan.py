@@ -68,6 +68,49 @@ def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
     assert ids_of([1329854625038651393]) == ["1329854625038651393"]
 
 
+def test_the_first_of_two_equal_ids_counts() -> None:
+    """A number and its digits are the same id."""
+    assert ids_of([7, "8", "7", 8, 7, "07"]) == ["7", "8", "07"]
+
+
+class Number(int):
+    """An int that shows itself in its own way."""
+
+    def __str__(self) -> str:
+        return "seven"
+
+
+class Word(str):
+    """A string that is more than a string."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "seven"
+
+
+def test_an_id_is_sent_as_a_plain_string_of_its_own_value() -> None:
+    """However a subclass shows itself: what is sent is what was compared."""
+    found = ids_of([Number(7), Word("8"), Word("a")])
+    assert found == ["7", "8", "a"]
+    assert {type(order_id) for order_id in found} == {str}
+
+
+def test_what_was_seen_is_kept_in_small_parts() -> None:
+    """No part takes long to grow or to free."""
+    seen = plan.Seen()
+    assert sum(map(len, plan.batches(range(1, 10_001), "order_id", 10, seen))) == 10_000
+    assert max(map(len, seen.parts.values())) < 200
+    assert sum(map(len, seen.parts.values())) == 10_000
+
+
+def test_an_error_shows_no_more_than_the_beginning_of_a_long_value() -> None:
+    """A million characters in a log help nobody."""
+    with pytest.raises(InvalidValueError) as caught:
+        ids_of(["9" * 1_000_000])
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize(
     "bad", ["", " ", "1 2", "1,2", "1\n", "\x00", "é", "\u0661", "\ud800", "9" * 65]
 )
@@ -158,6 +201,10 @@ def test_settings_of_another_type_are_refused() -> None:
 
     with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got '3'"):
         plan.seconds("timeout", "3")
+    with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got True"):
+        plan.seconds("timeout", given=True)
+    with pytest.raises(InvalidTypeError, match="max_in_flight must be a whole number, got True"):
+        plan.whole("max_in_flight", given=True)
     with pytest.raises(InvalidTypeError, match=r"max_in_flight must be a whole number, got 1\.5"):
         plan.whole("max_in_flight", 1.5)
     with pytest.raises(InvalidValueError, match="max_in_flight must be at least 1, got 0"):
