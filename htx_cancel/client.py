@@ -52,7 +52,7 @@ class CancelClient:
     * takes ``timeout``, seconds for the whole call: when it is over the call returns with what it
       knows, nothing is sent any more, and what cannot leave in time is ``UNSENT`` at once. Looking
       at the ids counts, but is not cut short, since a bad id must raise and every good one must
-      come back: it takes some 4 us an id, 4 s for a million;
+      come back: it takes 1 to 4 us an id, in slices that let the event loop turn;
     * takes ``on_batch``, a plain function called with a tuple of ``OrderResult`` each time the
       results of a batch become known, in any order of batches;
     * takes ``priority``: urgent calls take the next token, routine and background ones wait;

@@ -305,7 +305,7 @@ class Outcome:
     """Every distinct id of a call, once, in the order given, with its status.
 
     Iterating, ``len``, ``counts`` and ``settled`` are cheap at any size. ``results``, the views by
-    status and look-ups by id are built once, when first asked for: some 20 ms for 100,000 ids.
+    status and look-ups by id are built once, when first asked for: 4 ms for 100,000 ids.
 
     Attributes:
         error: the account-wide refusal that stopped the call, or ``None``. While it lasts, trying
@@ -379,7 +379,8 @@ class Outcome:
         first. ``error`` and ``retry_in`` are the last outcome's. Of calls that name no ids every
         fate is kept in ``calls``: while one of them is neither accepted nor not found, the merged
         outcome is not ``settled``, even if a later call was accepted, since the two may have had
-        other filters. One outcome alone is returned as it is.
+        other filters. One outcome alone is returned as it is. It takes about a microsecond an id,
+        in one go.
 
         Raises:
             InvalidTypeError: if one of them is not an ``Outcome``.
