@@ -9,13 +9,22 @@ Rules of the ledger (time comes in as an argument; there is no clock here):
   than the true shortest way. So no fixed window, sliding log or token bucket refuses it.
 * Without a reply it rests one window from when the caller gave up, with no credit.
 * What others of the UID used, as headers prove, is *foreign*: charged as though it were ours.
-* ``reserve`` is room left to others. It grows only by proof: foreign use, or a refusal while our
-  own count said that there was room. It shrinks when the proof stops, slowly at first.
+* ``reserve`` is what is left to others in every window; urgent calls need not leave it. One burst
+  of others may never come again, so it is as much as two bursts in a row showed: by foreign use,
+  or by refusals while our own count said that there was room. When the proof stops for some
+  windows it shrinks, slowly at first, and at once to the least that a reply's headers left for
+  others to have used.
+* After a refusal nothing leaves until the exchange's window is reset, or for one whole window if
+  the refusal did not say when that is. A refused call that told the reset gives its token back:
+  the hold stands for it. The first call after such a hold goes alone, and its reply says how much
+  is free: in a sliding window the reset frees one call only. If even that one is refused, the next
+  hold lasts a whole window. One window after a refusal all is free under any rule.
 """
 
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
+from enum import Enum
 from functools import lru_cache
 from math import inf, sqrt
 from typing import NamedTuple
@@ -141,14 +150,33 @@ class Paths:
         self.young = any(path.young for path in self._hosts.values())
 
 
+class Trial(Enum):
+    """The one call that goes alone after a hold."""
+
+    NONE = "not needed"
+    DUE = "the next call is it"
+    UNDER_WAY = "it was granted, and nobody knows yet what became of it"
+
+
 class Budget:
     """One budget's tokens."""
 
     __slots__ = (
+        "_answered",
+        "_before",
+        "_floor",
+        "_most",
+        "_proved_at",
+        "_published",
+        "_refusals",
         "_relax_at",
         "_rest",
+        "_shown",
         "_step",
         "_taught_by",
+        "_trial",
+        "_trial_at",
+        "_trial_until",
         "busy",
         "calls",
         "foreign",
@@ -174,9 +202,20 @@ class Budget:
         self.granted = 0  #: tokens ever spent
         self.returned = 0  #: tokens ever come back
         self.held_until = -inf
+        self._trial = Trial.NONE
+        self._trial_at = -inf  #: when the last trial was granted
+        self._trial_until = inf  #: when no trial is needed any more
+        self._answered = 0  #: replies to calls granted since the last hold
         self.reserve = 0
+        self._proved_at = -inf  #: when the last burst of others was noticed
+        self._shown = 0  #: how much of a window that burst has shown to be others'
+        self._before = 0  #: and how much the burst before
+        self._floor = 0  #: the reserve when it was noticed
+        self._refusals = 0  #: that belong to it
         self._relax_at = inf
         self._step = 1
+        self._most = limit.calls  #: the most that others can have used, by headers since the proof
+        self._published = limit
         self._taught_by = 0
         self._resize(limit)
 
@@ -186,14 +225,22 @@ class Budget:
         self.seconds = float(limit.seconds)
         self._rest = self.seconds + MARGIN
 
-    def room(self, now: float) -> int:
+    def room(self, now: float, *, urgent: bool = False) -> int:
         """Say how many calls may leave now; 0 or less is none."""
-        if now < self.held_until:
+        if now >= self._trial_until:
+            self._trial = Trial.NONE
+        if now < self.held_until or self._trial is Trial.UNDER_WAY:
             return 0
         if now >= self._relax_at:
             self._relax(now)
         self.settle(now)
-        return self._free()
+        free = self._free(urgent=urgent)
+        return free if self._trial is Trial.NONE else min(free, 1)
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether one call went alone, and the others wait for its reply."""
+        return self._trial is Trial.UNDER_WAY
 
     def settle(self, now: float) -> None:
         """Free the tokens that have rested."""
@@ -208,31 +255,51 @@ class Budget:
             self.silent.popleft()
             self.returned += 1
 
-    def _free(self) -> int:
+    def _free(self, *, urgent: bool) -> int:
         free = self.calls - self.busy - len(self.resting) - len(self.silent)
         if self.reserve or self.foreign:
-            free -= max(self.reserve, len(self.foreign))
+            free -= max(0 if urgent else self.reserve, len(self.foreign))
         return free
 
-    def take(self) -> None:
+    # a call's token
+
+    def take(self, now: float) -> None:
         """Spend one token."""
         self.busy += 1
         self.granted += 1
+        if self._trial is Trial.DUE:
+            self._trial, self._trial_at = Trial.UNDER_WAY, now
 
-    def rest(self, now: float) -> None:
-        """Put one busy token to rest: its reply is here."""
+    def rest(self, granted: float, now: float) -> None:
+        """Put the token of a call granted then to rest: its reply is here."""
         self.busy -= 1
         self.resting.append(now)
+        if granted >= self.held_until:
+            self._answered += 1
+        self._end_trial(granted, Trial.NONE)
 
-    def rest_silent(self, now: float) -> None:
-        """Put one busy token to rest: its caller gave up."""
+    def rest_silent(self, granted: float, now: float) -> None:
+        """Put the token of a call granted then to rest: its caller gave up."""
         self.busy -= 1
         self.silent.append(now)
+        self._end_trial(granted, Trial.DUE)
 
-    def give_back(self) -> None:
-        """Free one busy token: its call never left."""
+    def give_back(self, granted: float) -> None:
+        """Free the token of a call granted then: it never left."""
         self.busy -= 1
         self.returned += 1
+        self._end_trial(granted, Trial.DUE)
+
+    def _end_trial(self, granted: float, then: Trial) -> None:
+        if self._trial is Trial.UNDER_WAY and granted == self._trial_at:
+            self._trial = then
+
+    # what replies teach
+
+    def plausible(self, limit: Limit) -> bool:
+        """Say whether this may be the account's limit: a tenth to ten times the known rate."""
+        given, known = limit.calls / limit.seconds, self._published.calls / self._published.seconds
+        return known / 10 <= given <= known * 10
 
     def adopt(self, limit: Limit, serial: int) -> bool:
         """Take the exchange's word for the limit, unless a later call's word is known."""
@@ -244,50 +311,90 @@ class Budget:
         self._resize(limit)
         return True
 
-    def charge(self, used: int, mark: int, now: float) -> bool:
-        """Charge what others used; say whether that proves more than was known.
+    def charge(self, used: int, mark: int, granted: float, now: float) -> None:
+        """Charge what others used, as the headers of the reply to a call granted then show.
 
-        ``used`` is the exchange's count when a call arrived, ``mark`` our ``returned`` when that
-        call was granted: at most ``granted - mark`` of the count is our own.
+        ``used`` is how many calls the exchange had counted when that call had arrived. ``mark``
+        was our ``returned`` when it was granted: at most ``self.granted - mark`` of them were our
+        own. Where the call came after a hold, all that were answered since are surely among them.
         """
         self.settle(now)
         fresh = used - (self.granted - mark) - len(self.foreign)
-        self.foreign.extend([now] * fresh)
-        return fresh > 0
+        after_hold = granted >= self.held_until > now - self.seconds
+        if fresh > 0:
+            seen_at = self._proved_at if after_hold else now
+            self.foreign = deque(sorted([*self.foreign, *[seen_at] * fresh]))
+            self._notice(granted, now)
+            self._prove(len(self.foreign), now)
+        elif after_hold and used < self.calls:
+            while len(self.foreign) > max(0, used - self._answered):
+                self.foreign.popleft()
+        if granted >= self._proved_at + self.seconds:
+            self._most = min(self._most, used - 1)
 
-    def leave_room(self, reserve: int, now: float) -> None:
-        """Reserve at least this many calls for others, on proof seen now."""
-        if reserve >= self.reserve:
-            self.reserve = min(reserve, self.calls - 1)
+    def refuse(self, granted: float, replied: float, reset: float | None, now: float) -> None:
+        """Take the refusal of a call granted and answered then: hold what is left.
+
+        ``reset`` is when the exchange's window starts anew, in seconds from now, where it said so.
+        """
+        wait = self.seconds
+        if reset is not None and granted != self._trial_at:
+            wait = min(reset, self.seconds)
+            self._trial, self._trial_until = Trial.DUE, now + self._rest
+            if replied in self.resting:
+                self.resting.remove(replied)
+                self.returned += 1
+        self.held_until = max(self.held_until, now + wait + MARGIN)
+        self._answered = 0
+        self._notice(granted, now)
+        self._refusals += 1
+        self._prove(min(self._floor + self._refusals, self.calls // 2), now)
+
+    def _notice(self, granted: float, now: float) -> None:
+        """Begin a new burst of others, unless a call granted then belongs to the last one.
+
+        All calls that were granted before a burst was noticed belong to it, and so does the trial
+        that came after it.
+        """
+        if granted <= self._proved_at or granted == self._trial_at:
+            return
+        recent = now < self._proved_at + 2 * PATIENCE * self.seconds
+        self._before = self._shown if recent else 0
+        self._shown = self._refusals = 0
+        self._floor = self.reserve
+        self._proved_at = now
+
+    def _prove(self, others: int, now: float) -> None:
+        """Note how much of a window this burst has shown to be others'."""
+        self._shown = max(self._shown, others)
+        reserve = min(self._shown, self.calls - 1)
+        if self._before and reserve >= self.reserve:
+            self.reserve = reserve
             self._relax_at = now + PATIENCE * self.seconds
-            self._step = 1
-
-    def suspect(self, now: float) -> None:
-        """Reserve one more call for others after a refusal, up to half of all without proof."""
-        self.leave_room(max(self.reserve, min(self.reserve + 1, self.calls // 2)), now)
+            self._step, self._most = 1, self.calls
 
     def _relax(self, now: float) -> None:
-        """Give up some of the reserve, twice as much each time."""
+        """Lower the reserve by twice as much each time, and to what headers leave possible."""
         while now >= self._relax_at:
-            self.reserve = max(0, self.reserve - self._step)
-            self._step *= 2
+            self.reserve = max(0, min(self.reserve - self._step, self._most))
+            self._step, self._most = 2 * self._step, self.calls
             self._relax_at += PATIENCE * self.seconds if self.reserve else inf
 
-    def hold(self, until: float) -> None:
-        """Let nothing leave before ``until``; a hold is never shortened."""
-        self.held_until = max(self.held_until, until)
+    # prediction
 
     def next_at(self, now: float) -> float:
         """Say when the next token comes back; ``inf`` if a reply must come first."""
         if now < self.held_until:
             return self.held_until
+        if self._trial is Trial.UNDER_WAY:
+            return self._trial_until
         soonest = self._relax_at
         credited = self._rest - self.paths.credit
         if self.resting:
             soonest = min(soonest, self.resting[0] + credited)
         if self.silent:
             soonest = min(soonest, self.silent[0] + self._rest)
-        if len(self.foreign) > self.reserve:
+        if self.foreign:
             soonest = min(soonest, self.foreign[0] + credited)
         return soonest
 
@@ -296,15 +403,16 @@ class Budget:
         """The expected time from one use of a token to its next, in seconds."""
         return max(self._rest + self.paths.mean - self.paths.credit, self.paths.mean)
 
-    def slots(self, now: float) -> list[float]:
+    def slots(self, now: float, *, urgent: bool = False) -> list[float]:
         """Predict when each usable token can be spent first, in order."""
         start = max(now, self.held_until)
         credited = self._rest - self.paths.credit
-        extra = len(self.foreign) - self.reserve
-        back = [at + credited for at in (*self.resting, *list(self.foreign)[: max(0, extra)])]
+        reserve = 0 if urgent else self.reserve
+        extra = max(0, len(self.foreign) - reserve)
+        back = [at + credited for at in (*self.resting, *list(self.foreign)[:extra])]
         back += [at + self._rest for at in self.silent]
-        usable = max(1, self.calls - self.reserve)
-        slots = [start] * self._free() + sorted(max(start, at) for at in back)
+        usable = max(1, self.calls - reserve)
+        slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
         return (slots + [start + self.period] * usable)[:usable]
 
 
@@ -349,16 +457,15 @@ def read(headers: Mapping[str, str], epoch: float | None) -> Told | None:
 @lru_cache(maxsize=64)  # most replies say the same
 def _limit(calls: str | None, interval: str | None) -> Limit | None:
     number = _whole(calls, 1, 100_000)
-    milliseconds = _whole(interval, 100, 600_000)
+    milliseconds = _whole(interval, 100, 60_000)
     if number is None or milliseconds is None:
         return None
     return Limit(number, milliseconds / 1000)
 
 
 def _whole(text: str | None, least: int, most: int) -> int | None:
-    """Read a whole number within bounds, or nothing."""
-    try:
-        number = int(text or "")
-    except (TypeError, ValueError):
+    """Read a whole number within bounds, or nothing: digits only, and not a thousand of them."""
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > 20:
         return None
+    number = int(text)
     return number if least <= number <= most else None

@@ -3,43 +3,48 @@
 Rules:
 
 * A failed batch is a value: no batch can end another, and nothing raises out of a call.
-* The feeder takes one token at a time and starts one task for it, so a call of a million ids has
-  no more tasks than requests in flight. It delivers the last batch itself. The tasks of one
-  moment start a few a turn.
-* ``stop`` ends the feeding and the retries; what is in flight lands.
-* A leaky bucket over all calls of a client spreads the tries that are made again: a try that never
-  left costs no token, so nothing else would keep many of them from knocking at a door that is down.
+* A call settles whatever happens inside. An exception that is none of the exchange's, in a clock,
+  a hook, a transport or in here, is reported once to the event loop's exception handler; what it
+  struck is ``UNKNOWN`` if it may have left, else ``UNSENT``.
+* One task feeds a call, and each request in flight has one: the feeder takes a token and starts a
+  delivery; a delivery makes one attempt; what is to be tried again goes back to the feeder. The
+  only batch of a call is delivered by the feeder itself. The deliveries of one moment start a few
+  a turn of the event loop.
+* What is tried again goes before what was never tried. While the exchange cannot be reached, new
+  batches wait until one that was tried gets through.
+* ``stop`` ends the feeding and the retries; what is in flight lands. A refusal of the whole account
+  stops its call.
 """
 
 import asyncio
+import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from random import random
 from typing import TypeVar
 
-from aiolimiter import AsyncLimiter
 from msgspec import Struct
 
-from htx_cancel import codec
+from htx_cancel import codec, hooks
 from htx_cancel.codec import Answer
 from htx_cancel.endpoints import Endpoint
-from htx_cancel.errors import Meaning, NoAnswerError, NotSentError, TooLateError
+from htx_cancel.errors import MAYBE_CLOCK, Meaning, NoAnswerError, NotSentError, TooLateError
 from htx_cancel.outcome import Finding, OrderResult, Source, Tally, call_result, order_result
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Limiter, Permit, Priority
 from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
-from htx_cancel.sender import Errand, Sender
-
-#: Tries made again a second, over all calls of a client, and as many at once after a calm.
-TRIES_AGAIN = 50.0
+from htx_cancel.sender import SKEW, Errand, Sender
 
 #: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
 #: one, too: a window's whole burst would stall the loop for 10 ms.
 SLICE = 10
 
 UNSENT = call_result(Finding(Meaning.NOT_SENT), 0)
+TOO_LATE = "the time was over before it could leave"
+CANCELLED = "its task was cancelled"
 
 OnBatch = Callable[[tuple[OrderResult, ...]], object]
 T = TypeVar("T")
@@ -75,235 +80,444 @@ class Road(Struct, frozen=True):
     limiter: Limiter
     policy: RetryPolicy
     charge_pools: bool
-    again: AsyncLimiter
 
 
 class Call:
     """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time.
 
     ``done`` is for its one caller to await. That may be cancelled, and nothing else is then:
-    ``tasks`` has what still runs, and whether it waits for leave to send.
+    ``tasks`` has what still runs. ``error`` is the refusal of the account that stopped it.
     """
 
     def __init__(self, job: Job, terms: Terms, road: Road, calls: "set[Call]") -> None:
         self.tally = Tally(len(job.batches))
         self.whole = UNSENT
+        self.error: Finding | None = None
+        self._opens_at: float | None = None  # when what was too late could have left
         self._job = job
         self._terms = terms
         self._road = road
         self._budgets = job.endpoint.budgets(charge_pools=road.charge_pools)
         self._limiter = road.limiter
-        self._turn = road.limiter.turn()
-        self._left = len(job.batches)
+        self._reconnect = road.sender.reconnect
+        self._ticket = road.limiter.turn()
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
-        self.tasks: dict[asyncio.Task[None], bool] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()  # those that wait for leave to send
         self._calls = calls  # those under way
-        self._ready: deque[tuple[int, Permit]] = deque()  # may be sent
+        self._left = len(job.batches)  # that are not settled
+        self._fresh = 0  # the number of the first batch that was never tried
+        self._fits = len(job.batches)  # how many were to be tried
+        self._retries: list[tuple[float, int, Attempts]] = []  # a heap: due, number
+        self._ready: deque[tuple[Attempts, Permit]] = deque()  # may be sent
+        self._wake: asyncio.Future[None] | None = None  # for which the feeder sleeps
+        self._unreachable_since: float | None = None
         self._stopped = ""
 
     def start(self) -> None:
         """Begin; ``done`` is done when every batch is settled."""
         self._calls.add(self)
-        self._spawn(self._feed())
+        try:
+            self._spawn(self._feed(), self._lost_feeder)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a task factory of the user's
+            hooks.report("a task could not be started", error)
+            self._lost_feeder()
+            self._calls.discard(self)
 
     def stop(self, why: str) -> None:
         """Send nothing more: what has not left is ``UNSENT``, what is in flight lands."""
         self._stopped = self._stopped or why
-        self._cancel(waiting=True)
+        for task in tuple(self._waiting):
+            task.cancel()
 
     def abort(self, why: str) -> None:
         """Give up what is in flight as well: it is ``UNKNOWN``."""
         self.stop(why)
-        self._cancel(waiting=False)
+        for task in self.tasks - self._waiting:
+            task.cancel()
 
-    def _cancel(self, *, waiting: bool) -> None:
-        for task, waits in self.tasks.items():
-            if waits is waiting:
-                task.cancel()
+    def retry_in(self) -> float | None:
+        """Return in how many seconds the first of what was too late could leave."""
+        return None if self._opens_at is None else max(0.0, self._opens_at - self._loop.time())
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        self.tasks[self._loop.create_task(work)] = False
+    # tasks
+
+    def _spawn(self, work: Coroutine[object, object, None], lost: Callable[[], None]) -> None:
+        """Start a task; ``lost`` is called if it ends in any way but its own."""
+        try:
+            task = self._loop.create_task(work)
+        except BaseException:
+            work.close()
+            raise
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._ended, lost))
+
+    def _ended(self, lost: Callable[[], None], task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        if task.cancelled():
+            self._note_cancelled(task, asyncio.CancelledError())
+            lost()
+        elif (error := task.exception()) is not None:
+            hooks.report("a task of a cancel call failed", error)
+            lost()
+        if not self.tasks and not self._left:
+            self._calls.discard(self)
+
+    def _lost_feeder(self) -> None:
+        """Settle all that waited to be fed."""
+        self._stopped = self._stopped or "it could not be sent, since an internal error occurred"
+        while self._retries:
+            self._settle(heapq.heappop(self._retries)[2])
+        for number in range(self._fresh, self._fits):
+            self._fresh = number + 1
+            self._leave_out(number, Finding(Meaning.NOT_SENT, None, self._stopped))
+
+    def _lost_delivery(self, batch: Attempts, permit: Permit) -> None:
+        """Settle a batch whose delivery died."""
+        if batch.settled:
+            return
+        if batch.left:
+            permit.no_reply()
+        else:
+            permit.unsent()
+        meaning = Meaning.NO_ANSWER if batch.left else Meaning.NOT_SENT
+        words = self._stopped or "an internal error occurred"
+        batch.take(_no_answer(meaning, words))
+        self._settle(batch)
+
+    async def _unless_stopped(self, wait: Awaitable[T]) -> T | None:
+        """Wait, but no longer than until ``stop``; then return ``None``."""
+        if self._stopped:
+            if isinstance(wait, Coroutine):
+                wait.close()
+            return None
+        me = _this_task()
+        self._waiting.add(me)
+        try:
+            return await wait
+        except asyncio.CancelledError as error:
+            self._note_cancelled(me, error)
+            return None
+        finally:
+            self._waiting.discard(me)
+
+    def _note_cancelled(self, task: "asyncio.Task[None]", error: asyncio.CancelledError) -> None:
+        """Stop, since a task was cancelled; report it if nobody asked for that."""
+        if not task.cancelling():
+            hooks.report("a task of a cancel call was cancelled from inside", error)
+        self._stopped = self._stopped or CANCELLED
+
+    # the feeder
 
     async def _feed(self) -> None:
-        """Start a delivery for each batch as soon as the budgets allow."""
-        fits = len(self._job.batches)
+        """Start an attempt for each batch as soon as the budgets allow, until all are settled."""
         if self._terms.deadline is not None:
-            fits = await self._drop_what_is_too_late(self._terms.deadline)
-        for number in range(fits):
-            permit, why = self._permit_now(), ""
-            if permit is None:
-                permit, why = await self._permit(backlog=fits - number)
-            if permit is None:
-                await self._drop(range(number, fits), why)
-                break
-            if number == fits - 1:
-                await self._deliver(number, self._take(number), permit)
-                return
-            self._ready.append((number, permit))
-            if len(self._ready) == 1:
-                self._loop.call_soon(self._begin)
-        del self.tasks[_this_task()]
-
-    def _begin(self) -> None:
-        """Start some deliveries, and the others in the next turns of the event loop."""
-        ready = self._ready
+            await self._drop_what_is_too_late(self._terms.deadline)
+        while self._left and not self._stopped:
+            now = self._loop.time()
+            if why := self._why_not(now):
+                await self._drop(why)
+            elif not self._is_work(now):
+                await self._sleep()
+            elif (permit := self._permit_now() or await self._permit()) is not None:
+                batch = self._next()
+                if self._left == 1:
+                    await self._deliver(batch, permit)
+                    continue
+                self._ready.append((batch, permit))
+                if len(self._ready) == 1:
+                    self._loop.call_soon(self._begin)
         if self._stopped:
-            finding = Finding(Meaning.NOT_SENT, None, self._stopped)
-            while ready:
-                number, permit = ready.popleft()
-                permit.unsent()
-                self._leave_out(number, finding)
-        for _ in range(min(SLICE, len(ready))):
-            number, permit = ready.popleft()
-            self._spawn(self._deliver(number, self._take(number), permit))
-        if ready:
-            self._loop.call_soon(self._begin)
+            await self._drop(self._stopped)
 
-    def _take(self, number: int) -> tuple[str, ...]:
-        """Take out a batch: its results will hold its ids."""
-        return self._job.batches.swap(number, ())
+    def _why_not(self, now: float) -> str:
+        """Say why what waits cannot be sent any more, if so."""
+        if not self._retries and self._fresh == self._fits:
+            return ""  # nothing waits
+        if now >= (self._terms.deadline or inf):
+            return TOO_LATE
+        if now >= self._reach_by:
+            return f"the exchange could not be reached for {self._road.policy.seconds:g} s"
+        return ""
 
-    async def _drop_what_is_too_late(self, deadline: float) -> int:
-        """Say at once which batches cannot leave before the deadline; return how many can."""
-        total, priority = len(self._job.batches), self._terms.priority
-        fits = self._limiter.fits(self._budgets, deadline=deadline, priority=priority)
-        if fits < total:
-            wait = self._limiter.wait(self._budgets, count=fits + 1, priority=priority)
-            await self._drop(range(fits, total), f"too late: its turn is {wait:.3f} s away")
-        return min(fits, total)
+    @property
+    def _reach_by(self) -> float:
+        """When the exchange must have been reached, in loop time."""
+        if not self._reconnect.unreachable:
+            self._unreachable_since = None
+        if self._unreachable_since is None:
+            return inf
+        return self._unreachable_since + self._road.policy.seconds
 
-    async def _drop(self, numbers: Iterable[int], why: str) -> None:
-        """Settle batches as not sent, in slices."""
-        finding = Finding(Meaning.NOT_SENT, None, why)
-        for done, number in enumerate(numbers, 1):
-            self._leave_out(number, finding)
-            if done % SLICE == 0:
-                with suppress(asyncio.CancelledError):  # an abort: all is settled soon anyway
-                    await asyncio.sleep(0)
+    def _is_work(self, now: float) -> bool:
+        """Say whether a batch may be sent now, if there is a token for it."""
+        if self._retries and self._retries[0][0] <= now:
+            return True
+        if self._fresh == self._fits:
+            return False
+        held_back = self._reconnect.unreachable and self._left > self._fits - self._fresh
+        return not held_back
 
-    def _leave_out(self, number: int, finding: Finding) -> None:
-        """Settle a batch as not sent."""
-        batch = self._take(number)
-        if batch == (ALL,):
-            self.whole = call_result(finding, 0)
-            batch = ()
-        self._settle(number, tuple([order_result(key, finding, 0) for key in batch]))
+    def _next(self) -> Attempts:
+        """Take the batch that is sent next: one that is due again, else one never tried."""
+        now = self._loop.time()
+        if not self._reconnect.unreachable:
+            self._unreachable_since = None
+        if self._retries and self._retries[0][0] <= now:
+            batch = heapq.heappop(self._retries)[2]
+            if batch.again is not Again.BUDGET and self._unreachable_since is None:
+                batch.began += now - batch.due  # it waited its turn
+            return batch
+        number, self._fresh = self._fresh, self._fresh + 1
+        began = now if self._unreachable_since is None else self._unreachable_since
+        return Attempts(self._take(number), number, began)
+
+    async def _sleep(self) -> None:
+        """Wait until a batch is due again, comes back, or the last one is settled."""
+        self._wake = self._loop.create_future()
+        timer = None
+        if self._retries:
+            due = min(self._retries[0][0], self._terms.deadline or inf, self._reach_by)
+            timer = self._loop.call_at(due, self._rouse)
+        self._reconnect.sleepers[self._on_reachable] = self._terms.priority
+        try:
+            await self._unless_stopped(self._wake)
+        finally:
+            self._wake = None
+            del self._reconnect.sleepers[self._on_reachable]
+            if timer is not None:
+                timer.cancel()
+
+    def _on_reachable(self) -> None:
+        """Let what never left be tried again at once: the exchange can be reached again."""
+        now = self._loop.time()
+        for _, _, batch in self._retries:
+            if not batch.left:
+                batch.due = min(batch.due, now)
+        self._retries = [(batch.due, number, batch) for _, number, batch in self._retries]
+        heapq.heapify(self._retries)
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def _permit_now(self) -> Permit | None:
-        """Take a permit if there is one and no more is to be asked."""
-        if self._stopped or self._terms.deadline is not None:
+        """Take a permit if there is one and nothing more is to be asked."""
+        if self._terms.deadline is not None or self._reconnect.unreachable:
             return None
-        return self._limiter.acquire_now(self._budgets, turn=self._turn)
+        return self._limiter.acquire_now(
+            self._budgets, priority=self._terms.priority, turn=self._ticket
+        )
 
-    async def _permit(self, *, backlog: int = 1) -> tuple[Permit | None, str]:
-        """Wait for the budgets; without a permit, say why."""
+    async def _permit(self) -> Permit | None:
+        """Wait until an attempt may be made and for the budgets; ``None`` if it came to nothing."""
+        waited = self._reconnect.unreachable
+        if waited and not await self._may_reconnect():
+            return None
         acquire = self._limiter.acquire(
             self._budgets,
             priority=self._terms.priority,
-            turn=self._turn,
-            backlog=backlog,
+            turn=self._ticket,
+            backlog=self._fits - self._fresh + len(self._retries),
             deadline=self._terms.deadline,
         )
         try:
             permit = await self._unless_stopped(acquire)
         except TooLateError as error:
-            return None, f"too late: {error}"
-        return permit, self._stopped
+            self._note_wait(error.wait)
+            await self._drop(f"too late: {error}")
+            return None
+        if permit is not None and not waited and self._reconnect.unreachable:
+            permit.unsent()
+            return None
+        return permit
 
-    async def _unless_stopped(self, wait: Coroutine[object, object, T]) -> T | None:
-        """Wait, but no longer than until ``stop``; then return ``None``."""
-        if self._stopped:
-            wait.close()
-            return None
-        me = _this_task()
-        self.tasks[me] = True
+    async def _may_reconnect(self) -> bool:
+        """Wait for leave to try to reach the exchange, as long as that makes sense."""
+        if self._unreachable_since is None:
+            self._unreachable_since = self._loop.time()
+        limit = min(self._reach_by, self._terms.deadline or inf)
+        with suppress(TimeoutError):
+            await self._unless_stopped(self._reconnect_by(limit))
+        return not self._stopped and self._loop.time() < limit
+
+    async def _reconnect_by(self, limit: float) -> None:
+        async with asyncio.timeout_at(limit):
+            await self._reconnect.wait(self._terms.priority)
+
+    # what is not sent
+
+    async def _drop_what_is_too_late(self, deadline: float) -> None:
+        """Say at once which batches cannot leave before the deadline."""
+        priority = self._terms.priority
+        fits = self._limiter.fits(self._budgets, deadline=deadline, priority=priority)
+        if fits < self._fits:
+            wait = self._limiter.wait(self._budgets, count=fits + 1, priority=priority)
+            self._note_wait(wait)
+            numbers, self._fits = range(fits, self._fits), fits
+            await self._drop_batches(numbers, f"too late: its turn is {wait:.3f} s away")
+
+    def _note_wait(self, wait: float) -> None:
+        """Note when what is too late could leave."""
+        opens_at = self._loop.time() + wait
+        self._opens_at = min(opens_at, self._opens_at or inf)
+
+    async def _drop(self, why: str) -> None:
+        """Settle all that is not in flight."""
+        while self._retries:
+            self._settle(heapq.heappop(self._retries)[2])
+        numbers, self._fresh = range(self._fresh, self._fits), self._fits
+        await self._drop_batches(numbers, why)
+
+    async def _drop_batches(self, numbers: Iterable[int], why: str) -> None:
+        """Settle batches as not sent, in slices."""
+        finding = Finding(Meaning.NOT_SENT, None, why)
+        left = iter(numbers)
         try:
-            return await wait
-        except asyncio.CancelledError:
-            self._stopped = self._stopped or "its task was cancelled"
-            return None
+            for done, number in enumerate(left, 1):
+                self._leave_out(number, finding)
+                if done % SLICE == 0:
+                    await self._breathe()
         finally:
-            self.tasks[me] = False
+            for number in left:
+                self._leave_out(number, finding)
 
-    async def _deliver(self, number: int, batch: tuple[str, ...], permit: Permit) -> None:
-        """Send one batch until each of its ids is settled, or may not be tried again."""
-        attempts = Attempts(batch)
-        again = await self._attempt(attempts, permit)
-        while again is not Again.NEVER and self._road.policy.attempts > 1:
-            next_permit = await self._permit_for_retry(again, attempts)
-            if next_permit is None:
-                break
-            again = await self._attempt(attempts, next_permit)
-        if batch == (ALL,):
-            self.whole = call_result(*attempts.whole())
-        self._settle(number, attempts.results())
-        del self.tasks[_this_task()]
-
-    async def _attempt(self, attempts: Attempts, permit: Permit) -> Again:
-        """Send once; whatever happens becomes an answer."""
-        job, began = self._job, self._loop.time()
-        body = job.body or codec.encode(job.contract_code, job.field, attempts.pending)
-        errand = Errand("POST", job.endpoint.path, body)
+    async def _breathe(self) -> None:
+        """Let others run; an abort in between changes nothing, since all is settled soon anyway."""
         try:
-            reply = await self._road.sender.send(errand, permit, self._terms.deadline)
+            await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            self._note_cancelled(_this_task(), error)
+
+    def _leave_out(self, number: int, finding: Finding) -> None:
+        """Settle a batch as not sent."""
+        ids = self._take(number)
+        if ids == (ALL,):
+            self.whole = call_result(finding, 0)
+            ids = ()
+        self._note(number, tuple([order_result(key, finding, 0) for key in ids]))
+
+    def _take(self, number: int) -> tuple[str, ...]:
+        """Take out the ids of a batch: its results will hold them."""
+        return self._job.batches.swap(number, ())
+
+    # deliveries
+
+    def _begin(self) -> None:
+        """Start some deliveries, and the others in the next turns of the event loop."""
+        for _ in range(len(self._ready) if self._stopped else min(SLICE, len(self._ready))):
+            batch, permit = self._ready.popleft()
+            lost = partial(self._lost_delivery, batch, permit)
+            if self._stopped:
+                lost()
+                continue
+            try:
+                self._spawn(self._deliver(batch, permit), lost)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a task factory of the user's
+                hooks.report("a task could not be started", error)
+                lost()
+        if self._ready:
+            self._loop.call_soon(self._begin)
+
+    async def _deliver(self, batch: Attempts, permit: Permit) -> None:
+        """Make one attempt; settle the batch, or give it back to be tried again."""
+        try:
+            batch.again = await self._attempt(batch, permit)
+            self._decide(batch)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not cost an answer
+            hooks.report("an attempt failed", error)
+            self._lost_delivery(batch, permit)
+
+    async def _attempt(self, batch: Attempts, permit: Permit) -> Again:
+        """Send once; whatever happens becomes an answer."""
+        job, sender = self._job, self._road.sender
+        body = job.body or codec.encode(job.contract_code, job.field, batch.pending)
+        errand = Errand("POST", job.endpoint.path, body)
+        batch.left = True
+        try:
+            attempt = batch.failures + 1
+            reply, stamp = await sender.send(errand, permit, self._terms.deadline, attempt)
         except NotSentError as error:
+            batch.left = False
             answer = _no_answer(Meaning.NOT_SENT, str(error))
         except NoAnswerError as error:
             answer = _no_answer(Meaning.NO_ANSWER, str(error))
-        except asyncio.CancelledError:
-            self._stopped = self._stopped or "its task was cancelled"
-            answer = _no_answer(Meaning.NO_ANSWER, self._stopped)
+        except asyncio.CancelledError as error:
+            if _this_task().cancelling():
+                self._stopped = self._stopped or CANCELLED
+                answer = _no_answer(Meaning.NO_ANSWER, self._stopped)
+            else:
+                hooks.report("the transport raised", error)
+                answer = _no_answer(Meaning.NO_ANSWER, type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
+            hooks.report("the transport raised", error)
             answer = _no_answer(Meaning.NO_ANSWER, type(error).__name__)
         else:
             answer = codec.decode(reply.status, reply.body, job.endpoint, job.field)
-            if answer.rate_limited:
-                permit.refused()
-        again = attempts.take(answer)
-        attempts.seconds += self._loop.time() - began
-        if again is Again.RESYNC and attempts.server_time is not None:
-            self._road.sender.resync(attempts.server_time)
+            answer = self._judge(answer, permit, stamp)
+        again = batch.take(answer)
+        if again is Again.RESYNC and batch.server_time is not None:
+            sender.resync(batch.server_time)
         return again
 
-    async def _permit_for_retry(self, again: Again, attempts: Attempts) -> Permit | None:
-        """Pause as the policy says and take a new token, unless the batch had its share."""
-        policy, pause = self._road.policy, 0.0
+    def _judge(self, answer: Answer, permit: Permit, stamp: float) -> Answer:
+        """Tell the limiter of a refusal for the rate, and stop at one of the whole account."""
+        whole, told = answer.whole, answer.server_time
+        if answer.rate_limited:
+            permit.refused()
+        elif answer.account_wide:
+            late = told is not None and abs(told - stamp) > SKEW
+            if late and whole.code in MAYBE_CLOCK:
+                clock = Finding(Meaning.CLOCK, whole.code, whole.message)
+                return Answer(clock, answer.named, told)
+            self.error = self.error or whole
+            self.stop(f"the exchange refused the account: {whole.code} {whole.message}")
+        return answer
+
+    def _decide(self, batch: Attempts) -> None:
+        """Settle a batch, or let it be tried again when its pause is over."""
+        policy, pause, again = self._road.policy, 0.0, batch.again
+        now, urgent = self._loop.time(), self._terms.priority is Priority.URGENT
         if again is Again.PAUSE:
-            pause = policy.pause(attempts.tries, random())  # noqa: S311 - hides nothing
-        attempts.tries += again is not Again.BUDGET
-        late = self._loop.time() + pause >= (self._terms.deadline or inf)
-        if late or attempts.tries > policy.attempts or attempts.seconds + pause >= policy.seconds:
-            return None
-        began = self._loop.time()
-        if again is not Again.BUDGET:
-            await self._unless_stopped(self._rest(pause))
-            attempts.seconds += self._loop.time() - began
-        permit, _why = await self._permit()
-        if again is Again.BUDGET:
-            attempts.seconds += self._loop.time() - began
-        return permit
+            batch.failures += 1
+            pause = policy.pause(batch.failures, random(), urgent=urgent)  # noqa: S311 - no secret
+        batch.tries += again is not Again.BUDGET and (batch.left or not self._reconnect.unreachable)
+        batch.due = now + pause
+        if (
+            again is Again.NEVER
+            or self._stopped
+            or policy.attempts == 1
+            or batch.tries > policy.attempts
+            or batch.due >= (self._terms.deadline or inf)
+            or batch.due - batch.began >= policy.seconds
+        ):
+            self._settle(batch)
+            return
+        heapq.heappush(self._retries, (batch.due, batch.number, batch))
+        self._rouse()
 
-    async def _rest(self, pause: float) -> None:
-        """Pause, and let other batches that failed go first; no longer than the call lasts."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._terms.deadline):
-                await asyncio.sleep(pause)
-                await self._road.again.acquire()
+    # results
 
-    def _settle(self, number: int, results: tuple[OrderResult, ...]) -> None:
-        """Take the results of a batch and tell the caller."""
+    def _settle(self, batch: Attempts) -> None:
+        """Take the results of a batch that was tried."""
+        batch.settled = True
+        if batch.is_whole:
+            self.whole = call_result(*batch.whole())
+        self._note(batch.number, batch.results())
+
+    def _note(self, number: int, results: tuple[OrderResult, ...]) -> None:
+        """Take the results of a batch, and tell the caller."""
         self.tally.put(number, results)
         self._left -= 1
-        if self._terms.on_batch is not None:
-            try:
-                self._terms.on_batch(results)
-            except Exception as error:  # noqa: BLE001 - the caller's code must not cost a batch
-                context = {"message": "on_batch raised", "exception": error}
-                self._loop.call_exception_handler(context)
-        if self._left == 0:
-            self._calls.discard(self)
-            if not self.done.done():
+        try:
+            if self._terms.on_batch is not None:
+                hooks.call("on_batch", self._terms.on_batch, results)
+        finally:
+            if self._left == 0 or self._reconnect.unreachable:
+                self._rouse()
+            if self._left == 0 and not self.done.done():
                 self.done.set_result(None)
 
 

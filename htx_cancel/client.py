@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self, overload
 
-from aiolimiter import AsyncLimiter
-
 from htx_cancel import codec, endpoints, plan, signing
-from htx_cancel.call import TRIES_AGAIN, Call, Job, Road, Terms
+from htx_cancel.call import Call, Job, Road, Terms
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
+from htx_cancel.hosts import Host
 from htx_cancel.limiter import IN_FLIGHT, Budgets
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, Refusal
+from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
-from htx_cancel.sender import Door, Sender
+from htx_cancel.sender import Sender
 from htx_cancel.signing import Credentials, Signer
 from htx_cancel.transport import AiohttpTransport, Transport
 
@@ -100,6 +99,7 @@ class CancelClient:
         if budgets is not None and limits is not None:
             raise InvalidValueError("either limits or budgets must be given, got both")
         in_flight = plan.whole("max_in_flight", max_in_flight)
+        self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
         sender = Sender(
             transport
             or AiohttpTransport(
@@ -107,21 +107,20 @@ class CancelClient:
                 max_reply_bytes=plan.whole("max_reply_bytes", max_reply_bytes),
                 ssl_context=ssl_context,
             ),
-            _doors(credentials, base_url, signing_host),
+            _hosts(credentials, base_url, signing_host),
+            self._budgets,
             request_timeout=plan.seconds("request_timeout", request_timeout),
             wall_clock=wall_clock,
         )
-        self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
-        again = AsyncLimiter(TRIES_AGAIN, 1.0)
         policy = retry or RetryPolicy()
-        self._road = Road(sender, self._budgets, policy, charge_pools, again)
+        self._road = Road(sender, self._budgets, policy, charge_pools)
         self._calls: set[Call] = set()
         self._confirmations: set[Confirmation] = set()
         self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._calls)} calls under way"
-        origins = ", ".join(door.origin for door in self._road.sender.doors)
+        origins = ", ".join(host.origin for host in self._road.sender.hosts.all)
         return f"<CancelClient for {origins}: {state}>"
 
     async def __aenter__(self) -> Self:
@@ -149,7 +148,7 @@ class CancelClient:
         """
         self._check_open()
         connections = plan.whole("connections", connections)
-        return await self._road.sender.warm_up(connections, self._road.limiter)
+        return await self._road.sender.warm_up(connections)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
@@ -265,7 +264,7 @@ class CancelClient:
         job = Job(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
         call = await self._run(job, terms)
         return call.tally.outcome_of_all(
-            job.source, call.whole, error=_error(call), retry_in=_retry_in(call)
+            job.source, call.whole, error=refusal(call.error), retry_in=call.retry_in()
         )
 
     async def cancel_linear_trigger_orders(
@@ -404,7 +403,8 @@ class CancelClient:
         batches = await _batches(field, given, endpoint.batch_size)
         job = Job(endpoint, contract_code, batches, field)
         call = await self._run(job, terms)
-        return call.tally.outcome(job.source, error=_error(call), retry_in=_retry_in(call))
+        error, retry_in = refusal(call.error), call.retry_in()
+        return call.tally.outcome(job.source, error=error, retry_in=retry_in)
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
@@ -426,18 +426,18 @@ class CancelClient:
             raise ClientClosedError("this client was closed; make a new one")
 
 
-def _doors(
+def _hosts(
     credentials: Credentials, base_url: str | Sequence[str], signing_host: str | None
-) -> list[Door]:
+) -> list[Host]:
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
     if not urls:
         raise InvalidValueError("base_url must be a URL or several, got none")
-    doors = []
+    hosts = []
     for url in urls:
         origin, host = signing.origin(url)
         host = host if signing_host is None else signing.host(signing_host)
-        doors.append(Door(origin, Signer(credentials, host)))
-    return doors
+        hosts.append(Host(origin, Signer(credentials, host)))
+    return hosts
 
 
 async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str]:
@@ -455,18 +455,6 @@ async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str
             freed = 0
             await asyncio.sleep(0)
     return batches
-
-
-def _error(call: Call) -> Refusal | None:
-    """Return the account-wide refusal that stopped a call."""
-    error: Refusal | None = getattr(call, "error", None)
-    return error
-
-
-def _retry_in(call: Call) -> float | None:
-    """Return the seconds until what was unsent for lack of a token could leave."""
-    predict: Callable[[], float | None] = getattr(call, "retry_in", lambda: None)
-    return predict()
 
 
 def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:

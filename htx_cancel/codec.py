@@ -4,7 +4,8 @@ Rules for a reply, beside those of ``envelope``:
 
 * An id that is named among the successes and among the errors is accepted, and keeps the error's
   code and message beside it. (The exchange's own example shows one, with 1062: canceling.)
-* Of two errors for one id the first counts. Ids that were not asked for are passed over.
+* Of two errors for one id the first counts.
+* "No such order" says less of a client order id than of an order id, and its message says so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.envelope import (
+    CLIENT_ID_CAVEAT,
     code_of,
     finding,
     id_of,
@@ -51,6 +53,11 @@ class Answer(Struct, frozen=True):
         """Whether the exchange refused the call for its rate."""
         return self.whole.meaning is Meaning.RATE_LIMITED
 
+    @property
+    def account_wide(self) -> bool:
+        """Whether the refusal would meet every other request of this account and path, too."""
+        return self.whole.meaning is Meaning.AUTH
+
 
 def encode(contract_code: str, field: str, ids: Iterable[str]) -> bytes:
     """Make the body of a call that names ids: one string, joined by commas."""
@@ -68,13 +75,23 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
     reply = json_object(body)
     if reply is None:
         return Answer(not_htx(status, "no JSON object"), {})
-    whole = verdict(reply, status, endpoint.envelope)
+    whole = verdict(reply, status, endpoint.envelope, endpoint.path)
     named = _named(reply.get("data"), field, endpoint.envelope)
     if whole.meaning is not Meaning.ACCEPTED:
         named = {
             key: found for key, found in named.items() if found.meaning is not Meaning.ACCEPTED
         }
+    if field == "client_order_id":
+        whole = _with_caveat(whole)
+        named = {key: _with_caveat(found) for key, found in named.items()}
     return Answer(whole, named, server_time(reply))
+
+
+def _with_caveat(found: Finding) -> Finding:
+    """Say beside "no such order" what the exchange cannot know of a client order id."""
+    if found.meaning is not Meaning.NOT_FOUND:
+        return found
+    return Finding(found.meaning, found.code, f"{found.message} {CLIENT_ID_CAVEAT}".lstrip())
 
 
 def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:

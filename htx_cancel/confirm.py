@@ -14,9 +14,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from htx_cancel import hooks
 from htx_cancel.call import Road
 from htx_cancel.inquiry import Asker, Inquiry, inquiry
-from htx_cancel.outcome import CancelStatus, OrderResult, Outcome, Part, Source, Tally
+from htx_cancel.outcome import (
+    CancelStatus,
+    OrderResult,
+    Outcome,
+    Part,
+    Source,
+    Tally,
+    refusal,
+)
 from htx_cancel.permit import Priority
 
 #: Batches looked at in one turn of the event loop.
@@ -39,7 +48,7 @@ class Confirmation:
         self._outcome = outcome
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        asker = Asker(road, priority, deadline, self._tell, self._report)
+        asker = Asker(road, priority, deadline, self._tell)
         self._inquiries: dict[Source, Inquiry] = {
             part.source: inquiry(part.source, asker) for part in outcome.parts
         }
@@ -70,7 +79,7 @@ class Confirmation:
         try:
             await each.run()
         except Exception as error:  # noqa: BLE001 - ours or not, it must not cost the others
-            self._report("confirm failed", error)
+            hooks.report("confirm failed", error)
 
     async def _collect(self) -> None:
         """Find out what to ask about, in slices."""
@@ -96,18 +105,12 @@ class Confirmation:
                     await asyncio.sleep(0)
             parts.append(tally.part(part.source))
             counts.update(tally.counts)
-        return self._outcome.with_parts(parts, counts)
+        refused = [it.refused for it in self._inquiries.values() if it.refused is not None]
+        return self._outcome.with_parts(parts, counts, refusal(refused[0] if refused else None))
 
     def _tell(self, results: tuple[OrderResult, ...]) -> None:
-        if self._on_batch is None or not results:
-            return
-        try:
-            self._on_batch(results)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it may raise anything
-            self._report("on_batch raised", error)
-
-    def _report(self, message: str, error: BaseException) -> None:
-        self._loop.call_exception_handler({"message": message, "exception": error})
+        if self._on_batch is not None and results:
+            hooks.call("on_batch", self._on_batch, results)
 
 
 def _changed(

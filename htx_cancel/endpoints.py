@@ -65,6 +65,8 @@ BUDGETS: dict[str, Limit] = {
     # Reading has pools of its own, of the same sizes.
     "coin_m_swap_read": Limit(36, 3.0),
     "usdt_m_read": Limit(72, 3.0),
+    # The page of this list states a limit of its own; the trailing orders' list states none.
+    "linear_swap_trigger_openorders": Limit(5, 1.0),
     "swap_track_cancel": Limit(5, 1.0),
     "swap_track_cancelall": Limit(5, 1.0),
     "linear_swap_trigger_cancel": Limit(5, 1.0),
@@ -118,7 +120,7 @@ class Query(Struct, frozen=True):
     method: str
     path: str
     page: str
-    pool: str  #: its product's read budget
+    pool: str  #: the budget it charges
     batch_size: int  #: ids a call, or orders a page
     paged: bool = False  #: whether it lists open orders and takes no ids
 
@@ -127,7 +129,7 @@ class Query(Struct, frozen=True):
 #:
 #: Trailing and trigger orders have no query by id: an order that is not among the open ones is
 #: gone, and no query says whether it was canceled or triggered. The v5 query has a parameter for
-#: the margin mode, whose page lists cross margin only; we leave it out.
+#: the margin mode, cross where it is left out, and finds the orders of that mode only.
 QUERIES: dict[str, Query] = {
     "swap_cancel": Query(
         method="POST",
@@ -148,7 +150,7 @@ QUERIES: dict[str, Query] = {
         method="POST",
         path="/linear-swap-api/v1/swap_trigger_openorders",
         page=PAGES + "8cb873a8-77b5-11ed-9966-0242ac110003",
-        pool="usdt_m_read",
+        pool="linear_swap_trigger_openorders",
         batch_size=50,
         paged=True,
     ),

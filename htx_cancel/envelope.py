@@ -5,6 +5,7 @@ Rules:
 * Its bytes count, not its content type. Both envelopes are understood on every path.
 * Only a 2xx reply can accept anything; an error envelope is read whatever the HTTP status.
 * Text from a page that is not the exchange's is never quoted, and none that echoes the request.
+* HTX's own 404, of its web framework, is final: the exchange has no such call and did nothing.
 """
 
 import re
@@ -19,6 +20,12 @@ _LONGEST_MESSAGE = 200
 _ECHO = re.compile("AccessKeyId|Signature=", re.IGNORECASE)
 _ECHOED = "(a text that echoes the request)"
 _decoder = msgspec.json.Decoder()
+
+#: Beside "no such order", where it was named by its client order id.
+CLIENT_ID_CAVEAT = (
+    "(HTX looks up client order ids for 8 hours only, and in multi-asset mode not after the order"
+    " ended: the order may still be live)"
+)
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
@@ -43,8 +50,21 @@ def not_htx(status: int, what: str) -> Finding:
     return Finding(Meaning.UNREADABLE, None, f"HTTP {status}, {what}: not a reply of the exchange")
 
 
-def verdict(reply: dict[str, Any], status: int, envelope: str) -> Finding:
-    """Say what a reply means for the whole call."""
+def no_such_path(reply: dict[str, Any], status: int, path: str) -> Finding | None:
+    """Read HTX's own 404, to a request for ``path``; ``None`` if the reply is not that."""
+    shape = (status, reply.get("status"), reply.get("error"))
+    named = reply.get("path")
+    if shape != (404, 404, "Not Found") or "timestamp" not in reply or not isinstance(named, str):
+        return None
+    where = f": {path}" if named == path else ""  # another one is foreign text
+    return Finding(Meaning.AUTH, 404, f"HTX has no such path{where}")
+
+
+def verdict(reply: dict[str, Any], status: int, envelope: str, path: str) -> Finding:
+    """Say what a reply to a request for ``path`` means for the whole call."""
+    missing = no_such_path(reply, status, path)
+    if missing is not None:
+        return missing
     word = reply.get("status")
     if word == "ok" or (not isinstance(word, str) and code_of(reply, "code") == 200):
         return ACCEPTED if 200 <= status < 300 else not_htx(status, "a success")

@@ -6,12 +6,13 @@
     ├── InvalidTypeError (TypeError)      an argument of the wrong type; nothing was sent
     ├── InvalidValueError (ValueError)    an argument against a rule; nothing was sent
     ├── ClientClosedError (RuntimeError)  a client used after it was closed
+    ├── WrongLoopError (RuntimeError)     used in a second event loop
     ├── TooLateError                      a budget has no token before the deadline
     └── TransportError                    one request failed
         ├── NotSentError                  it never left this process
         └── NoAnswerError                 it may have left, and no reply came
 
-A cancel call raises the first three only. The others are turned into statuses on the way.
+A cancel call raises the first four only. The others are turned into statuses on the way.
 """
 
 from enum import Enum
@@ -31,6 +32,10 @@ class InvalidValueError(HtxCancelError, ValueError):
 
 class ClientClosedError(HtxCancelError, RuntimeError):
     """The client was closed before this call."""
+
+
+class WrongLoopError(HtxCancelError, RuntimeError):
+    """A client, or budgets, used in another event loop than the first time."""
 
 
 class TooLateError(HtxCancelError):
@@ -67,17 +72,18 @@ class Meaning(Enum):
     BUSY = "refused for now"
     FAULT = "the exchange failed inside; what it did is not known"
     CLOCK = "the request's time was wrong"
-    AUTH = "the key, the signature or the account's mode was refused"
+    AUTH = "the key, the signature, the account's mode or the path was refused"
     INVALID = "a parameter was refused"
     REFUSED = "this order may not be canceled"
-    UNCLEAR = "a code that is not listed, or says nothing certain"
+    UNCLEAR = "a code that is not in our table, or says nothing certain"
     UNNAMED = "the reply names this id nowhere"
     UNREADABLE = "the reply is not one of the exchange's"
     NO_ANSWER = "sent, and no reply came"
     NOT_SENT = "it never left this process"
 
 
-#: One table of codes, after the exchange's own error tables. What is not here is ``UNCLEAR``.
+#: The codes that we read, after the exchange's own error tables, which list many more: those of
+#: placing orders, of transfers and of other products. A code that is not here is ``UNCLEAR``.
 CODES: dict[int, Meaning] = {
     1063: Meaning.FILLED,
     1071: Meaning.CANCELED,
@@ -91,6 +97,8 @@ CODES: dict[int, Meaning] = {
     **dict.fromkeys((12001, 12006), Meaning.CLOCK),
     **dict.fromkeys((403, 1253, 12002, 12003, 12004, 12005, 12007, 12008, 12009), Meaning.AUTH),
     **dict.fromkeys((1010, 1011, 1012, 1113, 1115, 1200, 1205, 1220, 1228), Meaning.AUTH),
+    # an account that may not make the call: suspended, not enabled, without the permission
+    **dict.fromkeys((1018, 1227, 1230, 1231, 1254, 1482, 4009, 50102), Meaning.AUTH),
     # account modes: the caller's account must use another product's calls
     **dict.fromkeys((1510, 4002, 4003, 4004, 4005, 4006, 4007, 6002, 6023), Meaning.AUTH),
     **dict.fromkeys((1013, 1014, 1030, 1031, 1048, 1052, 1065, 1066, 1067), Meaning.INVALID),
@@ -98,6 +106,10 @@ CODES: dict[int, Meaning] = {
     1088: Meaning.REFUSED,
     # 1029 (free text), 1084 (placing only) and 1440 ("failed to cancel") say nothing certain
 }
+
+
+#: Codes of a refused signature that have been seen for a wrong clock, too.
+MAYBE_CLOCK = frozenset({403, 1253})
 
 
 def meaning(code: int, message: str, *, envelope: str) -> Meaning:

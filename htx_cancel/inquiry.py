@@ -9,6 +9,7 @@ Rules:
 * A list of open orders can lose one between two pages when orders before it go. So it is read from
   the last page to the first, and an order counts as gone when two rounds in a row did not list it
   (one round is enough where the list has one page).
+* A refusal of the whole account ends the questions, unless a wrong clock explains it.
 * Every permit taken is given back, whatever a transport raises.
 """
 
@@ -20,14 +21,14 @@ from itertools import islice
 
 from msgspec import Struct
 
-from htx_cancel import orders
+from htx_cancel import hooks, orders
 from htx_cancel.call import Road
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import TooLateError, TransportError
 from htx_cancel.orders import States
-from htx_cancel.outcome import OrderResult, OrderState, Source
+from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
 from htx_cancel.permit import Permit, Priority
-from htx_cancel.sender import Errand
+from htx_cancel.sender import SKEW, Errand
 
 #: What to add to a query, one after another, until an order is found. The others need nothing.
 _MODES: dict[str, Sequence[dict[str, str]]] = {
@@ -50,7 +51,6 @@ class Asker(Struct, frozen=True):
     priority: Priority
     deadline: float  #: loop time
     tell: Callable[[tuple[OrderResult, ...]], None]  #: what became final
-    report: Callable[[str, BaseException], None]  #: an exception that is none of ours
 
 
 class Inquiry(ABC):
@@ -58,6 +58,7 @@ class Inquiry(ABC):
 
     def __init__(self, source: Source, query: Query, asker: Asker) -> None:
         self.pending: dict[str, OrderResult] = {}  #: what is not final
+        self.refused: Finding | None = None  #: the refusal of the account that ended it
         self._known: dict[str, OrderState | None] = {}
         self._source = source
         self._query = query
@@ -72,7 +73,7 @@ class Inquiry(ABC):
             self._turn = self._asker.road.limiter.turn()
             await self._round()
             pause = self._pause(rounds)
-            if not self.pending or loop.time() + pause >= self._asker.deadline or _cancelled():
+            if not self.pending or loop.time() + pause >= self._asker.deadline or self._ended():
                 return
             rounds += 1
             await asyncio.sleep(pause)
@@ -110,7 +111,7 @@ class Inquiry(ABC):
 
     async def _permit(self) -> Permit | None:
         """Take the budget's next token; ``None`` if that cannot be in time."""
-        if _cancelled():
+        if self._ended():
             return None
         try:
             return await self._asker.road.limiter.acquire(
@@ -140,19 +141,26 @@ class Inquiry(ABC):
 
     async def _read(self, errand: Errand, permit: Permit) -> States:
         sender = self._asker.road.sender
-        reply = await sender.send(errand, permit, self._asker.deadline)
+        reply, stamp = await sender.send(errand, permit, self._asker.deadline)
         states = orders.read(reply.status, reply.body, self._query, self._source.field)
         if states.rate_limited:
             permit.refused()
-        if states.clock is not None:
+        refused = states.refused
+        if states.clock is not None and (refused is None or abs(states.clock - stamp) > SKEW):
             sender.resync(states.clock)
+        else:
+            self.refused = self.refused or refused
         return states
+
+    def _ended(self) -> bool:
+        """Say whether nothing more is to be asked."""
+        return self.refused is not None or _cancelled()
 
     def _blame(self, error: BaseException) -> None:
         """Report what a transport raised; once, since every round may meet it."""
         if not self._failed:
             self._failed = True
-            self._asker.report("the transport raised", error)
+            hooks.report("the transport raised", error)
 
 
 class ById(Inquiry):

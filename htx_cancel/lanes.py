@@ -11,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from htx_cancel.budget import Budget, by, when
+from htx_cancel.permit import Priority
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +38,11 @@ class Waiter:
         self.deadline = deadline
         self.future = future
         self.waiting = True
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it may use what is reserved for others of the UID."""
+        return self.place[0] == Priority.URGENT
 
 
 class Lane:
@@ -100,33 +106,34 @@ class Lane:
                 stack += (2 * at + 1, 2 * at + 2)
         return total
 
-    def room(self, now: float) -> bool:
+    def room(self, now: float, *, urgent: bool) -> bool:
         """Say whether one call may leave now, whoever else waits."""
         for budget in self.budgets:  # noqa: SIM110 - all() costs a fifth of an acquire
-            if budget.room(now) <= 0:
+            if budget.room(now, urgent=urgent) <= 0:
                 return False
         return True
 
-    def next_at(self, now: float) -> float:
+    def next_at(self, now: float, *, urgent: bool) -> float:
         """Say when a look at this lane is worth while next, if no reply comes before."""
-        short = [budget.next_at(now) for budget in self.budgets if budget.room(now) <= 0]
+        short = [each.next_at(now) for each in self.budgets if each.room(now, urgent=urgent) <= 0]
         return max(short) if short else min(budget.next_at(now) for budget in self.budgets)
 
 
 class Forecast:
     """What the budgets will let through, seen from one moment and one place in the queue."""
 
-    __slots__ = ("_now", "_queues", "_slots")
+    __slots__ = ("_now", "_queues", "_slots", "_urgent")
 
     def __init__(self, lanes: Iterable[Lane], place: Place, now: float) -> None:
         self._now = now
+        self._urgent = place[0] == Priority.URGENT
         self._slots: dict[str, list[float]] = {}
         ahead = ((lane, lane.ahead(place)) for lane in lanes)
         self._queues = [(lane, queued) for lane, queued in ahead if queued]
 
     def _of(self, budget: Budget) -> list[float]:
         if budget.name not in self._slots:
-            self._slots[budget.name] = budget.slots(self._now)
+            self._slots[budget.name] = budget.slots(self._now, urgent=self._urgent)
         return self._slots[budget.name]
 
     def when(self, budget: Budget, count: int) -> float:
@@ -175,17 +182,18 @@ def kept(budget: Budget, waiter: Waiter, earlier: Iterable[Lane], now: float) ->
         at
         for lane in earlier
         if budget in lane.budgets
-        for at in _needs(lane, budget, lane.ahead(waiter.place), now, until)
+        for at in _needs(lane, budget, waiter.place, now, until)
     )
-    back = budget.slots(now)[max(0, budget.room(now)) :]
+    free = max(0, budget.room(now, urgent=waiter.urgent))
+    back = budget.slots(now, urgent=waiter.urgent)[free:]
     return max((n - bisect_right(back, at) for n, at in enumerate(needs, 1)), default=0)
 
 
-def _needs(lane: Lane, shared: Budget, backlog: int, now: float, until: float) -> Iterator[float]:
-    """Predict when a lane could use tokens of a shared budget, were there always one."""
-    view = Forecast((), (0, 0), now)
+def _needs(lane: Lane, shared: Budget, place: Place, now: float, until: float) -> Iterator[float]:
+    """Predict when those before a place could use tokens of a budget, were there always one."""
+    view = Forecast((), place, now)
     others = [budget for budget in lane.budgets if budget is not shared]
-    for count in range(1, backlog + 1):
+    for count in range(1, lane.ahead(place) + 1):
         at = max((view.when(budget, count) for budget in others), default=now)
         if at > until:
             return

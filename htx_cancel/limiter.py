@@ -6,8 +6,10 @@ Rules of the queue:
   holds nothing.
 * The order is priority, then turn, then arrival. A lane that waits stops no other lane; but in a
   budget that both need, room is kept for what the earlier one can still use.
+* Urgent calls may use what is reserved for others of the UID.
 * A hold is a deadline, never shortened. The event loop is the only clock.
-* One timer serves all waiters.
+* One timer serves all waiters. Whatever ends a waiter, its place and its token are not lost.
+* Budgets belong to the event loop in which they were used first.
 
 How tokens come and go is the business of ``budget.py``; who is next, of ``lanes.py``; how late
 the loop runs, of ``pulse.py``.
@@ -20,13 +22,15 @@ another budget's; and measured, taking and returning two that way costs 1.7 time
 
 import asyncio
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from itertools import count as counter
 from math import inf
 
+from htx_cancel import hooks, plan
 from htx_cancel.budget import MARGIN, Budget, Paths, Told
 from htx_cancel.endpoints import BUDGETS, Limit
-from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
 from htx_cancel.lanes import Forecast, Lane, Place, Waiter, kept
 from htx_cancel.permit import BudgetEvent, BudgetState, End, Permit, Priority
 from htx_cancel.pulse import Pulse
@@ -69,8 +73,10 @@ class Budgets:
         self._expected: Place | None = None  # whose next call is waited for, one turn of the loop
         self._again: asyncio.Handle | None = None
         self._renewed = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = inf
         self._timer_credit = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pulse = Pulse(lambda: self._paths.young and self._in_flight > 0)
         self._ended = self._on_end  # bound once: permits are many
 
@@ -89,8 +95,49 @@ class Budgets:
         """Take the next place in the order of arrival."""
         return next(self._turns)
 
+    def check_loop(self) -> None:
+        """Raise ``WrongLoopError`` in another event loop than that of the first use."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise WrongLoopError(
+                "Budgets must be used in one event loop, got a second one: make new ones there"
+            )
+
+    @asynccontextmanager
+    async def permit(
+        self, *names: str, priority: Priority = Priority.ROUTINE, timeout: float | None = None
+    ) -> AsyncIterator[Permit]:
+        """Share the budgets with a request of your own, such as a placement.
+
+        ``async with client.budgets.permit("usdt_m_trade", timeout=1.0):`` waits for one token of
+        each named budget (the names are those of ``htx_cancel.endpoints.BUDGETS``) and, at the end
+        of the block, takes its request for answered, or for unanswered if the block raised. Say it
+        more exactly with the permit: ``replied(headers, epoch)``, ``refused()``, ``no_reply()`` or
+        ``unsent()``.
+
+        Raises ``TooLateError`` as soon as no token can be had within ``timeout`` seconds.
+        """
+        deadline = None
+        if timeout is not None:
+            deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
+        permit = await self.acquire(names, priority=priority, deadline=deadline)
+        permit.left_at = None  # nobody knows when it leaves
+        try:
+            yield permit
+        except BaseException:
+            permit.no_reply()
+            raise
+        permit.replied()
+
     def acquire_now(
-        self, names: tuple[str, ...], *, turn: int | None = None, host: str = ""
+        self,
+        names: tuple[str, ...],
+        *,
+        priority: Priority = Priority.ROUTINE,
+        turn: int | None = None,
+        host: str = "",
     ) -> Permit | None:
         """Take one token of each named budget if all are free and nobody goes before."""
         if self._waiting or self._in_flight >= self._max_in_flight:
@@ -99,7 +146,9 @@ class Budgets:
             return None
         now = asyncio.get_running_loop().time()
         lane = self._known.get(names) or self._lane(names)
-        return self._take(lane, host, now) if lane.room(now) else None
+        if not lane.room(now, urgent=priority is Priority.URGENT):
+            return None
+        return self._take(lane, host, now)
 
     async def acquire(
         self,
@@ -117,9 +166,11 @@ class Budgets:
         come keeps its place if it asks again before it awaits anything else. ``deadline`` is
         loop time; ``TooLateError`` is raised as soon as it cannot be kept.
         """
+        self.check_loop()
         if deadline is not None and deadline < (now := asyncio.get_running_loop().time()):
             raise TooLateError(self._predict(self._lane(names), 1, (priority, inf), now))
-        if (permit := self.acquire_now(names, turn=turn, host=host)) is not None:
+        permit = self.acquire_now(names, priority=priority, turn=turn, host=host)
+        if permit is not None:
             return permit
         now = asyncio.get_running_loop().time()
         lane = self._known.get(names) or self._lane(names)
@@ -148,14 +199,14 @@ class Budgets:
         self._tell(BudgetEvent("wait", waiter.lane.names, wait))
 
     async def _granted(self, waiter: Waiter, future: "asyncio.Future[Permit]") -> Permit:
-        """Wait; a caller that is cancelled leaves nothing behind."""
+        """Wait; a caller that goes away, for whatever reason, leaves nothing behind."""
         try:
             return await future
-        except asyncio.CancelledError:
+        except BaseException:
             if waiter.waiting:
                 self._drop(waiter)
                 self._dispatch(asyncio.get_running_loop().time())
-            elif not future.cancelled() and future.exception() is None:
+            elif future.done() and not future.cancelled() and future.exception() is None:
                 future.result().unsent()
             raise
 
@@ -165,7 +216,7 @@ class Budgets:
         if self._paths.young:
             permit.late = self._pulse.start(now)
         for budget in lane.budgets:
-            budget.take()
+            budget.take(now)
         return permit
 
     def _lane(self, names: tuple[str, ...]) -> Lane:
@@ -219,7 +270,7 @@ class Budgets:
 
     def _may_leave(self, waiter: Waiter, stuck: list[Lane], now: float) -> bool:
         for budget in waiter.lane.budgets:
-            room = budget.room(now)
+            room = budget.room(now, urgent=waiter.urgent)
             if room <= 0 or (stuck and room <= kept(budget, waiter, stuck, now)):
                 return False
         return True
@@ -250,7 +301,7 @@ class Budgets:
         """Take out a waiter that is too late, or whose caller was cancelled."""
         self._drop(waiter)
         if not waiter.future.done():
-            opens = max(now, waiter.lane.next_at(now))
+            opens = max(now, waiter.lane.next_at(now, urgent=waiter.urgent))
             waiter.future.set_exception(TooLateError(opens - now))
 
     # the timer
@@ -266,10 +317,10 @@ class Budgets:
             at -= (at - now) / 100
         self._timer_credit = self._paths.credit
         if self._timer is not None:
-            if self._timer.when() == at:
+            if self._timer_at == at:
                 return
             self._timer.cancel()
-        self._timer = None
+        self._timer, self._timer_at = None, at
         if at < inf:
             self._timer = asyncio.get_running_loop().call_at(at, self._wake)
 
@@ -278,8 +329,10 @@ class Budgets:
             heapq.heappop(self._deadlines)
         at = self._deadlines[0][0] if self._deadlines else inf
         if self._waiting and self._in_flight < self._max_in_flight:
-            lanes = (lane for lane in self._lanes.values() if lane.head() is not None)
-            at = min(at, *(lane.next_at(now) for lane in lanes), inf)
+            for lane in self._lanes.values():
+                head = lane.head()
+                if head is not None:
+                    at = min(at, lane.next_at(now, urgent=head.urgent))
         return at
 
     def _wake(self) -> None:
@@ -306,36 +359,37 @@ class Budgets:
             look = True
             for budget in permit.budgets:
                 if end == "unsent":
-                    budget.give_back()
+                    budget.give_back(permit.granted)
                 else:
-                    budget.rest_silent(now)
+                    budget.rest_silent(permit.granted, now)
         if look and self._waiting:
             self._dispatch(now)
 
     def _on_reply(self, permit: Permit, now: float) -> bool:
         """Put the tokens to rest; say whether the queue may move sooner than the timer says."""
+        permit.replied_at = now
         if permit.left_at is not None:
             lag = 0.0 if permit.late is None else self._pulse.late(now) - permit.late
             self._paths.learn(permit.host, now - permit.left_at, now, lag)
         look = self._paths.credit > self._timer_credit + MARGIN / 4
         for budget in permit.budgets:
-            look = look or not budget.resting
-            budget.rest(now)
+            look = look or not budget.resting or budget.on_trial
+            budget.rest(permit.granted, now)
         if permit.told is not None:
             self._learn(permit, permit.told, now)
         return look
 
     def _learn(self, permit: Permit, told: Told, now: float) -> None:
         """Adopt the limit that the headers state, and charge what others used."""
-        budget = permit.described = self._find(permit, told.limit)
-        if budget is None:
+        budget = self._find(permit, told.limit)
+        if budget is None or not budget.plausible(told.limit):
             return
+        permit.described = budget
         if budget.adopt(told.limit, permit.serial):
             self._tell(BudgetEvent("learned", (budget.name,)))
         if told.remaining is not None:
             mark = permit.marks[permit.budgets.index(budget)]
-            if budget.charge(told.limit.calls - told.remaining, mark, now):
-                budget.leave_room(len(budget.foreign), now)
+            budget.charge(told.limit.calls - told.remaining, mark, permit.granted, now)
 
     def _find(self, permit: Permit, limit: Limit) -> Budget | None:
         """Find the one budget of a permit that headers with this limit describe.
@@ -352,13 +406,11 @@ class Budgets:
         return close[0] if len(close) == 1 else None
 
     def _hold(self, permit: Permit, now: float) -> None:
-        """Close the budget that was exceeded, and believe that others use it."""
+        """Hold the budget that was exceeded."""
         self._paths.doubt(permit.host)
         meant, reset = self._exceeded(permit)
         for budget in meant:
-            pause = budget.seconds if reset is None else min(reset, budget.seconds)
-            budget.hold(now + pause + MARGIN)
-            budget.suspect(now)
+            budget.refuse(permit.granted, permit.replied_at, reset, now)
         until = max(budget.held_until for budget in meant)
         self._tell(BudgetEvent("refused", tuple(budget.name for budget in meant), until - now))
         for _, _, waiter in self._deadlines:
@@ -378,14 +430,13 @@ class Budgets:
         return (permit.described,), permit.told.reset
 
     def _tell(self, event: BudgetEvent) -> None:
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception as error:  # noqa: BLE001 - a caller's hook breaks nothing here
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "on_event of Budgets failed", "exception": error}
-            )
+        if self._on_event is not None:
+            hooks.call("on_event", self._on_event, event)
+
+    @property
+    def round_trip(self) -> float:
+        """The mean round trip to the host heard last, in seconds; 0 if there was none yet."""
+        return self._paths.mean
 
     def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
         """Learn how long a call that charges no budget took to a host and back, until now.

@@ -5,6 +5,9 @@ Rules:
 * A query that failed says nothing. One that succeeded, or says that it knows none of its orders,
   says of each order that it leaves out that the exchange does not have it.
 * A list of open orders says of an order that it leaves out that it is not open any more.
+* A refusal of the account is told apart: asking again would meet it again.
+* A query refused for its time, or for a signature that may have been made with a wrong clock,
+  tells the exchange's time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +18,8 @@ from msgspec import Struct
 
 from htx_cancel.endpoints import Query
 from htx_cancel.envelope import id_of, json_object, server_time, verdict
-from htx_cancel.errors import Meaning
-from htx_cancel.outcome import OrderState
+from htx_cancel.errors import MAYBE_CLOCK, Meaning
+from htx_cancel.outcome import Finding, OrderState
 
 #: The numbers of coin-M orders and the words of v5 orders. What is not here says nothing.
 STATES: dict[object, OrderState] = {
@@ -43,7 +46,8 @@ class States(Struct, frozen=True):
     complete: bool = False
     pages: int = 1
     rate_limited: bool = False
-    clock: float | None = None  #: the exchange's, where it refused the query for its time
+    clock: float | None = None  #: the exchange's, where the query's time may have been wrong
+    refused: Finding | None = None  #: for the whole account: its key, its mode, or the path
 
 
 _NOTHING = States({})
@@ -71,18 +75,28 @@ def read(status: int, body: bytes, query: Query, field: str) -> States:
     reply = json_object(body)
     if reply is None:
         return States({}, rate_limited=status == 429)
-    whole = verdict(reply, status, "v5" if query.method == "GET" else "v1")
+    whole = verdict(reply, status, "v5" if query.method == "GET" else "v1", query.path)
     if whole.meaning is Meaning.NOT_FOUND and not query.paged:
         return States({}, complete=True)
     if whole.meaning is not Meaning.ACCEPTED:
-        clock = server_time(reply) if whole.meaning is Meaning.CLOCK else None
-        return States({}, rate_limited=whole.meaning is Meaning.RATE_LIMITED, clock=clock)
+        return _refusal(whole, server_time(reply))
     data = reply.get("data")
     if query.paged:
         return _page(data) if isinstance(data, dict) else _NOTHING
     if isinstance(data, list):
         return States(_states(data, field), complete=True)
     return States(_states([data], field))
+
+
+def _refusal(whole: Finding, told: float | None) -> States:
+    account_wide = whole.meaning is Meaning.AUTH
+    of_time = whole.meaning is Meaning.CLOCK or (account_wide and whole.code in MAYBE_CLOCK)
+    return States(
+        {},
+        rate_limited=whole.meaning is Meaning.RATE_LIMITED,
+        clock=told if of_time else None,
+        refused=whole if account_wide else None,
+    )
 
 
 def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]:

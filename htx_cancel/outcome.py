@@ -239,6 +239,11 @@ class Refusal(Struct, frozen=True):
     message: str
 
 
+def refusal(finding: Finding | None) -> Refusal | None:
+    """Turn what stopped a call, if anything did, into what its outcome says."""
+    return None if finding is None else Refusal(finding.code, finding.message)
+
+
 class CallResult(Struct, frozen=True, gc=False):
     """What became of a call that names no ids; the fields are those of ``OrderResult``."""
 
@@ -414,9 +419,15 @@ class Outcome:
             calls=tuple(chain.from_iterable(outcome.calls for outcome in outcomes)),
         )
 
-    def with_parts(self, parts: Sequence[Part], counts: Mapping[CancelStatus, int]) -> "Outcome":
-        """Return this outcome with other results."""
-        return Outcome(parts, counts, error=self.error, retry_in=self.retry_in, calls=self.calls)
+    def with_parts(
+        self,
+        parts: Sequence[Part],
+        counts: Mapping[CancelStatus, int],
+        error: Refusal | None = None,
+    ) -> "Outcome":
+        """Return this outcome with other results, and with another error if there is one."""
+        error = error or self.error
+        return Outcome(parts, counts, error=error, retry_in=self.retry_in, calls=self.calls)
 
     def __iter__(self) -> Iterator[OrderResult]:
         batches = chain.from_iterable(part.batches for part in self.parts)
@@ -554,11 +565,15 @@ class CancelAllOutcome(Outcome):
         made = Outcome.of(results, source=source, error=error, retry_in=retry_in)
         return cls(made.parts, made.counts, call=call, error=error, retry_in=retry_in)
 
-    def with_parts(self, parts: Sequence[Part], counts: Mapping[CancelStatus, int]) -> "Outcome":
-        """Return this outcome with other results."""
-        return CancelAllOutcome(
-            parts, counts, call=self.call, error=self.error, retry_in=self.retry_in
-        )
+    def with_parts(
+        self,
+        parts: Sequence[Part],
+        counts: Mapping[CancelStatus, int],
+        error: Refusal | None = None,
+    ) -> "Outcome":
+        """Return this outcome with other results, and with another error if there is one."""
+        error = error or self.error
+        return CancelAllOutcome(parts, counts, call=self.call, error=error, retry_in=self.retry_in)
 
 
 class Tally:

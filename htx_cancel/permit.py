@@ -57,6 +57,7 @@ class Permit:
         "late",
         "left_at",
         "marks",
+        "replied_at",
         "serial",
         "told",
     )
@@ -75,6 +76,7 @@ class Permit:
         #: When it left, in loop time, after any making of a connection; ``None`` if nobody knows.
         #: May be set until the reply.
         self.left_at: float | None = granted
+        self.replied_at = granted  #: loop time
         self.late: float | None = None  #: by how much the loop had been late, if that was felt
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
@@ -124,8 +126,16 @@ class Limiter(Protocol):
     def turn(self) -> int:
         """Take the next place in the order of arrival."""
 
+    def check_loop(self) -> None:
+        """Raise ``WrongLoopError`` in another event loop than that of the first use."""
+
     def acquire_now(
-        self, names: tuple[str, ...], *, turn: int | None = None, host: str = ""
+        self,
+        names: tuple[str, ...],
+        *,
+        priority: Priority = Priority.ROUTINE,
+        turn: int | None = None,
+        host: str = "",
     ) -> Permit | None:
         """Take one token of each named budget if all are free and nobody goes before."""
 
@@ -140,6 +150,11 @@ class Limiter(Protocol):
         host: str = "",
     ) -> Permit:
         """Wait for one token of each named budget, and take them."""
+
+    @property
+    def round_trip(self) -> float:
+        """The mean round trip to the host heard last, in seconds; 0 if there was none yet."""
+        ...
 
     def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
         """Learn how long a call that charges no budget took to a host and back.

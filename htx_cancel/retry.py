@@ -13,6 +13,9 @@ from htx_cancel.codec import Answer
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
 from htx_cancel.outcome import ACCEPTED, Finding, OrderResult, order_result
 
+#: The longest pause of an urgent call, in seconds.
+URGENT_PAUSE = 0.25
+
 #: Stands for the ids in a call that names none.
 ALL = ""
 
@@ -50,11 +53,13 @@ AGAIN: dict[Meaning, Again] = {
 class RetryPolicy(Struct, frozen=True):
     """How often and how long a batch is tried.
 
-    ``attempts`` is the most tries that count: a refusal for the rate does not, but with 1 there is
-    one try, whatever its answer.
-    ``seconds`` is the most time a batch may have spent on tries, on pauses and on refusals for the
-    rate when a further try begins; waiting for its turn does not count. Pauses are drawn evenly
-    from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``.
+    ``attempts`` is the most attempts that count: those refused for the rate do not, nor do those
+    that found the exchange unreachable. With 1 there is one attempt, whatever becomes of it.
+    ``seconds`` is the most time from a batch's first attempt to the beginning of its last; that
+    clock stands still while the batch waits its turn for a token, unless it waits because it was
+    refused for the rate. A call that cannot reach the exchange for so long gives up what it has.
+    Pauses are drawn evenly from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``, or
+    ``URGENT_PAUSE`` for an urgent call.
     """
 
     attempts: int = 6
@@ -75,9 +80,10 @@ class RetryPolicy(Struct, frozen=True):
             if not 0 <= given < float("inf"):
                 raise InvalidValueError(f"{name} is 0 or more seconds, not {given!r}")
 
-    def pause(self, tries: int, chance: float) -> float:
-        """Return the pause before try ``tries + 1``; ``chance`` is from 0 to 1."""
-        return chance * min(self.longest_pause, self.first_pause * 2.0 ** min(tries - 1, 60))
+    def pause(self, failures: int, chance: float, *, urgent: bool = False) -> float:
+        """Return the pause after so many failures; ``chance`` is from 0 to 1."""
+        longest = min(self.longest_pause, URGENT_PAUSE) if urgent else self.longest_pause
+        return chance * min(longest, self.first_pause * 2.0 ** min(failures - 1, 60))
 
 
 def merge(earlier: Finding | None, later: Finding) -> Finding:
@@ -107,13 +113,32 @@ _AT_ONCE: Known = (ACCEPTED, 1)
 class Attempts:
     """What the tries of one batch have said so far, and which of its ids to send again."""
 
-    __slots__ = ("_known", "_listed", "pending", "seconds", "server_time", "tries")
+    __slots__ = (
+        "_known",
+        "_listed",
+        "again",
+        "began",
+        "due",
+        "failures",
+        "left",
+        "number",
+        "pending",
+        "server_time",
+        "settled",
+        "tries",
+    )
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], number: int, began: float) -> None:
         self.pending = ids
+        self.number = number  #: of the batch in its call
+        self.began = began  #: loop time
+        self.due = began  #: when it may be tried again
+        self.again = Again.NEVER  #: what is to be done with it
+        self.tries = 1  #: that count, the one that is next among them
+        self.failures = 0
+        self.left = False  #: whether the attempt under way, or the last one, may have left
+        self.settled = False
         self.server_time: float | None = None
-        self.tries = 1  #: that count
-        self.seconds = 0.0  #: spent on it
         self._known: dict[str, Known] = {}
         self._listed: dict[str, Finding] = {}  # where the call names no ids
 
@@ -137,7 +162,7 @@ class Attempts:
         self.pending = left
         if Again.RESYNC in wanted:
             return self._resync(answer.server_time)
-        if ALL in self._known:
+        if self.is_whole:
             self._listed.update(answer.named)
         return Again.PAUSE if Again.PAUSE in wanted else next(iter(wanted), Again.NEVER)
 
@@ -148,13 +173,18 @@ class Attempts:
         self.server_time = server_time
         return Again.RESYNC
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it stands for a call that names no ids."""
+        return ALL in self._known
+
     def whole(self) -> Known:
         """Return what is known of a call that names no ids, and how often it was sent."""
         return self._known[ALL]
 
     def results(self) -> tuple[OrderResult, ...]:
         """Return the result of each id, or of each id listed where the call names none."""
-        if ALL in self._known:
+        if self.is_whole:
             sent = self._known[ALL][1]
             return tuple([order_result(key, it, sent) for key, it in self._listed.items()])
         return tuple([order_result(key, *known) for key, known in self._known.items()])

@@ -1,13 +1,13 @@
-"""One try: choose a door, sign now, send, and tell the budget what came of it.
+"""One attempt: choose a host, sign now, send, and tell the budget what came of it.
 
 Rules:
 
-* A *door* is one address of the exchange. The first door that is not away is taken; if all are
-  away, the one that comes back first.
-* A door that refused a connection, kept silent for the whole of a request's time, broke off or
-  answered with 5xx is away for ``AWAY`` seconds.
-  Only a request that began after the failure can bring it back sooner.
 * The wall clock is read to stamp a signature, and nowhere else.
+* A call's deadline is shared out among its attempts, so that a lost reply leaves time for another:
+  the first may take a quarter of the time that is left, the second half of what is left then, the
+  third all. None is given up before the exchange has had ``PATIENCE`` round trips, and none as
+  long as nobody knows how long a round trip is.
+* A request that was not sent since its connection could not be made costs no token.
 """
 
 import asyncio
@@ -15,20 +15,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from htx_cancel import hooks
 from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.hosts import Host, Hosts
 from htx_cancel.permit import Limiter, Permit
-from htx_cancel.signing import Signer
+from htx_cancel.reconnect import Reconnect
 from htx_cancel.transport import Reply, Request, Transport
 
-AWAY = 5.0  #: seconds
-QUIET_CALLS = 10  #: that follow to each door that answered, one after another
+PATIENCE = 3  #: round trips that an attempt may take at the least
+SHARES = (0.25, 0.5)  #: of the time that is left, for the first attempts of a batch
+SKEW = 60.0  #: seconds between a stamp and the exchange's clock that explain a refused signature
+QUIET_CALLS = 10  #: that follow to each host that answered, one after another
 
 #: A public call that changes nothing and counts against no private budget.
 TIMESTAMP = "/api/v1/timestamp"
 
 
 class Errand(Struct, frozen=True, gc=False):
-    """What is to be asked of the exchange, through whichever door."""
+    """Method, path, body and parameters of one request, before a host is chosen."""
 
     method: str
     path: str
@@ -36,41 +40,41 @@ class Errand(Struct, frozen=True, gc=False):
     params: Mapping[str, str] | None = None
 
 
-class Door:
-    """One address of the exchange, and since when it has been failing."""
-
-    __slots__ = ("away_until", "failed_at", "origin", "signer")
-
-    def __init__(self, origin: str, signer: Signer) -> None:
-        self.origin = origin
-        self.signer = signer
-        self.failed_at = float("-inf")
-        self.away_until = float("-inf")
-
-
 class Sender:
-    """Signs and sends over one transport, through one or several doors."""
+    """Signs and sends over one transport, to one or several hosts."""
 
     def __init__(
         self,
         transport: Transport,
-        doors: Sequence[Door],
+        hosts: Sequence[Host],
+        limiter: Limiter,
         *,
         request_timeout: float,
         wall_clock: Callable[[], float],
     ) -> None:
-        self.doors = doors
+        self.hosts = Hosts(hosts)
+        self.reconnect = Reconnect()
         self._transport = transport
+        self._limiter = limiter
         self._request_timeout = request_timeout
         self._wall_clock = wall_clock
         self._ahead = 0.0
+        self._asking: set[asyncio.Task[None]] = set()
 
     def resync(self, server_epoch: float) -> None:
         """Sign with the exchange's clock from now on."""
-        self._ahead = server_epoch - self._wall_clock()
+        try:
+            self._ahead = server_epoch - self._wall_clock()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
+            hooks.report("wall_clock raised", error)
 
-    async def send(self, errand: Errand, permit: Permit, deadline: float | None) -> Reply:
-        """Spend the permit on one try; raise ``NotSentError`` or ``NoAnswerError``."""
+    async def send(
+        self, errand: Errand, permit: Permit, deadline: float | None, attempt: int = 1
+    ) -> tuple[Reply, float]:
+        """Spend the permit on one attempt; return the reply and the stamp that was signed.
+
+        Raises ``NotSentError`` or ``NoAnswerError``, or what a transport of the user's raises.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         timeout = self._request_timeout
@@ -79,68 +83,139 @@ class Sender:
         if timeout <= 0:
             permit.unsent()
             raise NotSentError("the time was over before it could leave")
-        door = self._door(began)
-        permit.host = door.origin
-        stamp = self._wall_clock() + self._ahead
-        target = door.signer.target(errand.method, errand.path, stamp, errand.params)
+        host = self._choose(began)
+        permit.host = host.origin
+        target, stamp = self._sign(host, errand, permit)
+        request = Request(errand.method, host.origin, target, errand.body)
         try:
-            reply = await self._transport.send(
-                Request(errand.method, door.origin, target, errand.body), timeout=timeout
-            )
+            if deadline is None or attempt > len(SHARES):
+                reply = await self._transport.send(request, timeout=timeout)
+            else:
+                patience = (deadline - began) * SHARES[attempt - 1]
+                reply = await self._send_for(request, timeout, patience)
         except NotSentError:
             permit.unsent()
-            self._failed(door, loop.time())
+            self.reconnect.fail()
+            host.fail(began, loop.time())
             raise
-        except BaseException as error:
+        except NoAnswerError:
             permit.no_reply()
-            if isinstance(error, NoAnswerError) and timeout == self._request_timeout:
-                self._failed(door, loop.time())
+            self.reconnect.succeed()
+            if loop.time() - began < timeout or timeout == self._request_timeout:
+                host.fail(began, loop.time())  # else the deadline was too near to blame it
+            else:
+                host.release()
+            raise
+        except BaseException:
+            permit.no_reply()
+            host.release()
             raise
         permit.left_at = reply.left_at
         permit.replied(reply.headers, stamp + loop.time() - began)
+        self.reconnect.succeed()
         if reply.status >= 500:
-            self._failed(door, loop.time())
-        elif began > door.failed_at:
-            door.away_until = began
-        return reply
+            host.fail(began, loop.time())
+        else:
+            host.answer(began)
+        return reply, stamp
 
-    def _door(self, now: float) -> Door:
-        for door in self.doors:
-            if door.away_until <= now:
-                return door
-        return min(self.doors, key=lambda door: door.away_until)
+    def _sign(self, host: Host, errand: Errand, permit: Permit) -> tuple[str, float]:
+        try:
+            stamp = self._wall_clock() + self._ahead
+            return host.signer.target(errand.method, errand.path, stamp, errand.params), stamp
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
+            permit.unsent()
+            hooks.report("wall_clock raised", error)
+            raise NotSentError(f"it could not be signed: {type(error).__name__}") from None
 
-    def _failed(self, door: Door, now: float) -> None:
-        door.failed_at = now
-        door.away_until = now + AWAY
+    async def _send_for(self, request: Request, timeout: float, patience: float) -> Reply:
+        """Send, and give up early if the exchange is known to answer sooner than that."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        limit = began + timeout
 
-    async def warm_up(self, connections: int, limiter: Limiter) -> int:
-        """Open connections to every door with public calls; return how many answered.
+        def look() -> None:
+            trip = self._limiter.round_trip
+            if trip and began + PATIENCE * trip <= loop.time():
+                scope.reschedule(loop.time())
+            elif trip and began + PATIENCE * trip < limit:
+                checks.append(loop.call_at(began + PATIENCE * trip, look))
 
-        A few calls one after another follow, which show the way at its quietest.
+        checks = [loop.call_at(began + patience, look)]
+        try:
+            async with asyncio.timeout(None) as scope:
+                return await self._transport.send(request, timeout=timeout)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            waited = loop.time() - began
+            raise NoAnswerError(f"no reply within {waited:.3g} s, of {timeout:.3g} s") from None
+        finally:
+            for check in checks:
+                check.cancel()
+
+    # hosts
+
+    def _choose(self, now: float) -> Host:
+        for host in self.hosts.to_ask(now):
+            task = asyncio.get_running_loop().create_task(self._ask(host))
+            self._asking.add(task)
+            task.add_done_callback(self._asked)
+        return self.hosts.choose(now)
+
+    def _asked(self, task: "asyncio.Task[None]") -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            hooks.report("a host could not be asked", error)
+
+    async def _ask(self, host: Host) -> None:
+        """Ask a host whether it is there again."""
+        began = asyncio.get_running_loop().time()
+        there = False
+        try:
+            there = await self._greet(host.origin)
+        finally:
+            if there:
+                host.on_trial = False
+            else:
+                host.fail(began, asyncio.get_running_loop().time())
+
+    async def warm_up(self, connections: int) -> int:
+        """Open connections to every host with public calls; return how many answered.
+
+        A few calls one after another follow, which show the round trip at its quietest.
         """
-        origins = [door.origin for door in self.doors for _ in range(connections)]
-        answered = await asyncio.gather(*(self._greet(origin, limiter) for origin in origins))
+        origins = [host.origin for host in self.hosts.all for _ in range(connections)]
+        answered = await asyncio.gather(*(self._greet(origin, learn=True) for origin in origins))
         there = [origin for origin, answer in zip(origins, answered, strict=True) if answer]
         for origin in dict.fromkeys(there):
             for _ in range(QUIET_CALLS):
-                if not await self._greet(origin, limiter, alone=True):
+                if not await self._greet(origin, learn=True, alone=True):
                     break
         return sum(answered)
 
-    async def _greet(self, origin: str, limiter: Limiter, *, alone: bool = False) -> bool:
+    async def _greet(self, origin: str, *, learn: bool = False, alone: bool = False) -> bool:
+        """Send a public request; say whether the host answered it."""
         request = Request("GET", origin, TIMESTAMP)
         try:
             reply = await self._transport.send(request, timeout=self._request_timeout)
-        except Exception:  # noqa: BLE001 - a foreign transport may raise anything
+        except (NotSentError, NoAnswerError):
+            return False
+        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
+            hooks.report("the transport raised", error)
             return False
         if reply.status >= 500:
             return False
-        if reply.left_at is not None:
+        if learn and reply.left_at is not None:
             trip = asyncio.get_running_loop().time() - reply.left_at
-            limiter.learn_trip(origin, trip, alone=alone)
+            self._limiter.learn_trip(origin, trip, alone=alone)
         return True
 
     async def close(self) -> None:
-        """Close the transport."""
+        """Close the transport; no host is asked any more."""
+        self.reconnect.close()
+        for task in self._asking:
+            task.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking)
         await self._transport.close()

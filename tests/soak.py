@@ -72,6 +72,7 @@ FIVES = {
     "swap_track_cancel": "/swap-api/v1/swap_track_cancel",
     "swap_track_cancelall": "/swap-api/v1/swap_track_cancelall",
     "linear_swap_trigger_cancel": "/linear-swap-api/v1/swap_trigger_cancel",
+    "linear_swap_trigger_openorders": "/linear-swap-api/v1/swap_trigger_openorders",
 }
 
 

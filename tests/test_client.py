@@ -34,6 +34,7 @@ from htx_cancel import (
     OrderResult,
     Priority,
 )
+from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request, Transport
@@ -549,7 +550,7 @@ class Scripted:
         assert timeout > 0
         assert SECRET not in repr(request)
         await asyncio.sleep(0)
-        reply = self.replies.pop(0) if self.replies else RuntimeError("nothing left")
+        reply = self.replies.pop(0) if self.replies else NoAnswerError("nothing left")
         if isinstance(reply, Exception):
             raise reply
         return Reply(200, {}, reply)
@@ -562,10 +563,16 @@ def test_confirming_survives_a_transport_that_raises_anything() -> None:
     """A public call or a query that fails says nothing; what the cancel told stands."""
 
     async def main() -> None:
-        async with CancelClient(credentials(), transport=Scripted([v1_reply(["1"], [])])) as client:
+        problems: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, about: problems.append(str(about["exception"])))
+        replies: list[bytes | Exception] = [v1_reply(["1"], [])]
+        replies += [RuntimeError(str(number)) for number in range(5)]
+        async with CancelClient(credentials(), transport=Scripted(replies)) as client:
             accepted = await cancel(client, "swap", ["1"])
             assert await client.warm_up() == 0
             outcome = await client.confirm(accepted, timeout=2.0)
+        assert problems[:4] == ["0", "1", "2", "3"]
         assert outcome.results == accepted.results
         assert outcome["1"].status is CancelStatus.ACCEPTED
 

@@ -1,7 +1,6 @@
 """What became of the orders, asked of the sandbox's life of orders on virtual time."""
 
 import asyncio
-import inspect
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -36,7 +35,6 @@ from htx_cancel import (
 from htx_cancel.endpoints import QUERIES
 from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange
-from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request
@@ -741,10 +739,6 @@ def test_only_v5_queries_have_a_margin_mode() -> None:
     run(main())
 
 
-@pytest.mark.skipif(
-    "margin_mode" not in inspect.signature(Book.add).parameters,
-    reason="the sandbox has no isolated orders yet",
-)
 def test_isolated_orders_are_confirmed_beside_cross_ones() -> None:
     """Live, canceled and missing ones, in either mode."""
 
@@ -1035,5 +1029,47 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
     async def failing(*_args: Any, **_options: Any) -> Reply:
         await asyncio.sleep(0)
         raise ZeroDivisionError
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
+def test_a_refusal_of_the_account_ends_the_questions(kind: Kind) -> None:
+    """The next query would meet it again; the outcome says what it was."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reply = {
+            "status": "error",
+            "err_code": 1220,
+            "err_msg": "no permission",
+            "ts": EPOCH * 1000,
+        }
+        transport = Answering(lambda _params: reply)
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful(kind, "7"), timeout=10.0)
+        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
+        assert outcome.error == Refusal(1220, "no permission")
+        assert len(transport.asked) == 1
+        assert loop.time() < 1.0
+
+    run(main())
+
+
+@pytest.mark.parametrize(("skew", "asked"), [(30.0, 1), (3600.0, 2)])
+def test_a_refused_signature_is_made_anew_if_a_wrong_clock_explains_it(
+    skew: float, asked: int
+) -> None:
+    """HTX refuses a stamp that is far from its own time as a wrong signature, too."""
+
+    async def main() -> None:
+        refused = {"code": 403, "message": "signature", "ts": int((EPOCH + skew) * 1000)}
+        replies = [refused, found("canceled")({"order_id": "7"})]
+        transport = Answering(lambda _params: replies[len(transport.asked) - 1])
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful("v5", "7"), timeout=10.0)
+        assert len(transport.asked) == asked
+        assert outcome.settled == (asked == 2)
+        assert (outcome.error is None) == (asked == 2)
 
     run(main())

@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from roads import add, cancel, in_process
+from virtualtime import run
 
 from htx_cancel import InvalidTypeError, InvalidValueError, Limit
 from htx_cancel.endpoints import BUDGETS, ENDPOINTS, QUERIES
+from htx_cancel.sandbox import Exchange
 
 
 def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
@@ -18,6 +21,18 @@ def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
         assert both == tuple(name for name in (row.interface, row.pool) if name)
     assert {row.pool for row in QUERIES.values()} <= set(BUDGETS)
     assert set(QUERIES) == set(ENDPOINTS)
+
+
+def test_a_budget_is_named_after_its_interface_or_its_pool() -> None:
+    """Two rows never share a name by mistake, and every budget is some row's."""
+    pools = {row.pool for row in ENDPOINTS.values()}
+    assert pools == {"coin_m_swap_trade", "usdt_m_trade"}
+    assert all(row.interface in (None, row.name) for row in ENDPOINTS.values())
+    own = {row.interface for row in ENDPOINTS.values() if row.interface is not None}
+    for row in QUERIES.values():
+        last = row.path.rpartition("/")[2]
+        assert row.pool in ("coin_m_swap_read", "usdt_m_read") or row.pool.endswith(last)
+    assert set(BUDGETS) == pools | own | {row.pool for row in QUERIES.values()}
 
 
 @pytest.mark.parametrize(
@@ -38,3 +53,19 @@ def test_a_limit_that_no_exchange_could_mean_is_refused(
     """At least one call in a span above zero."""
     with pytest.raises(error):
         Limit(calls, seconds)
+
+
+def test_listing_open_trigger_orders_keeps_the_list_s_own_limit() -> None:
+    """Twelve pages of open orders are read without one refusal for the rate."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "linear_trigger", 1)
+        add(exchange, "linear_trigger", 600)
+        async with in_process(exchange, delay=0.01) as client:
+            await client.confirm(await cancel(client, "linear_trigger", ids), timeout=20.0)
+        path = QUERIES["linear_swap_trigger_cancel"].path
+        assert exchange.calls[path] > 12
+        assert exchange.refused[path] == 0
+
+    run(main())

@@ -10,7 +10,7 @@ from virtualtime import VirtualLoop, run
 
 from htx_cancel.budget import HASTE, MARGIN, Path
 from htx_cancel.endpoints import BUDGETS, Limit
-from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
 from htx_cancel.limiter import Budgets
 from htx_cancel.permit import BudgetEvent, BudgetState, Limiter, Permit, Priority
 
@@ -57,6 +57,38 @@ async def turns(count: int = 3) -> None:
     """Let the loop turn."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
+    """A token is taken for the block, and rests after it; one that never left is back at once."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        async with budgets.permit(A) as permit:
+            permit.unsent()
+        assert state(budgets).free == 1
+        async with budgets.permit(A, timeout=0.1):
+            assert state(budgets).in_flight == 1
+        assert state(budgets).resting == 1
+        with pytest.raises(TooLateError):
+            await budgets.permit(A, timeout=0.5).__aenter__()
+        with pytest.raises(InvalidValueError, match="timeout"):
+            await budgets.permit(A, timeout=0.0).__aenter__()
+        failing = budgets.permit(A)
+        await failing.__aenter__()
+        await failing.__aexit__(ValueError, ValueError("mine"), None)
+        assert (state(budgets).in_flight, state(budgets).free) == (0, 0)
+        assert budgets.round_trip == 0.0
+
+    run(main())
+
+
+def test_budgets_belong_to_the_loop_in_which_they_were_used_first() -> None:
+    """Elsewhere they would wait for what never comes; so that is an error, at once."""
+    budgets = Budgets()
+    run(take(budgets, 1))
+    with pytest.raises(WrongLoopError, match="one event loop"):
+        run(take(budgets, 1))
 
 
 # tokens
@@ -639,7 +671,13 @@ def test_a_limit_is_adopted_from_the_headers() -> None:
         ((A,), told(0, 1000, 0)),
         ((A,), told(100_001, 1000, 0)),
         ((A,), told(9, 99, 8)),
-        ((A,), told(9, 600_001, 8)),
+        ((A,), told(9, 60_001, 8)),
+        ((A,), told(51, 1000, 8)),  # more than ten times what is known
+        ((U,), told(7, 3000, 6)),  # less than a tenth
+        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "+9"}),
+        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "1_0"}),
+        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "\u0669"}),  # an Arabic 9
+        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "9" * 5000}),
         ((A,), told(72, 3000, 71)),  # the pool's
         ((A, U), told(9, 5000, 8)),
         ((A, B), told(9, 1000, 8)),
@@ -696,8 +734,22 @@ def test_what_others_used_is_charged_for_a_window() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
         permit.replied(told(5, 1000, 1))
-        assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (3, 3, 1)
+        assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (3, 0, 1)
         await asyncio.sleep(1.01)
+        assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (0, 0, 5)
+
+    run(main())
+
+
+def test_what_others_used_in_two_windows_is_reserved_for_them() -> None:
+    """Then it is left to them in every window, until the proof has stopped for a while."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for _ in range(2):
+            (permit,) = await take(budgets, 1)
+            permit.replied(told(5, 1000, 1))
+            await asyncio.sleep(1.01)
         assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (0, 3, 2)
         await asyncio.sleep(10)
         assert (state(budgets).reserve, state(budgets).free) == (0, 5)
@@ -705,16 +757,58 @@ def test_what_others_used_is_charged_for_a_window() -> None:
     run(main())
 
 
-def test_foreign_use_above_the_reserve_is_waited_for() -> None:
+@pytest.mark.parametrize(("headers", "left"), [(True, 0), (False, 2)])
+def test_the_reserve_falls_to_what_headers_told(*, headers: bool, left: int) -> None:
+    """All at once, some windows after the last proof; without any word it shrinks by one."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for _ in range(2):
+            (permit,) = await take(budgets, 1)
+            permit.replied(told(5, 1000, 1))
+            await asyncio.sleep(1.01)
+        await asyncio.sleep(0.9)
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 4) if headers else None)
+        await asyncio.sleep(1.2)
+        assert state(budgets).reserve == left
+
+    run(main())
+
+
+def test_an_urgent_call_need_not_leave_what_is_reserved_for_others() -> None:
+    """The reserve is a courtesy; what others were seen to use in this window is not."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for _ in range(2):
+            (permit,) = await take(budgets, 1)
+            permit.replied(told(5, 1000, 1))
+            await asyncio.sleep(1.01)
+        began = now()
+        await take(budgets, 2)
+        routine = asyncio.create_task(budgets.acquire((A,)))
+        await turns()
+        assert not routine.done()
+        assert budgets.wait((A,), priority=Priority.URGENT) == 0.0
+        for _ in range(3):
+            await budgets.acquire((A,), priority=Priority.URGENT)
+        assert now() - began < 1e-6
+        routine.cancel()
+
+    run(main())
+
+    run(main())
+
+
+def test_foreign_use_is_waited_for() -> None:
     """Its tokens come back like our own."""
 
     async def main() -> None:
         budgets = with_known_way(Budgets(), 0.0)
         (permit,) = await take(budgets, 1)
         permit.replied(told(5, 1000, 0))
-        assert (state(budgets).reserve, state(budgets).foreign) == (4, 4)
-        state_of = budgets._budgets[A]
-        state_of.reserve = 2
+        assert (state(budgets).reserve, state(budgets).foreign) == (0, 4)
         assert state(budgets).next_in == pytest.approx(1 + MARGIN)
         await budgets.acquire((A,))
         assert now() == pytest.approx(1 + MARGIN, abs=STEP)
@@ -896,12 +990,13 @@ def test_every_wait_is_told() -> None:
     run(main())
 
 
-def test_a_hook_that_fails_breaks_nothing() -> None:
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_a_hook_that_fails_breaks_nothing(error: type[BaseException]) -> None:
     """The loop's exception handler hears of it."""
     loop = VirtualLoop()
 
     def hook(event: BudgetEvent) -> None:
-        raise RuntimeError(event.kind)
+        raise error(event.kind)
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)}, on_event=hook)

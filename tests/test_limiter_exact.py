@@ -178,11 +178,18 @@ def test_the_room_left_is_taken_back_when_the_other_process_stops() -> None:
         budgets = Budgets()
         server = Server("slide", 72, 3.0)
         loop = asyncio.get_running_loop()
-        for _ in range(30):
-            server.intrude(loop.time())
+
+        async def others() -> None:
+            for _ in range(6):
+                for _ in range(30):
+                    server.intrude(loop.time())
+                await asyncio.sleep(3.0)
+
         driver = Driver(budgets, Way(0.02, 0.0), headers=True)
-        await driver.call((U,), [server], 80)
+        intruder = asyncio.create_task(others())
+        await driver.call((U,), [server], 10_000, until=17.0)
         assert budgets.snapshot()[1].reserve >= 25
+        await intruder
         await driver.call((U,), [server], 10_000, until=90.0)
         assert budgets.snapshot()[1].reserve == 0
         assert sum(84 < at <= 87 for at in driver.sent) >= 71

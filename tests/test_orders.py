@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from htx_cancel import orders
 from htx_cancel.endpoints import QUERIES, Query
+from htx_cancel.errors import Meaning
 from htx_cancel.orders import States
-from htx_cancel.outcome import OrderState
+from htx_cancel.outcome import Finding, OrderState
 
 BY_IDS, PAGED, V5 = (
     QUERIES[name] for name in ("swap_cancel", "swap_track_cancel", "v5_cancel_order")
@@ -66,6 +67,12 @@ def test_an_exchange_that_knows_none_of_the_orders_is_complete(code: int) -> Non
     assert read({"code": code, "message": ""}, V5) == States({}, complete=True)
 
 
+@pytest.mark.parametrize("code", [1017, 1051, 1061])
+def test_a_list_that_is_refused_is_not_complete(code: int) -> None:
+    """Only a list that is there says of an order that it is not open any more."""
+    assert read({"status": "error", "err_code": code}, PAGED) == States({})
+
+
 def test_a_page_lists_open_orders() -> None:
     """Status 9 is being canceled, all others are open; the number of pages is told."""
     listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}, None]
@@ -100,6 +107,54 @@ def test_a_refusal_for_the_rate_is_told() -> None:
     """In either envelope, and as a bare HTTP 429."""
     assert read({"status": "error", "err_code": 1032}).rate_limited
     assert orders.read(429, b"", BY_IDS, "order_id").rate_limited
+
+
+@pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
+@pytest.mark.parametrize("code", [403, 1253, 6002, 4009])
+def test_a_query_that_the_account_may_not_make_is_told(query: Query, code: int) -> None:
+    """Asking again would tell no more; of the orders it says nothing."""
+    states = read({"status": "error", "err_code": code, "err_msg": "m"}, query)
+    assert states == States({}, refused=Finding(Meaning.AUTH, code, "m"))
+
+
+@pytest.mark.parametrize("code", [1032, 1004, 1067, 12001, 4999])
+def test_any_other_refusal_of_a_query_is_not_account_wide(code: int) -> None:
+    """The rate, a busy exchange, a parameter and the clock are no reason to stop asking."""
+    assert read({"status": "error", "err_code": code}).refused is None
+
+
+@pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
+def test_htx_s_own_404_refuses_a_query(query: Query) -> None:
+    """The exchange has no such query, so asking again tells nothing."""
+    reply = {"timestamp": "t", "status": 404, "error": "Not Found", "path": query.path}
+    refused = Finding(Meaning.AUTH, 404, f"HTX has no such path: {query.path}")
+    assert read(reply, query, status=404) == States({}, refused=refused)
+
+
+@pytest.mark.parametrize("reply", [{"status": "error", "err_code": 0}, {"code": 0, "message": ""}])
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(12001, True), (12006, True), (403, True), (1253, True), (12005, False), (1032, False)],
+)
+def test_a_query_refused_for_its_time_or_signature_tells_the_clock(
+    reply: dict[str, object], code: int, told: bool
+) -> None:
+    """HTX was seen to answer 403 to a stamp that was wrong by an hour."""
+    name = "err_code" if "err_code" in reply else "code"
+    clock = 1767323045.123 if told else None
+    assert read(reply | {name: code, "ts": 1767323045123}).clock == clock
+    assert read(reply | {name: code}).clock is None
+
+
+def test_a_refusal_that_echoes_the_request_is_not_quoted() -> None:
+    """A query's parameters are in its URL, beside the key."""
+    text = "bad: /v5/trade/order?AccessKeyId=key&Signature=c2VjcmV0"
+    for reply in (
+        {"code": 403, "message": text},
+        {"status": "error", "err_code": 403} | {"err_msg": text},
+    ):
+        refused = read(reply, V5).refused
+        assert refused == Finding(Meaning.AUTH, 403, "(a text that echoes the request)")
 
 
 def test_a_query_carries_what_its_page_asks_for() -> None:

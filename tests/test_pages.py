@@ -49,7 +49,8 @@ def test_what_was_filled_or_emptied_one_by_one_is_not_walked_through_either() ->
     pages: Pages[str] = Pages()
     for number in range(100 * PAGE):
         pages.append((str(number),))
-    gc.collect()
+    gc.collect()  # lets go of the small tuples
+    gc.collect()  # and then of the pages
     assert len(gc.get_objects()) - before < PAGE
     for number in range(100 * PAGE):
         pages.swap(number, ())

@@ -74,7 +74,7 @@ def test_tries_never_add_up_to_more_than_was_said(tries: list[Finding]) -> None:
 
 def test_only_what_is_not_settled_is_sent_again() -> None:
     """Attempts count the requests that carried an id."""
-    attempts = Attempts(("1", "2", "3"))
+    attempts = Attempts(("1", "2", "3"), 0, 0.0)
     first = {"1": Finding(Meaning.ACCEPTED), "2": Finding(Meaning.BUSY, 1004)}
     assert attempts.take(Answer(Finding(Meaning.ACCEPTED), first)) is Again.PAUSE
     assert attempts.pending == ["2", "3"]
@@ -90,7 +90,7 @@ def test_only_what_is_not_settled_is_sent_again() -> None:
 
 def test_a_call_that_names_no_ids_settles_as_a_whole() -> None:
     """What any try listed is in the results."""
-    attempts = Attempts((ALL,))
+    attempts = Attempts((ALL,), 0, 0.0)
     assert attempts.take(Answer(Finding(Meaning.UNREADABLE), {})) is Again.PAUSE
     listed = {"7": Finding(Meaning.ACCEPTED)}
     assert attempts.take(Answer(Finding(Meaning.ACCEPTED), listed)) is Again.NEVER

@@ -14,7 +14,7 @@ import pytest
 from htx_cancel.sandbox.access import Access
 from htx_cancel.sandbox.exchange import Book, Call, Exchange, HttpRequest, HttpResponse, Order
 from htx_cancel.sandbox.parameters import asked
-from htx_cancel.sandbox.rules import Kind, State
+from htx_cancel.sandbox.rules import Kind, MarginMode, State
 
 CANCEL = "/swap-api/v1/swap_cancel"
 TRACK = "/swap-api/v1/swap_track_cancel"
@@ -75,7 +75,19 @@ def error(code: int, message: str) -> dict[str, Any]:
 
 def error_v5(code: int | str, message: str) -> dict[str, Any]:
     """Return a whole call's refusal in the v5 envelope."""
-    return {"code": code, "message": message, "data": None, "ts": TS}
+    return in_v5(code, message, None)
+
+
+def in_v5(code: int | str, message: str, data: Any) -> dict[str, Any]:
+    """Return a whole reply in the v5 envelope."""
+    return {
+        "code": code,
+        "message": message,
+        "data": data,
+        "args": None,
+        "ts": TS,
+        "unknownException": False,
+    }
 
 
 @pytest.fixture
@@ -141,15 +153,26 @@ def test_a_plus_that_is_not_escaped_is_no_plus() -> None:
     assert access.denial("POST", HOST, target, NOW) == "signature"
 
 
-def test_a_port_is_signed_as_it_was_sent(exchange: Exchange) -> None:
-    """The signed host is the Host header with its port."""
-    target = signed_target(CANCEL, host="127.0.0.1:8090")
+@pytest.mark.parametrize(
+    ("signed", "header", "status"),
+    [
+        ("127.0.0.1:8090", "127.0.0.1:8090", "ok"),
+        ("127.0.0.1", "127.0.0.1:8090", "ok"),
+        ("[::1]", "[::1]:8090", "ok"),
+        ("[::1]", "[::1]", "ok"),
+        ("127.0.0.1:8090", "127.0.0.1", "error"),
+        ("127.0.0.1:8091", "127.0.0.1:8090", "error"),
+        ("[:", "[::1]", "error"),
+    ],
+)
+def test_the_host_is_signed_with_its_port_or_without(
+    exchange: Exchange, signed: str, header: str, status: str
+) -> None:
+    """Both of HTX's own Python SDKs sign the bare host; a port that was not sent is another's."""
+    target = signed_target(CANCEL, host=signed)
     body = json.dumps(batch("BTC-USD", "1")).encode()
-    replies = [
-        decoded(exchange.handle(HttpRequest("POST", host, target, {}, body), NOW))
-        for host in ("127.0.0.1:8090", "127.0.0.1")
-    ]
-    assert [reply["status"] for reply in replies] == ["ok", "error"]
+    response = exchange.handle(HttpRequest("POST", header, target, {}, body), NOW)
+    assert decoded(response)["status"] == status
 
 
 def test_parameters_in_the_query_are_signed_with_the_rest(exchange: Exchange) -> None:
@@ -260,6 +283,15 @@ def test_no_such_interface(
     assert not exchange.calls
 
 
+def test_a_path_may_be_withdrawn() -> None:
+    """A call that the exchange has no more is answered as one that it never had."""
+    exchange = Exchange(withdrawn=(TRIGGER,))
+    response = exchange.handle(post(TRIGGER, batch("BTC-USDT", "1")), NOW)
+    assert (response.status, decoded(response)["path"]) == (404, TRIGGER)
+    assert ask(exchange, CANCEL, batch("BTC-USD", "1"))["status"] == "ok"
+    assert not exchange.calls[TRIGGER]
+
+
 # Lists of orders in v1
 
 
@@ -337,6 +369,24 @@ def test_contract_code_in_any_case(
     assert reply["data"]["successes"] == order.order_id
 
 
+@pytest.mark.parametrize(("path", "kind", "contract_code"), V1_BATCHES)
+def test_a_v1_id_may_be_a_number(
+    exchange: Exchange, path: str, kind: Kind, contract_code: str
+) -> None:
+    """HTX's own test suite sends one id as a JSON number; the reply names it as text."""
+    order = exchange.book.add(kind, contract_code)
+    fields = {"contract_code": contract_code, "order_id": int(order.order_id)}
+    assert ask(exchange, path, fields)["data"] == {"errors": [], "successes": order.order_id}
+
+
+def test_a_v1_client_id_may_be_a_number(exchange: Exchange) -> None:
+    """As clients in use send it."""
+    order = exchange.book.add("swap", "BTC-USD", client_order_id=5)
+    fields = {"contract_code": "BTC-USD", "client_order_id": 5}
+    assert ask(exchange, CANCEL, fields)["data"] == {"errors": [], "successes": "5"}
+    assert order.state == "canceled"
+
+
 def test_cancel_by_client_id_echoes_client_ids(exchange: Exchange) -> None:
     """Asked by client ids, both lists name client ids, the errors under order_id."""
     exchange.book.add("swap", "BTC-USD", client_order_id=5)
@@ -355,6 +405,17 @@ def test_order_id_wins_over_client_order_id(exchange: Exchange, path: str) -> No
     fields = {"contract_code": "X-1", "order_id": first.order_id, "client_order_id": "6"}
     ask(exchange, path, fields)
     assert (first.state, second.state) == ("canceled", "open")
+
+
+@pytest.mark.parametrize("absent", [None, ""])
+@pytest.mark.parametrize("path", [CANCEL, V5])
+def test_a_null_or_empty_id_counts_as_absent(
+    exchange: Exchange, path: str, absent: str | None
+) -> None:
+    """The other id counts then: HTX's Python SDK sends null for the one it does not use."""
+    order = exchange.book.add("swap" if path == CANCEL else "v5", "X-1", client_order_id=5)
+    ask(exchange, path, {"contract_code": "X-1", "order_id": absent, "client_order_id": "5"})
+    assert order.state == "canceled"
 
 
 @pytest.mark.parametrize("path", [TRACK, TRIGGER])
@@ -407,7 +468,9 @@ def test_a_batch_has_a_most(exchange: Exchange, path: str, contract_code: str, m
         (b"", 1030, "Input error."),
         ({"contract_code": 5, "order_id": "1"}, 1030, "Input error."),
         ({"contract_code": "BTC-USD", "order_id": ["1"]}, 1030, "Input error."),
-        ({"contract_code": "BTC-USD", "order_id": 1}, 1030, "Input error."),
+        ({"contract_code": "BTC-USD", "order_id": 1.5}, 1030, "Input error."),
+        ({"contract_code": "BTC-USD", "order_id": True}, 1030, "Input error."),
+        ({"contract_code": "BTC-USD", "order_id": -1}, 1067, "Illegal parameter order_id."),
         ({"order_id": "1"}, 1066, "contract_code cannot be empty."),
         ({"contract_code": None, "order_id": "1"}, 1066, "contract_code cannot be empty."),
         ({"contract_code": ""}, 1066, "contract_code cannot be empty."),
@@ -536,12 +599,20 @@ def test_cancel_all_with_a_bad_choice(exchange: Exchange, name: str) -> None:
 def test_v5_success(exchange: Exchange) -> None:
     """A cancelled order is named by both of its ids, as text."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
-    assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == {
-        "code": 200,
-        "message": "Success",
-        "data": {"order_id": order.order_id, "client_order_id": "5"},
-        "ts": TS,
-    }
+    assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == in_v5(
+        200, "Success", {"order_id": order.order_id, "client_order_id": "5"}
+    )
+    assert order.canceled_by_us
+
+
+@pytest.mark.parametrize("margin_mode", ["cross", "isolated"])
+def test_a_v5_cancel_finds_orders_of_both_margin_modes(
+    exchange: Exchange, margin_mode: MarginMode
+) -> None:
+    """The cancel call takes no margin mode and does not look at one."""
+    order = exchange.book.add("v5", "BTC-USDT", margin_mode=margin_mode)
+    fields = batch("BTC-USDT", order.order_id) | {"margin_mode": "nonsense"}
+    assert ask(exchange, V5, fields)["code"] == 200
     assert order.canceled_by_us
 
 
@@ -555,7 +626,7 @@ def test_v5_ids_are_text_or_numbers(exchange: Exchange, by: type) -> None:
         ask(exchange, V5, {"contract_code": "BTC-USDT", "client_order_id": by(77)}),
     ]
     assert [reply["data"] for reply in replies] == [
-        {"order_id": "1329854625038651392", "client_order_id": ""},
+        {"order_id": "1329854625038651392", "client_order_id": "1329854625038651392"},
         {"order_id": second.order_id, "client_order_id": "77"},
     ]
 
@@ -588,6 +659,7 @@ def test_v5_refusal_of_the_order(
         ({"contract_code": "BTC-USDT", "order_id": "1"}, 1061, "The order does not exist."),
         ({"contract_code": "BTC-USDT", "order_id": "1,2"}, 1067, "Illegal parameter order_id."),
         ({"contract_code": "BTC-USDT", "order_id": True}, 1030, "Input error."),
+        ({"contract_code": 5, "order_id": "1"}, 1030, "Input error."),
         (
             {"contract_code": "BTC-USDT", "client_order_id": "a"},
             1065,

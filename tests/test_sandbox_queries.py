@@ -19,12 +19,13 @@ from test_sandbox_exchange import (
     decoded,
     error,
     error_v5,
+    in_v5,
     post,
 )
 
 from htx_cancel.sandbox import Exchange, Order
 from htx_cancel.sandbox.exchange import Call, HttpRequest, HttpResponse
-from htx_cancel.sandbox.rules import INTERFACES, QUERIES, Kind, Rules
+from htx_cancel.sandbox.rules import INTERFACES, QUERIES, Kind, MarginMode, Rules
 
 INFO = "/swap-api/v1/swap_order_info"
 TRACKS = "/swap-api/v1/swap_track_openorders"
@@ -161,21 +162,21 @@ def test_fifty_ids_at_most(exchange: Exchange) -> None:
 def test_a_v5_order_in_full(exchange: Exchange) -> None:
     """A v5 order is told as one object, all in text."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5, traded=4)
-    assert look_up(exchange, batch("BTC-USDT", order.order_id)) == {
-        "code": 200,
-        "message": "Success",
-        "data": {
+    assert look_up(exchange, batch("BTC-USDT", order.order_id)) == in_v5(
+        200,
+        "Success",
+        {
             "order_id": order.order_id,
             "client_order_id": "5",
             "contract_code": "BTC-USDT",
+            "margin_mode": "cross",
             "side": "buy",
             "state": "partially_filled",
             "volume": "10",
             "trade_volume": "4",
             "order_source": "api",
         },
-        "ts": TS,
-    }
+    )
     assert exchange.log == [Call(NOW, ORDER, (order.order_id,), "ok", 200)]
 
 
@@ -194,9 +195,50 @@ def test_a_v5_order_by_client_id(exchange: Exchange) -> None:
     assert reply["data"]["order_id"] == order.order_id
 
 
+def test_a_v5_order_without_a_client_id_has_its_order_id_for_one(exchange: Exchange) -> None:
+    """As the exchange fills it in."""
+    order = exchange.book.add("v5", "BTC-USDT")
+    data = look_up(exchange, batch("BTC-USDT", order.order_id))["data"]
+    assert data["client_order_id"] == data["order_id"] == order.order_id
+
+
+@pytest.mark.parametrize(
+    ("order_mode", "asked", "found"),
+    [
+        ("cross", {}, True),
+        ("cross", {"margin_mode": "cross"}, True),
+        ("cross", {"margin_mode": "isolated"}, False),
+        ("isolated", {}, False),
+        ("isolated", {"margin_mode": "cross"}, False),
+        ("isolated", {"margin_mode": "isolated"}, True),
+    ],
+)
+@pytest.mark.parametrize("by_client_id", [False, True])
+def test_a_v5_question_finds_orders_of_one_margin_mode(
+    exchange: Exchange,
+    order_mode: MarginMode,
+    asked: dict[str, str],
+    found: bool,
+    by_client_id: bool,
+) -> None:
+    """Cross unless the question says isolated; an order of the other mode does not exist."""
+    order = exchange.book.add("v5", "BTC-USDT", margin_mode=order_mode, client_order_id=5)
+    name, value = ("client_order_id", "5") if by_client_id else ("order_id", order.order_id)
+    reply = look_up(exchange, {"contract_code": "BTC-USDT", name: value, **asked})
+    if found:
+        assert (reply["code"], reply["data"]["margin_mode"]) == (200, order_mode)
+    else:
+        assert reply == error_v5(1061, "The order does not exist.")
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "message"),
     [
+        (
+            {"contract_code": "BTC-USDT", "order_id": "1", "margin_mode": "portfolio"},
+            1067,
+            "Illegal parameter margin_mode.",
+        ),
         ({"contract_code": "BTC-USDT", "order_id": "1"}, 1061, "The order does not exist."),
         ({"contract_code": "BTC-USDT"}, 1066, "order_id cannot be empty."),
         ({"contract_code": "BTC-USDT", "order_id": "x y"}, 1067, "Illegal parameter order_id."),
@@ -272,10 +314,10 @@ def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) ->
 
 
 def test_an_empty_list(exchange: Exchange) -> None:
-    """With nothing open the list is empty, which is no refusal."""
+    """With nothing open the list is one empty page, which is no refusal."""
     assert ask(exchange, TRACKS, {"contract_code": "BTC-USD"})["data"] == {
         "orders": [],
-        "total_page": 0,
+        "total_page": 1,
         "current_page": 1,
         "total_size": 0,
     }
@@ -336,7 +378,7 @@ def test_reading_has_budgets_of_its_own() -> None:
         return count
 
     paths = (CANCEL, INFO, TRACKS, V5, TRIGGERS, ORDER)
-    assert [taken(path) for path in paths] == [36, 36, 0, 72, 72, 0]
+    assert [taken(path) for path in paths] == [36, 36, 0, 72, 5, 72]
 
 
 def test_a_question_too_many() -> None:
@@ -360,3 +402,19 @@ def test_the_tables_are_apart() -> None:
         TRIGGERS: ("POST", 0, False, "v1", "usdt_m_read"),
         ORDER: ("GET", 1, True, "v5", "usdt_m_read"),
     }
+    assert [path for path, row in QUERIES.items() if row.own is not None] == [TRIGGERS]
+
+
+def test_the_list_of_open_trigger_orders_states_its_own_limit() -> None:
+    """Its headers describe 5 calls per second, and it charges the read pool only if asked."""
+    headers = Exchange().handle(post(TRIGGERS, {"contract_code": "BTC-USDT"}), NOW).headers
+    assert [headers[f"ratelimit-{name}"] for name in ("limit", "interval", "remaining")] == [
+        "5",
+        "1000",
+        "4",
+    ]
+    rules = Rules(charge_pools=True)
+    rules.admit(TRIGGERS, 10.0)
+    state = rules.admit(ORDER, 10.0)
+    assert state is not None
+    assert (state.limit, state.remaining) == (72, 70)

@@ -1,6 +1,8 @@
 """Whether a request is signed as HTX asks, checked by a signer of the sandbox's own.
 
-Source: the API signature pages of HTX futures. The five minutes are the general page's.
+Source: the API signature pages of HTX futures. The five minutes are the general page's. The host
+is signed with its port or without: HTX's pages want what is sent, its own Python SDKs sign the bare
+host.
 """
 
 import base64
@@ -14,6 +16,7 @@ from htx_cancel.sandbox.words import Denial
 
 TOLERANCE = 300.0
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+_PORT = re.compile(r":\d+\Z", re.ASCII)
 
 
 class Access:
@@ -36,8 +39,11 @@ class Access:
             return "version"
         if late := _time_denial(given.get("Timestamp", ""), now):
             return late
-        expected = self._sign("\n".join((method, host.lower(), path, _canonical(given))))
-        return None if hmac.compare_digest(expected, signature.encode()) else "signature"
+        for each in (host, _PORT.sub("", host)):
+            expected = self._sign("\n".join((method, each.lower(), path, _canonical(given))))
+            if hmac.compare_digest(expected, signature.encode()):
+                return None
+        return "signature"
 
     def _sign(self, text: str) -> bytes:
         return base64.b64encode(hmac.digest(self._secret_key, text.encode(), hashlib.sha256))

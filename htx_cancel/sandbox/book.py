@@ -6,7 +6,7 @@ from itertools import count
 from typing import Literal
 
 from htx_cancel.sandbox.life import Fate, Life, Order
-from htx_cancel.sandbox.rules import PRODUCTS, Kind, Product, State
+from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State
 from htx_cancel.sandbox.words import NOT_FOUND, STATE_CODES
 
 #: Ids that are made have 19 digits, and no float can tell one from the next.
@@ -45,11 +45,12 @@ class Book:
         volume: int = 10,
         traded: int = 0,
         fate: Fate | None = None,
+        margin_mode: MarginMode = "cross",
     ) -> Order:
         """Add an order, under an id of its own if none is given.
 
         ``refusal`` is the code with which its cancel is refused, ``fate`` what it ends as if its
-        cancel is accepted; without one that is drawn.
+        cancel is accepted; without one that is drawn. ``margin_mode`` is that of a v5 order.
         """
         order = Order(
             kind=kind,
@@ -63,6 +64,7 @@ class Book:
             volume=volume,
             traded=traded,
             fate=fate,
+            margin_mode=margin_mode,
         )
         self._file(order)
         return order

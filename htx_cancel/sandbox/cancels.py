@@ -37,7 +37,7 @@ def _cancel_one(book: Book, interface: Interface, wanted: Wanted, now: float) ->
     if order is None or code is not None:
         words = (wanted.contract_code, "API")
         raise refusal(interface, code or NOT_FOUND, *words, outcome="refused")
-    return {"order_id": order.order_id, "client_order_id": order.client_order_id or ""}
+    return {"order_id": order.order_id, "client_order_id": order.client_order_id or order.order_id}
 
 
 def _find(book: Book, interface: Interface, wanted: Wanted, given_id: str) -> Order | None:

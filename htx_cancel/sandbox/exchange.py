@@ -6,7 +6,7 @@ call that is signed well charges a window; one with wrong parameters charges it 
 
 import gzip
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +60,8 @@ class Exchange:
     accepted cancel takes effect ``cancel_after`` seconds later; ``lost_races`` and
     ``partial_fills`` are the shares of them before which the order was filled, wholly or in part,
     drawn by ``random``. ``clock_offset`` is how many seconds the exchange's clock is ahead; it may
-    be set at any time.
+    be set at any time. ``withdrawn`` are the paths that it has no more: they are answered as
+    unknown ones, with 404.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Exchange:
         partial_fills: float = 0.0,
         random: Callable[[], float] | None = None,
         clock_offset: float = 0.0,
+        withdrawn: Collection[str] = (),
     ) -> None:
         self.book = Book(Life(cancel_after, lost_races, partial_fills, random))
         self.clock_offset = clock_offset
@@ -89,6 +91,7 @@ class Exchange:
         self._rules = Rules(
             window=window, charge_pools=charge_pools, count_refused=count_refused, limits=limits
         )
+        self._withdrawn = withdrawn
         self._gzip = gzip
         self._keep_log = keep_log
 
@@ -99,7 +102,7 @@ class Exchange:
         self.book.advance(now)
         told = now + self.clock_offset
         path = request.path
-        interface = ROUTES.get(path)
+        interface = None if path in self._withdrawn else ROUTES.get(path)
         if interface is None and path != TIMESTAMP:
             return _astray(404, "Not Found", path, told)
         if request.method != ("GET" if interface is None else interface.method):
@@ -175,15 +178,26 @@ class Exchange:
 def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:
     ts = milliseconds(now)
     if interface.envelope == "v5":
-        return {"code": 200, "message": "Success", "data": data, "ts": ts}
+        return _in_v5(200, "Success", data, ts)
     return {"status": "ok", "data": data, "ts": ts}
 
 
 def _failure(interface: Interface, refused: Refused, now: float) -> dict[str, Any]:
     ts = milliseconds(now)
     if interface.envelope == "v5":
-        return {"code": refused.code, "message": refused.text, "data": None, "ts": ts}
+        return _in_v5(refused.code, refused.text, None, ts)
     return {"status": "error", "err_code": refused.code, "err_msg": refused.text, "ts": ts}
+
+
+def _in_v5(code: int | str, message: str, data: object, ts: int) -> dict[str, Any]:
+    return {
+        "code": code,
+        "message": message,
+        "data": data,
+        "args": None,
+        "ts": ts,
+        "unknownException": False,
+    }
 
 
 def _rate_headers(window: WindowState, ahead_ms: int) -> dict[str, str]:

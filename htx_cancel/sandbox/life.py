@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from htx_cancel.sandbox.rules import Kind, State
+from htx_cancel.sandbox.rules import Kind, MarginMode, State
 
 Fate = Literal["canceled", "partially_canceled", "filled"]
 
@@ -35,6 +35,7 @@ class Order(Struct, gc=False):
     volume: int = 10
     traded: int = 0
     fate: Fate | None = None
+    margin_mode: MarginMode = "cross"
     instructed: bool = False
     ends_at: float = 0.0
 

@@ -2,8 +2,8 @@
 
 Rules, where the pages are silent:
 
-* A body is one JSON object, and every value has the type that its page gives, else 1030. A GET
-  has its parameters in the query.
+* A body is one JSON object, and every value has the type that its page gives, else 1030; an id
+  may be a number instead of a text. A GET has its parameters in the query.
 * A null or empty value counts as absent.
 * An order_id is digits, else 1067; a client_order_id is an integer of 63 bits, else 1065.
 """
@@ -18,17 +18,24 @@ from htx_cancel.sandbox.rules import Interface
 from htx_cancel.sandbox.words import contract_refusal, refusal
 
 _MOST_CLIENT_ID = 2**63 - 1
-_CHOICES = {"direction": ("buy", "sell"), "offset": ("open", "close")}
+_FILTERS = {"direction": ("buy", "sell"), "offset": ("open", "close")}
+_MARGIN_MODES = ("cross", "isolated")
+_IDS = ("order_id", "client_order_id")
 _MOST_PER_PAGE = 50
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a call asks for. ``chosen`` narrows a call that names no orders, ``page`` a list."""
+    """What a call asks for.
+
+    ``chosen`` narrows a call that names no orders, ``page`` a list, and ``margin_mode`` a query
+    that finds the orders of one mode only.
+    """
 
     contract_code: str
     ids: tuple[str, ...] = ()
     by_client_id: bool = False
+    margin_mode: str = ""
     chosen: dict[str, str] = {}
     page: tuple[int, int] = (1, 20)
 
@@ -44,10 +51,15 @@ def read(interface: Interface, request: HttpRequest) -> Wanted:
         raise contract_refusal(interface, given=False)
     if interface.max_ids:
         name, ids = _ids(interface, fields)
-        return Wanted(contract_code, ids, by_client_id=name == "client_order_id")
+        mode = _margin_mode(interface, fields)
+        return Wanted(contract_code, ids, by_client_id=name == _IDS[1], margin_mode=mode)
     if interface.reads:
         return Wanted(contract_code, page=_page(interface, fields))
-    chosen = {name: word for name in _CHOICES if (word := _choice(interface, fields, name))}
+    chosen = {
+        name: word
+        for name, words in _FILTERS.items()
+        if (word := _choice(interface, fields, name, words))
+    }
     return Wanted(contract_code, chosen=chosen)
 
 
@@ -71,18 +83,27 @@ def _words(interface: Interface, fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if value is None:
         return ""
-    if interface.envelope == "v5" and type(value) is int:
+    if name in _IDS and type(value) is int:
         return str(value)
     if not isinstance(value, str):
         raise refusal(interface, 1030)
     return value
 
 
-def _choice(interface: Interface, fields: dict[str, Any], name: str) -> str:
+def _choice(
+    interface: Interface, fields: dict[str, Any], name: str, choices: tuple[str, ...]
+) -> str:
     word = _words(interface, fields, name)
-    if word and word not in _CHOICES[name]:
+    if word and word not in choices:
         raise refusal(interface, 1067, name)
     return word
+
+
+def _margin_mode(interface: Interface, fields: dict[str, Any]) -> str:
+    """Return the one mode whose orders are found, cross if none is given; empty finds both."""
+    if not interface.margin_mode:
+        return ""
+    return _choice(interface, fields, "margin_mode", _MARGIN_MODES) or _MARGIN_MODES[0]
 
 
 def _page(interface: Interface, fields: dict[str, Any]) -> tuple[int, int]:

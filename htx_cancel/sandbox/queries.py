@@ -3,6 +3,7 @@
 Rules, where the pages are silent:
 
 * Ids that are not known are left out; if none is known the call is refused.
+* A list without orders has one page, which is empty.
 * An order whose cancel is under way is still in the list of open orders, and in v5, which has no
   word for it, still new or partially filled.
 """
@@ -48,6 +49,7 @@ def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
                 interface.kind, wanted.contract_code, each, by_client_id=wanted.by_client_id
             )
         )
+        and wanted.margin_mode in ("", order.margin_mode)
     ]
     if not found:
         code = NOT_FOUND if interface.max_ids == 1 else NONE_FOUND
@@ -60,7 +62,7 @@ def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, 
     index, size = wanted.page
     return {
         "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
-        "total_page": -(-len(live) // size),
+        "total_page": max(1, -(-len(live) // size)),
         "current_page": index,
         "total_size": len(live),
     }
@@ -99,8 +101,9 @@ def _in_v5(order: Order) -> dict[str, Any]:
     live = "partially_filled" if order.traded else "new"
     return {
         "order_id": order.order_id,
-        "client_order_id": order.client_order_id or "",
+        "client_order_id": order.client_order_id or order.order_id,
         "contract_code": order.contract_code,
+        "margin_mode": order.margin_mode,
         "side": order.direction,
         "state": _V5_STATE.get(order.state, live),
         "volume": str(order.volume),

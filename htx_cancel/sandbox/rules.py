@@ -17,6 +17,7 @@ from htx_cancel.sandbox.windows import WINDOWS, Budget, Window, WindowRule, Wind
 Envelope = Literal["v1", "v5"]
 Kind = Literal["swap", "swap_trailing", "linear_trigger", "v5"]
 Method = Literal["GET", "POST"]
+MarginMode = Literal["cross", "isolated"]
 State = Literal["open", "canceling", "canceled", "partially_canceled", "filled"]
 Limits = bool | Mapping[str, tuple[int, float]]
 
@@ -31,7 +32,11 @@ class Product(Struct, frozen=True):
 
 
 class Interface(Struct, frozen=True, kw_only=True):
-    """One path. ``max_ids`` is 0 where a call names no orders."""
+    """One path.
+
+    ``max_ids`` is 0 where a call names no orders. ``margin_mode`` says that it takes one, and finds
+    the orders of that mode only.
+    """
 
     path: str
     method: Method = "POST"
@@ -40,6 +45,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     envelope: Envelope = "v1"
     max_ids: int
     client_ids: bool = False
+    margin_mode: bool = False
     own: Budget | None = None
     unknown_contract: int
 
@@ -71,10 +77,16 @@ PRODUCTS: Mapping[Kind, Product] = {
 }
 
 
-def _five_a_second(path: str, *, kind: Kind, max_ids: int, unknown_contract: int) -> Interface:
-    own = Budget(path, 5, 1)
+def _five_a_second(
+    path: str, *, kind: Kind, max_ids: int, unknown_contract: int, reads: bool = False
+) -> Interface:
     return Interface(
-        path=path, kind=kind, max_ids=max_ids, own=own, unknown_contract=unknown_contract
+        path=path,
+        reads=reads,
+        kind=kind,
+        max_ids=max_ids,
+        own=Budget(path, 5, 1),
+        unknown_contract=unknown_contract,
     )
 
 
@@ -137,8 +149,8 @@ QUERIES: Mapping[str, Interface] = {
             max_ids=0,
             unknown_contract=1014,
         ),
-        Interface(
-            path="/linear-swap-api/v1/swap_trigger_openorders",
+        _five_a_second(
+            "/linear-swap-api/v1/swap_trigger_openorders",
             reads=True,
             kind="linear_trigger",
             max_ids=0,
@@ -152,6 +164,7 @@ QUERIES: Mapping[str, Interface] = {
             envelope="v5",
             max_ids=1,
             client_ids=True,
+            margin_mode=True,
             unknown_contract=1067,
         ),
     )

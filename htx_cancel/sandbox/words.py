@@ -92,7 +92,7 @@ class Refused(Exception):  # noqa: N818 - an answer of the exchange, no failure 
 
 
 def text(envelope: Envelope, code: int, *words: str) -> str:
-    """Return a code's text; any code may be scripted, so an unlisted one has a text too."""
+    """Return a code's text; any code may be scripted, so one without a text has one too."""
     return TEXTS[envelope].get(code, "Unknown error.").format(*words)
 
 

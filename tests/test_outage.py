@@ -1,0 +1,466 @@
+"""Hosts that refuse, keep silent or fail, and what cancel calls do meanwhile, on virtual time."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+from roads import EPOCH, ONCE, add, cancel, credentials
+from virtualtime import run
+
+from htx_cancel import CancelClient, CancelStatus, Outcome, Priority, RetryPolicy
+from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN
+from htx_cancel.reconnect import ATTEMPTS_PER_SECOND
+from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.sandbox.rules import Kind
+from htx_cancel.transport import Reply, Request
+
+ONE, TWO = "https://one.example", "https://two.example"
+ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
+REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT
+
+#: What a host does with a request: ``ok``, ``refuse``, ``silent``, ``late`` or ``5xx``.
+Behaviour = Callable[[Request], str]
+
+
+def now() -> float:
+    """Read the loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+def always(behaviour: str) -> Behaviour:
+    """Behave so at any request."""
+    return lambda _request: behaviour
+
+
+class Net:
+    """Hosts of one exchange, each of which may behave badly; ``log`` has every attempt."""
+
+    def __init__(self, exchange: Exchange, delay: float = 0.002) -> None:
+        self.inner = InProcessTransport(exchange, delay=delay, epoch=EPOCH)
+        self.hosts: dict[str, Behaviour] = dict.fromkeys((ONE, TWO), always("ok"))
+        self.log: list[tuple[float, str, str]] = []  #: when, where to, and the method
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request, or not."""
+        self.log.append((now(), request.origin, request.method))
+        behaviour = self.hosts[request.origin](request)
+        if behaviour == "refuse":
+            raise NotSentError("connection refused")
+        if behaviour == "silent":
+            await asyncio.sleep(timeout)
+            raise NoAnswerError(f"no reply within {timeout:g} s")
+        if behaviour == "late":
+            await asyncio.sleep(4.0)
+        if behaviour == "5xx":
+            return Reply(503, {}, b"Service Unavailable", now())
+        return await self.inner.send(request, timeout=timeout)
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def client(self, *hosts: str, **settings: object) -> CancelClient:
+        """Return a client of these hosts."""
+        loop = asyncio.get_running_loop()
+        return CancelClient(
+            credentials(),
+            base_url=list(hosts) or [ONE],
+            transport=self,
+            wall_clock=lambda: EPOCH + loop.time(),
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def to(self, origin: str, method: str = "POST") -> list[float]:
+        """List when requests went to a host."""
+        return [at for at, where, how in self.log if (where, how) == (origin, method)]
+
+
+async def many(
+    client: CancelClient, exchange: Exchange, kind: Kind, calls: int, ids: int
+) -> list["asyncio.Task[Outcome]"]:
+    """Start calls of so many ids each."""
+    return [
+        asyncio.create_task(cancel(client, kind, add(exchange, kind, ids))) for _ in range(calls)
+    ]
+
+
+#: Three thousand ids in one call, in as many calls, and in some, where tokens are few.
+LOADS: list[tuple[Kind, int, int]] = [("v5", 1, 3000), ("v5", 3000, 1), ("swap_trailing", 30, 100)]
+
+
+@pytest.mark.parametrize(("kind", "calls", "ids"), LOADS)
+def test_an_urgent_id_passes_all_retries_when_an_outage_ends(
+    kind: Kind, calls: int, ids: int
+) -> None:
+    """Two seconds without a connection; it is accepted within half a second of their end."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client() as client:
+            routine = await many(client, exchange, kind, calls, ids)
+            await asyncio.sleep(1.0)
+            urgent = asyncio.create_task(
+                cancel(client, kind, add(exchange, kind, 1), priority=Priority.URGENT)
+            )
+            await asyncio.sleep(1.0)
+            tasks = asyncio.all_tasks() - set(routine) - {urgent, asyncio.current_task()}
+            in_flight = sum(each.in_flight for each in client.budgets.snapshot())
+            assert len(tasks) <= calls + 1 + in_flight + 1  # a feeder a call, and one pacer
+            net.hosts[ONE] = always("ok")
+            assert (await urgent).counts == {ACCEPTED: 1}
+            assert now() < 2.5
+            outcomes = await asyncio.gather(*routine)
+            assert sum(len(outcome.accepted) for outcome in outcomes) == 3000
+        assert not exchange.refused
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [5.0, 30.0])
+@pytest.mark.parametrize(("kind", "calls", "ids"), LOADS)
+def test_a_call_that_reaches_nobody_gives_up_in_its_time(
+    seconds: float, kind: Kind, calls: int, ids: int
+) -> None:
+    """All are unsent when the retries' time is over, whatever their number."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(retry=RetryPolicy(seconds=seconds), request_timeout=1.0) as client:
+            outcomes = await asyncio.gather(*await many(client, exchange, kind, calls, ids))
+            assert seconds - 2.5 <= now() <= seconds + 1.0
+        assert sum(len(outcome.unsent) for outcome in outcomes) == 3000
+
+    run(main())
+
+
+def test_a_deadline_ends_a_call_that_reaches_nobody() -> None:
+    """Its timeout is shorter than its retries' time."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 300), timeout=1.5)
+            assert outcome.counts == {UNSENT: 300}
+            assert now() <= 1.501
+
+    run(main())
+
+
+def test_attempts_to_reconnect_are_spread_evenly() -> None:
+    """However many batches fail: so many a second, after the burst that found it out."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(retry=RetryPolicy(seconds=10.0)) as client:
+            await asyncio.gather(*await many(client, exchange, "v5", 3000, 1))
+        later = [at for at in net.to(ONE) if at > 0.001]
+        gaps = [after - before for before, after in itertools.pairwise(later)]
+        assert min(gaps) >= 1 / ATTEMPTS_PER_SECOND - 1e-6
+        assert len(later) >= 9.9 * ATTEMPTS_PER_SECOND
+
+    run(main())
+
+
+def test_attempts_to_reconnect_go_by_priority() -> None:
+    """One urgent call among a thousand that wait to try is the next to try."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        seen: list[str] = []
+
+        def note(request: Request) -> str:
+            seen.append(msgspec.json.decode(request.body)["order_id"])
+            return "refuse"
+
+        net.hosts[ONE] = note
+        async with net.client(retry=RetryPolicy(seconds=5.0)) as client:
+            routine = await many(client, exchange, "v5", 1000, 1)
+            await asyncio.sleep(1.0)
+            ids = add(exchange, "v5", 1)
+            seen.clear()
+            urgent = asyncio.create_task(cancel(client, "v5", ids, priority=Priority.URGENT))
+            await asyncio.sleep(0.05)
+            assert ids[0] in seen[:2]
+            await asyncio.gather(urgent, *routine)
+
+    run(main())
+
+
+def test_a_caller_that_goes_away_while_it_waits_to_reconnect_stops_nobody() -> None:
+    """Its place among those who try goes to the next one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client() as client:
+            tasks = await many(client, exchange, "v5", 300, 1)
+            await asyncio.sleep(1.0)
+            for task in tasks[:299]:
+                task.cancel()
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            assert (await tasks[-1]).counts == {ACCEPTED: 1}
+            assert now() < 4.1
+
+    run(main())
+
+
+# hosts
+
+
+def test_a_silent_host_costs_one_burst_and_then_single_probes() -> None:
+    """1,440 ids take 9 s of limits, 5 s to find out, and 3 s in which those tokens rest."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("silent")
+        async with net.client(ONE, TWO) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1440))
+            assert outcome.counts == {ACCEPTED: 1440}
+            assert now() <= 20.0
+        assert net.to(ONE) == [pytest.approx(0.0, abs=1e-3)] * 36
+        assert len(net.to(ONE, "GET")) == 1
+
+    run(main())
+
+
+def test_a_host_is_left_alone_for_twice_as_long_each_time() -> None:
+    """Up to a bound; one probe at a time, and no signed request until one is answered."""
+
+    async def main() -> None:
+        exchange = Exchange(limits=False)
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(ONE, TWO) as client:
+            while now() < 400.0:
+                await cancel(client, "v5", add(exchange, "v5", 2))
+                await asyncio.sleep(0.1)
+        probes = [0.0, *net.to(ONE, "GET")]
+        gaps = [after - before for before, after in itertools.pairwise(probes)]
+        doubled = [COOLDOWN * 2**n for n in range(4)] + [LONGEST_COOLDOWN] * 4
+        assert gaps[:8] == [pytest.approx(wanted, abs=0.25) for wanted in doubled]
+        assert len(net.to(ONE)) <= 2
+
+    run(main())
+
+
+def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None:
+    """A whole burst goes there again only after that one was answered."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "5xx"
+        async with net.client(ONE, TWO) as client:
+            while now() < 7.0:
+                await cancel(client, "swap", add(exchange, "swap", 100))
+                await asyncio.sleep(1.0)
+            later = [at for at in net.to(ONE) if at > COOLDOWN]
+            assert len(later) == 1
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(2 * COOLDOWN)
+            for _ in range(3):
+                await cancel(client, "swap", add(exchange, "swap", 100))
+            two = len(net.to(TWO))
+            await cancel(client, "swap", add(exchange, "swap", 100))
+            assert len(net.to(TWO)) == two
+
+    run(main())
+
+
+def test_a_host_that_answers_5xx_is_left() -> None:
+    """The next attempt goes to the other one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO) as client:
+            for _ in range(3):
+                await cancel(client, "swap", add(exchange, "swap", 1))
+        assert (len(net.to(ONE)), len(net.to(TWO))) == (1, 3)
+
+    run(main())
+
+
+def test_a_late_answer_does_not_bring_a_failed_host_back() -> None:
+    """It belongs to a request that began before the host failed."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        behaviours = iter(["late", "5xx"])
+        net.hosts[ONE] = lambda _request: next(behaviours, "ok")
+        async with net.client(ONE, TWO) as client:
+            late = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+            await asyncio.sleep(0.1)
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert (await late).counts == {ACCEPTED: 1}
+            assert now() < COOLDOWN
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert (len(net.to(ONE)), len(net.to(TWO))) == (2, 2)
+
+    run(main())
+
+
+def test_a_trial_that_goes_away_lets_another_one_go() -> None:
+    """Its deadline was too near to blame the host, which is not forgotten for that."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO, request_timeout=1.0) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            await asyncio.sleep(COOLDOWN)
+            assert now() > COOLDOWN
+            net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "silent"
+            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1), timeout=0.004)  # on trial
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(0.1)
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert Counter(where for at, where, _ in net.log if at > COOLDOWN + 0.15)[ONE] == 2
+
+    run(main())
+
+
+# deadlines
+
+
+class Lossy(Net):
+    """Loses one reply in ten."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request, and sometimes nothing back."""
+        lost = len(self.log) % 10 == 9
+        reply = await super().send(request, timeout=timeout)
+        if lost:
+            await asyncio.sleep(timeout)
+            raise NoAnswerError(f"no reply within {timeout:g} s")
+        return reply
+
+
+@pytest.mark.parametrize("delay", [0.001, 0.05, 0.2])
+def test_a_lost_reply_leaves_time_for_another_attempt(delay: float) -> None:
+    """One reply in ten is lost, the call has two seconds, and nothing is unknown."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Lossy(exchange, delay)
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 300), timeout=2.0)
+        assert outcome.counts == {ACCEPTED: 270, CLOSED: 30}
+
+    run(main())
+
+
+def test_a_slow_exchange_is_given_the_whole_time_of_a_call() -> None:
+    """Nobody knows how long a round trip is, so no attempt is given up for another one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange, delay=0.9)
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 300), timeout=2.0)
+        assert outcome.counts == {ACCEPTED: 300}
+
+    run(main())
+
+
+# the account
+
+
+def test_a_refused_key_stops_its_call() -> None:
+    """No more requests than were in flight when the first reply came."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another")
+        net = Net(exchange)
+        async with net.client(ONE) as client:
+            ids = add(exchange, "v5", 2000)
+            outcome = await cancel(client, "v5", ids)
+            assert now() < 0.1
+        assert len(net.log) == 72
+        assert outcome.counts == {REJECTED: 72, UNSENT: 1928}
+        assert "the exchange refused the account: 1003" in outcome.unsent[0].message
+
+    run(main())
+
+
+class Skewed(Net):
+    """Refuses what is not stamped with its clock, as a wrong signature, and tells the time."""
+
+    ahead = 900.0
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Check the stamp, and let the exchange check the rest."""
+        stamp = parse_qs(urlsplit(request.target).query)["Timestamp"][0]
+        told = EPOCH + now() + self.ahead
+        if abs(msgspec.convert(stamp + "Z", type=datetime).timestamp() - told) <= 300:
+            return await super().send(request, timeout=timeout)
+        self.log.append((now(), request.origin, request.method))
+        await asyncio.sleep(0.01)
+        body = {"status": "error", "err_code": 403, "err_msg": "Verification failure"}
+        return Reply(200, {}, msgspec.json.encode(body | {"ts": int(told * 1000)}), now())
+
+
+def test_a_wrong_clock_that_is_told_as_a_wrong_signature_is_corrected_once() -> None:
+    """Every request of the burst was signed with it; none of them stops the call."""
+
+    async def main() -> None:
+        exchange = Exchange(clock_offset=900.0)
+        net = Skewed(exchange)
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 300))
+            assert outcome.counts == {ACCEPTED: 300}
+            assert len(net.log) == 60
+            net.ahead = -900.0
+            exchange.clock_offset = -900.0
+            assert (await cancel(client, "swap", add(exchange, "swap", 1))).counts == {ACCEPTED: 1}
+
+    run(main())
+
+
+def test_a_refused_key_with_the_right_time_is_no_matter_of_the_clock() -> None:
+    """One attempt, and it stands."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another")
+        net = Net(exchange)
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+        assert (outcome.counts, len(net.log)) == ({REJECTED: 1}, 1)
+
+    run(main())
+
+
+def test_an_exchange_that_cannot_be_reached_is_tried_once_without_retries() -> None:
+    """That is what one attempt means."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(retry=ONCE) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 10))
+        assert (outcome.counts, len(net.log)) == ({UNSENT: 10}, 1)
+
+    run(main())

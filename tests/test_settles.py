@@ -1,0 +1,206 @@
+"""A call settles whatever happens inside: every await and every foreign call fails in its turn."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any
+
+import pytest
+from roads import EPOCH, add, cancel, credentials
+from virtualtime import VirtualLoop
+
+from htx_cancel import (
+    BudgetEvent,
+    Budgets,
+    CancelClient,
+    CancelStatus,
+    OrderResult,
+    Outcome,
+    RetryPolicy,
+)
+from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.transport import Reply, Request
+
+BATCHES = 12
+URLS = ["https://one.example", "https://two.example"]
+Error = Callable[[], BaseException]
+ERRORS: list[Error] = [
+    partial(RuntimeError, "sabotage"),
+    partial(asyncio.CancelledError, "from inside"),
+]
+
+
+class Sabotage:
+    """Fails once: at the n-th thing that is counted."""
+
+    def __init__(self, at: int, error: Error) -> None:
+        self.left = at
+        self.error = error
+
+    def strikes(self) -> bool:
+        """Count one thing; say whether it is the one that fails."""
+        self.left -= 1
+        return self.left == 0
+
+    def count(self) -> None:
+        """Count one thing, and fail if it is the one."""
+        if self.strikes():
+            raise self.error()
+
+
+class Struck(Coroutine[Any, Any, Any]):
+    """A coroutine of ours into which an exception is thrown at one of its awaits."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], sabotage: Sabotage) -> None:
+        self._work = work
+        self._sabotage = sabotage
+
+    def send(self, value: Any) -> Any:
+        """Go on, or fail where it waits; before it began, too."""
+        if self._sabotage.strikes():
+            return self._work.throw(self._sabotage.error())
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Pass on what the loop throws."""
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        """End it."""
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise NotImplementedError
+
+
+def strike_awaits(loop: VirtualLoop, sabotage: Sabotage) -> None:
+    """Count the steps of every task that the client starts."""
+
+    def factory(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
+        ours = getattr(work, "__qualname__", "").startswith(("Call.", "Sender.", "Confirmation."))
+        return asyncio.Task(Struck(work, sabotage) if ours else work, loop=loop, **given)
+
+    loop.set_task_factory(factory)
+
+
+def strike_starts(loop: VirtualLoop, sabotage: Sabotage) -> None:
+    """Count the tasks that the client starts."""
+
+    def factory(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
+        if getattr(work, "__qualname__", "").startswith("Call."):
+            sabotage.count()
+        return asyncio.Task(work, loop=loop, **given)
+
+    loop.set_task_factory(factory)
+
+
+class Transport:
+    """Two hosts of one exchange, down for a while at first; one that may be sabotaged."""
+
+    def __init__(self, exchange: Exchange, faults: FaultPlan, sabotage: Sabotage | None) -> None:
+        self._inner = InProcessTransport(exchange, delay=0.02, epoch=EPOCH, faults=faults)
+        self._sabotage = sabotage
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request."""
+        now = asyncio.get_running_loop().time()
+        self._inner.down = set(URLS) if now < 0.7 else {URLS[0]} if now < 1.5 else set()
+        reply = await self._inner.send(request, timeout=timeout)
+        if self._sabotage is not None:
+            self._sabotage.count()
+        return reply
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+class Run:
+    """One call under sabotage, and what came of it."""
+
+    def __init__(self, what: str, at: int, error: Error) -> None:
+        self.sabotage = Sabotage(at, error)
+        self.what = what
+        self.loop = VirtualLoop()
+        self.told: list[OrderResult] = []
+        self.exchange = Exchange()
+        self.ids = add(self.exchange, "swap_trailing", BATCHES * 10)
+
+    def struck(self, what: str) -> Sabotage | None:
+        """Return the sabotage, if it is for this."""
+        return self.sabotage if self.what == what else None
+
+    def clock(self) -> float:
+        """Tell the time, perhaps."""
+        if clock := self.struck("clock"):
+            clock.count()
+        return EPOCH + self.loop.time()
+
+    def on_event(self, _event: BudgetEvent) -> None:
+        """Hear of a wait, a refusal or a limit."""
+        if hook := self.struck("on_event"):
+            hook.count()
+
+    def on_batch(self, results: tuple[OrderResult, ...]) -> None:
+        """Hear of a batch."""
+        self.told.extend(results)
+        if hook := self.struck("on_batch"):
+            hook.count()
+
+    async def main(self) -> Outcome:
+        """Cancel through trouble of every kind, and see that nothing is left behind."""
+        plan = FaultPlan(
+            {self.ids[5]: ["busy"], self.ids[25]: ["lost_after"], self.ids[35]: ["rate"]}
+        )
+        budgets = Budgets(on_event=self.on_event)
+        transport = Transport(self.exchange, plan, self.struck("transport"))
+        async with CancelClient(
+            credentials(),
+            base_url=URLS,
+            transport=transport,
+            budgets=budgets,
+            wall_clock=self.clock,
+            request_timeout=0.5,
+            retry=RetryPolicy(seconds=20.0),
+        ) as client:
+            if self.what == "awaits":
+                strike_awaits(self.loop, self.sabotage)
+            if self.what == "starts":
+                strike_starts(self.loop, self.sabotage)
+            outcome = await asyncio.wait_for(
+                cancel(client, "swap_trailing", self.ids, on_batch=self.on_batch), 60
+            )
+            self.loop.set_task_factory(None)
+            await asyncio.sleep(5.0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            for budget in budgets.snapshot():
+                assert (budget.in_flight, budget.waiting) == (0, 0), budget
+        return outcome
+
+    def go(self) -> bool:
+        """Run it and check it; say whether anything was struck."""
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            outcome = runner.run(self.main())
+        assert [result.order_id for result in outcome] == self.ids
+        assert sorted(result.order_id for result in self.told) == sorted(self.ids)
+        for result in outcome:
+            order = self.exchange.book[result.order_id]
+            if result.status is CancelStatus.ACCEPTED:
+                assert order.instructed
+            if result.status is CancelStatus.UNSENT:
+                assert not order.instructed
+            if result.status in (CancelStatus.CLOSED, CancelStatus.NOT_FOUND):
+                assert order.state != "open"
+        struck = self.sabotage.left <= 0
+        assert len(self.loop.failures) == struck, self.loop.failures
+        return struck
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("what", ["awaits", "starts", "clock", "transport", "on_batch", "on_event"])
+def test_a_call_settles_whatever_fails_inside(what: str, error: Error) -> None:
+    """Each id comes back once with a true status, nothing leaks, and it is reported once."""
+    at = 1
+    while Run(what, at, error).go():
+        at += 1
+    assert at > 2

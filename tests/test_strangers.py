@@ -1,0 +1,164 @@
+"""Others of the UID used the limits: how soon a client cancels all the same, on virtual time."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from roads import EPOCH, add, cancel, credentials
+from virtualtime import run
+
+from htx_cancel import CancelClient, CancelStatus, Priority
+from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.sandbox.rules import Kind
+from htx_cancel.sandbox.windows import WindowRule
+from htx_cancel.transport import Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RULES: list[WindowRule] = ["first", "epoch", "slide"]
+WINDOW = 3.0
+AHEAD = 0.5  #: seconds by which the others are ahead of us
+
+
+class Headers:
+    """A transport that changes the headers of some replies."""
+
+    def __init__(self, inner: InProcessTransport) -> None:
+        self._inner = inner
+        self.changes: list[
+            Mapping[str, str] | None
+        ] = []  #: of the next replies; ``None`` drops all
+        self.keep = True
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request."""
+        reply = await self._inner.send(request, timeout=timeout)
+        change = self.changes.pop(0) if self.changes else {}
+        headers = {**reply.headers, **(change or {})} if self.keep else {}
+        return Reply(reply.status, headers, reply.body, reply.left_at)
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+def client(exchange: Exchange, seed: int = 0) -> tuple[CancelClient, Headers]:
+    """Return a client of the exchange some milliseconds away, and its transport."""
+    loop = asyncio.get_running_loop()
+    line = InProcessTransport(exchange, delay=0.002, jitter=0.002, seed=seed, epoch=EPOCH)
+    transport = Headers(line)
+    made = CancelClient(credentials(), transport=transport, wall_clock=lambda: EPOCH + loop.time())
+    return made, transport
+
+
+async def pull(
+    client: CancelClient, exchange: Exchange, kind: Kind, count: int, priority: Priority
+) -> float:
+    """Cancel so many orders; say how long it took."""
+    if not count:
+        return 0.0
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    outcome = await cancel(client, kind, add(exchange, kind, count), priority=priority)
+    assert outcome.counts == {CancelStatus.ACCEPTED: count}
+    return loop.time() - began
+
+
+async def begin_window() -> None:
+    """Wait until the clock's window begins."""
+    now = EPOCH + asyncio.get_running_loop().time()
+    await asyncio.sleep(WINDOW - now % WINDOW)
+
+
+@pytest.mark.parametrize("priority", [Priority.URGENT, Priority.ROUTINE])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("headers", "most"), [(True, 1.1), (False, 1.3)])
+def test_a_fresh_client_goes_on_as_soon_as_a_spent_window_ends(
+    rule: WindowRule, priority: Priority, *, headers: bool, most: float
+) -> None:
+    """A restart in mid-window: one burst is refused, and no window twice."""
+
+    async def main() -> None:
+        exchange = Exchange(window=rule)
+        other, _ = client(exchange)
+        await begin_window()
+        await asyncio.gather(
+            pull(other, exchange, "swap", 360, Priority.ROUTINE),
+            pull(other, exchange, "v5", 72, Priority.ROUTINE),
+        )
+        await asyncio.sleep(AHEAD)
+        mine, transport = client(exchange, 1)
+        transport.keep = headers
+        possible = WINDOW - AHEAD + WINDOW
+        took = await asyncio.gather(
+            pull(mine, exchange, "swap", 540, priority),
+            pull(mine, exchange, "v5", 128, priority),
+        )
+        assert max(took) <= most * possible
+        assert exchange.refused.total() == 36 + 72
+
+    run(main())
+
+
+def test_the_reset_that_a_refusal_tells_is_when_the_client_goes_on() -> None:
+    """The window that was spent was almost over: nothing waits for a whole one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        other, _ = client(exchange)
+        await pull(other, exchange, "swap", 360, Priority.ROUTINE)
+        await asyncio.sleep(WINDOW - 0.3)
+        mine, _ = client(exchange, 1)
+        assert await pull(mine, exchange, "swap", 360, Priority.ROUTINE) < 0.35
+        assert exchange.refused.total() == 36
+
+    run(main())
+
+
+@pytest.mark.parametrize("early", [0.2, 2.0])
+def test_a_wrong_clock_makes_no_client_knock_until_the_window_ends(early: float) -> None:
+    """A reset that is told too early costs one more refused call, not one a round trip."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        other, _ = client(exchange)
+        await pull(other, exchange, "swap", 360, Priority.ROUTINE)
+        loop = asyncio.get_running_loop()
+        mine, transport = client(exchange, 1)
+        reset = str(int((EPOCH + loop.time() + WINDOW - early) * 1000))
+        transport.changes = [{"ratelimit-reset": reset}] * 37
+        assert await pull(mine, exchange, "swap", 360, Priority.ROUTINE) < 2 * WINDOW
+        assert exchange.refused.total() == 37
+
+    run(main())
+
+
+@pytest.mark.parametrize("count", [360, 720])
+@pytest.mark.parametrize("rule", RULES)
+def test_one_foreign_burst_costs_the_window_it_was_in(rule: WindowRule, count: int) -> None:
+    """Nothing is reserved for somebody who was seen once."""
+
+    async def main(foreign: int) -> float:
+        exchange = Exchange(window=rule)
+        await begin_window()
+        other, _ = client(exchange)
+        await pull(other, exchange, "swap", foreign, Priority.ROUTINE)
+        mine, _ = client(exchange, 1)
+        return await pull(mine, exchange, "swap", count, Priority.URGENT)
+
+    assert run(main(350)) <= run(main(0)) + WINDOW + 0.1
+
+
+@pytest.mark.parametrize("priority", [Priority.URGENT, Priority.ROUTINE])
+def test_one_wrong_remaining_costs_no_more_than_a_window(priority: Priority) -> None:
+    """The exchange says once that nothing is left, and later that all is."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        mine, transport = client(exchange)
+        transport.changes = [{"ratelimit-remaining": "0"}]
+        await pull(mine, exchange, "swap", 10, priority)
+        assert await pull(mine, exchange, "swap", 720, priority) <= 2 * WINDOW + 0.1
+        assert not exchange.refused
+
+    run(main())
