@@ -7,7 +7,7 @@ import pytest
 from roads import add, cancel, in_process
 from virtualtime import VirtualLoop, run
 
-from htx_cancel import CancelStatus, InvalidTypeError, OrderResult, Refusal
+from htx_cancel import CancelStatus, InvalidTypeError, OrderResult, Outcome
 from htx_cancel.sandbox import Exchange
 
 
@@ -52,24 +52,43 @@ def test_a_bad_id_raises_even_after_the_timeout() -> None:
     run(main())
 
 
-def test_an_outcome_has_the_error_and_the_wait_of_its_call() -> None:
-    """``error`` and ``retry_in`` are read off the call when it has ended."""
-    error = Refusal(403, "wrong key")
+def test_an_outcome_says_in_how_many_seconds_the_unsent_could_leave() -> None:
+    """Whoever waits so long and tries the live ones again gets them all canceled."""
 
     async def main() -> None:
         exchange = Exchange()
-        add(exchange, "swap_trailing", 1)
-
-        def on_batch(_results: tuple[OrderResult, ...]) -> None:
-            for call in client._calls:
-                vars(call).update(error=error, retry_in=lambda: 1.5)
-
+        ids = add(exchange, "swap_trailing", 100)
         async with in_process(exchange) as client:
-            outcome = await cancel(client, "swap", ["1"], on_batch=on_batch)
-            every = await client.cancel_all_swap_trailing_orders("BTC-USD", on_batch=on_batch)
+            first = await cancel(client, "swap_trailing", ids, timeout=0.5)
+            assert first.counts == {CancelStatus.ACCEPTED: 50, CancelStatus.UNSENT: 50}
+            assert first.retry_in == pytest.approx(1.0, abs=0.05)
+            assert all(result.retryable for result in first.live)
+            await asyncio.sleep(first.retry_in or 0.0)
+            live = [result.order_id for result in first.live]
+            again = await cancel(client, "swap_trailing", live, timeout=0.5)
             nothing = await cancel(client, "swap", [])
-        assert (outcome.error, outcome.retry_in) == (error, 1.5)
-        assert (every.error, every.retry_in) == (error, 1.5)
-        assert (nothing.error, nothing.retry_in) == (None, None)
+        assert Outcome.merge(first, again).settled
+        assert (again.retry_in, nothing.retry_in) == (None, None)
+        assert (again.error, nothing.error) == (None, None)
+
+    run(main())
+
+
+def test_an_outcome_says_what_refused_the_account() -> None:
+    """A host that is not the one that was signed: one refusal, and the rest never leaves."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1000)
+        add(exchange, "swap_trailing", 1)
+        async with in_process(exchange, signing_host="other.example") as client:
+            outcome = await cancel(client, "swap", ids)
+            every = await client.cancel_all_swap_trailing_orders("BTC-USD")
+        assert outcome.error is not None
+        assert outcome.error.code == 403
+        assert outcome.counts.keys() == {CancelStatus.REJECTED, CancelStatus.UNSENT}
+        assert not any(result.retryable for result in outcome.rejected)
+        assert every.error == outcome.error
+        assert not every.settled
 
     run(main())
