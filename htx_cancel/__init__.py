@@ -7,8 +7,9 @@
     methods    batches bytes    budget     sign NOW    one reply    results  per order id
 
 ``call`` feeds a call's batches along this road, ``sender`` makes one try of it, ``retry`` says
-which try may be repeated, ``confirm`` asks afterwards what became of the orders, ``endpoints`` is
-the table every stage reads, and ``sandbox`` is the other side: an exchange on this machine.
+which try may be repeated, ``confirm`` asks afterwards what became of the orders with an ``inquiry``
+for each contract, ``endpoints`` is the table every stage reads, and ``sandbox`` is the other side:
+an exchange on this machine.
 """
 
 from htx_cancel.client import CancelClient
@@ -28,6 +29,8 @@ from htx_cancel.outcome import (
     OrderResult,
     OrderState,
     Outcome,
+    Refusal,
+    Source,
 )
 from htx_cancel.permit import BudgetEvent, BudgetState, Priority
 from htx_cancel.retry import RetryPolicy
@@ -52,5 +55,7 @@ __all__ = [
     "OrderState",
     "Outcome",
     "Priority",
+    "Refusal",
     "RetryPolicy",
+    "Source",
 ]

@@ -3,18 +3,18 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Protocol, Self, overload
 
 from htx_cancel import codec, endpoints, plan, signing
-from htx_cancel.call import Call, Job, OnBatch, Road, Terms
+from htx_cancel.call import Call, Job, Road, Terms
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.hosts import Host
 from htx_cancel.limiter import IN_FLIGHT, Budgets
-from htx_cancel.outcome import CancelAllOutcome, Outcome
+from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
 from htx_cancel.pages import Pages
 from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
@@ -22,7 +22,21 @@ from htx_cancel.sender import Sender
 from htx_cancel.signing import Credentials, Signer
 from htx_cancel.transport import AiohttpTransport, Transport
 
-Ids = Iterable[str | int]
+
+class IdCollection(Protocol):
+    """A list, tuple, set, dict view or the like of ids; a lone string is none."""
+
+    def __contains__(self, item: object, /) -> bool:
+        """Say whether an id is in it; of a string only strings can be asked."""
+
+    def __iter__(self) -> Iterator[str | int]:
+        """Go through the ids."""
+
+
+Ids = IdCollection | Iterator[str | int]
+
+#: A plain function: nobody would await an async one.
+OnBatch = Callable[[tuple[OrderResult, ...]], None]
 
 CLOSED = "the client was closed"
 
@@ -35,7 +49,9 @@ class CancelClient:
     * raises ``InvalidTypeError`` or ``InvalidValueError`` for arguments that cannot be sent,
       before anything is sent, and ``ClientClosedError`` after ``aclose``; it raises nothing else;
     * takes ``timeout``, seconds for the whole call: when it is over the call returns with what it
-      knows, and what cannot leave in time is ``UNSENT`` at once;
+      knows, nothing is sent any more, and what cannot leave in time is ``UNSENT`` at once. Looking
+      at the ids counts, but is not cut short, since a bad id must raise and every good one must
+      come back: it takes 1 to 4 us an id, in slices that let the event loop turn;
     * takes ``on_batch``, a plain function called with a tuple of ``OrderResult`` each time the
       results of a batch become known, in any order of batches;
     * takes ``priority``: urgent calls take the next token, routine and background ones wait;
@@ -78,9 +94,10 @@ class CancelClient:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(credentials, Credentials):
-            raise InvalidTypeError(f"credentials is Credentials, not {type(credentials).__name__}")
+            kind = type(credentials).__name__  # never the value, which may be a key
+            raise InvalidTypeError(f"credentials must be Credentials, got {kind}")
         if budgets is not None and limits is not None:
-            raise InvalidValueError("limits belong to the shared budgets; give one of the two")
+            raise InvalidValueError("either limits or budgets must be given, got both")
         in_flight = plan.whole("max_in_flight", max_in_flight)
         self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
         sender = Sender(
@@ -137,20 +154,47 @@ class CancelClient:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
 
         Calls under way return what they know: what had not left is ``UNSENT``, and what had not
-        been answered when the time was over is ``UNKNOWN``.
+        been answered when the time was over is ``UNKNOWN``. A ``confirm`` under way returns at
+        once with what it knows.
         """
         self._closed = True
         for confirmation in self._confirmations:
             confirmation.stop()
         for call in self._calls:
             call.stop(CLOSED)
-        tasks = {task for call in self._calls for task in call.tasks}
-        if tasks:
-            await asyncio.wait(tasks, timeout=drain)
+        asking = {each.task for each in self._confirmations if each.task is not None}
+        calling = {task for call in self._calls for task in call.tasks}
+        if asking or calling:
+            await asyncio.wait(asking | calling, timeout=drain)
+        if calling:
             for call in self._calls:
                 call.abort(CLOSED)
-            await asyncio.wait(tasks)
+            await asyncio.wait(calling)
         await self._road.sender.close()
+
+    @overload
+    async def cancel_swap_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids,
+        *,
+        client_order_ids: None = None,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome: ...
+
+    @overload
+    async def cancel_swap_orders(
+        self,
+        contract_code: str,
+        order_ids: None = None,
+        *,
+        client_order_ids: Ids,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome: ...
 
     async def cancel_swap_orders(
         self,
@@ -163,6 +207,9 @@ class CancelClient:
         on_batch: OnBatch | None = None,
     ) -> Outcome:
         """Cancel coin-M swap orders, by order ids or by client order ids; 10 a request.
+
+        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
+        and in multi-asset mode not after the order ended.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
         """
@@ -191,8 +238,8 @@ class CancelClient:
         self,
         contract_code: str,
         *,
-        direction: str | None = None,
-        offset: str | None = None,
+        direction: Literal["buy", "sell"] | None = None,
+        offset: Literal["open", "close"] | None = None,
         priority: Priority = Priority.ROUTINE,
         timeout: float | None = None,
         on_batch: OnBatch | None = None,
@@ -216,7 +263,9 @@ class CancelClient:
         batches.append((ALL,))
         job = Job(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
         call = await self._run(job, terms)
-        return call.tally.outcome_of_all(job.source, call.whole)
+        return call.tally.outcome_of_all(
+            job.source, call.whole, error=refusal(call.error), retry_in=call.retry_in()
+        )
 
     async def cancel_linear_trigger_orders(
         self,
@@ -237,6 +286,30 @@ class CancelClient:
         ids = plan.one_kind(order_ids, None)
         return await self._cancel(endpoints.LINEAR_SWAP_TRIGGER_CANCEL, contract_code, ids, terms)
 
+    @overload
+    async def cancel_v5_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids,
+        *,
+        client_order_ids: None = None,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome: ...
+
+    @overload
+    async def cancel_v5_orders(
+        self,
+        contract_code: str,
+        order_ids: None = None,
+        *,
+        client_order_ids: Ids,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Outcome: ...
+
     async def cancel_v5_orders(
         self,
         contract_code: str,
@@ -249,6 +322,9 @@ class CancelClient:
     ) -> Outcome:
         """Cancel v5 orders, by order ids or by client order ids; one a request.
 
+        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
+        and in multi-asset mode not after the order ended.
+
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-1958947efe6
         """
         terms = _terms(priority, timeout, on_batch)
@@ -257,31 +333,56 @@ class CancelClient:
 
     async def confirm(
         self,
-        outcome: Outcome,
-        *,
+        *outcomes: Outcome,
         timeout: float = 10.0,
         priority: Priority = Priority.ROUTINE,
+        on_batch: OnBatch | None = None,
     ) -> Outcome:
-        """Ask the exchange what became of the accepted and the unknown orders of an outcome.
+        """Ask the exchange what became of the accepted and the unknown orders of outcomes.
 
-        Returns a new outcome whose results carry the order's ``state``. It asks with growing
-        pauses until every state is final, or for ``timeout`` seconds. What the exchange said of
-        a cancel stands; an ``UNKNOWN`` one becomes ``CLOSED``, ``NOT_FOUND`` or, where the order
-        is open and no cancel under way, ``OPEN``. What no query told stays as it was.
+        Returns one new outcome, of all of them merged as by ``Outcome.merge``, whose results carry
+        the order's ``state``. It asks with growing pauses until every state is final, or for
+        ``timeout`` seconds, or until ``aclose``. What the exchange said of a cancel stands; an
+        ``UNKNOWN`` one becomes ``CLOSED``, ``NOT_FOUND`` or, where the order is open and no cancel
+        under way, ``OPEN``. What no query told stays as it was.
 
-        Coin-M swap orders are asked for 50 ids a request, v5 orders one a request, out of the
-        read budgets; of trailing and trigger orders only the lists of open ones can be had.
+        ``NOT_FOUND`` of an order asked for by client order id may be a live order, and its message
+        says so: HTX looks these up for 8 hours only, and in multi-asset mode not after the order
+        ended.
+
+        Coin-M swap orders are asked for 50 ids a request, v5 orders one a request (and once more
+        in isolated margin mode where cross has none), out of the read budgets; of trailing and
+        trigger orders only the lists of open ones can be had.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a400-77b6-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-196a8401f83
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51c0a2-77b6-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb873a8-77b5-11ed-9966-0242ac110003
+
+        Args:
+            outcomes: one or more, of any calls.
+            timeout: seconds for all of it.
+            priority: who goes first where the read budgets are short.
+            on_batch: a plain function, called with a tuple of results, all of one of the calls, as
+                their states become final, and at the end with those that changed and are not
+                final: each result that changed is in one tuple, once.
+
+        Raises:
+            InvalidTypeError: for an argument of the wrong type.
+            InvalidValueError: if there is no outcome, or one that was made by hand without a
+                ``source``.
+            ClientClosedError: after ``aclose``.
         """
         self._check_open()
-        if not isinstance(outcome, Outcome):
-            raise InvalidTypeError(f"outcome is an Outcome, not {type(outcome).__name__}")
+        terms = _terms(priority, None, on_batch)
         deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
-        confirmation = Confirmation(outcome, self._road, priority=priority, deadline=deadline)
+        merged = Outcome.merge(*outcomes)
+        for part in merged.parts:
+            if part.source.endpoint not in endpoints.QUERIES:
+                raise InvalidValueError(f"each outcome must be of a cancel call, got {part.source}")
+        confirmation = Confirmation(
+            merged, self._road, priority=terms.priority, deadline=deadline, on_batch=terms.on_batch
+        )
         self._confirmations.add(confirmation)
         try:
             return await confirmation.run()
@@ -289,7 +390,11 @@ class CancelClient:
             self._confirmations.discard(confirmation)
 
     async def _cancel(
-        self, endpoint: Endpoint, contract_code: str, ids: tuple[str, Ids], terms: Terms
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        ids: tuple[str, Iterable[str | int]],
+        terms: Terms,
     ) -> Outcome:
         """Look at every id, then send."""
         self._check_open()
@@ -298,7 +403,8 @@ class CancelClient:
         batches = await _batches(field, given, endpoint.batch_size)
         job = Job(endpoint, contract_code, batches, field)
         call = await self._run(job, terms)
-        return call.tally.outcome(job.source)
+        error, retry_in = refusal(call.error), call.retry_in()
+        return call.tally.outcome(job.source, error=error, retry_in=retry_in)
 
     async def _run(self, job: Job, terms: Terms) -> Call:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
@@ -325,7 +431,7 @@ def _hosts(
 ) -> list[Host]:
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
     if not urls:
-        raise InvalidValueError("base_url is a URL or several; there are none")
+        raise InvalidValueError("base_url must be a URL or several, got none")
     hosts = []
     for url in urls:
         origin, host = signing.origin(url)
@@ -334,7 +440,7 @@ def _hosts(
     return hosts
 
 
-async def _batches(field: str, ids: Ids, size: int) -> Pages[str]:
+async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str]:
     """Check and cut ids; let the event loop turn now and then."""
     batches: Pages[str] = Pages()
     seen, freed = plan.Seen(), 0
@@ -357,5 +463,5 @@ def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) 
         deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
     plan.hook("on_batch", on_batch)
     if not isinstance(priority, Priority):
-        raise InvalidTypeError(f"priority is a Priority, not {priority!r}")
+        raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
     return Terms(priority, deadline, on_batch)

@@ -2,182 +2,121 @@
 
 Rules:
 
-* Only results that a query can settle are asked about: accepted, unknown, canceling.
-* A query that fails says nothing; the next round asks again.
-* Each round takes a new turn: an order that stays open does not keep others from being asked about.
-* A list of open orders can lose one between two pages when orders before it go. So it is read from
-  the last page to the first, and an order counts as gone when two rounds in a row did not list it
-  (one round is enough where the list has one page).
+* Only results that a query can settle are asked about: accepted, unknown, canceling, open.
+* Each source is asked about at the same time as the others, and none can end another.
+* The questions run in a task of the confirmation: ``stop`` ends it at once, wherever it waits, and
+  what is known is returned. It does not outlive its caller either.
+* Each result that changed is told once: when its state becomes final, or at the end.
+* No exception leaves but the caller's own cancellation; what is none of ours is reported.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Iterator
 
-from htx_cancel import orders
-from htx_cancel.call import SLICE, Road
-from htx_cancel.endpoints import QUERIES
-from htx_cancel.errors import TooLateError
-from htx_cancel.orders import States
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, OrderState, Outcome, Tally
-from htx_cancel.permit import Permit, Priority
-from htx_cancel.sender import Errand
+from htx_cancel import hooks
+from htx_cancel.call import Road
+from htx_cancel.inquiry import Asker, Inquiry, inquiry
+from htx_cancel.outcome import (
+    CancelStatus,
+    OrderResult,
+    Outcome,
+    Part,
+    Source,
+    Tally,
+    refusal,
+)
+from htx_cancel.permit import Priority
+
+#: Batches looked at in one turn of the event loop.
+SLICE = 10
 
 
 class Confirmation:
-    """One ``confirm`` under way."""
+    """One ``confirm`` under way: ``run`` it once, ``stop`` it any time."""
 
     def __init__(
-        self, outcome: Outcome, road: Road, *, priority: Priority, deadline: float
+        self,
+        outcome: Outcome,
+        road: Road,
+        *,
+        priority: Priority,
+        deadline: float,
+        on_batch: Callable[[tuple[OrderResult, ...]], object] | None = None,
     ) -> None:
+        self.task: asyncio.Task[None] | None = None  #: what asks, once it runs
         self._outcome = outcome
-        self._source = outcome.source
-        self._query = QUERIES[outcome.source.endpoint]
-        self._road = road
-        self._priority = priority
-        self._deadline = deadline
-        self._turn = road.limiter.turn()
+        self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        #: What is known by now; ``None`` for an order that the exchange does not have.
-        self._known: dict[str, OrderState | None] = {}
-        self._pending: dict[str, int] = {}  # id, and in how many rounds it was not listed
-        self._stopped = False
+        asker = Asker(road, priority, deadline, self._tell)
+        self._inquiries: dict[Source, Inquiry] = {
+            part.source: inquiry(part.source, asker) for part in outcome.parts
+        }
 
     def stop(self) -> None:
-        """Ask no more, and return what is known."""
-        self._stopped = True
+        """Ask no more: ``run`` returns what is known."""
+        if self.task is not None:
+            self.task.cancel()
 
     async def run(self) -> Outcome:
-        """Ask in rounds with growing pauses; return the outcome with what was told."""
-        await self._collect()
-        rounds = 0
-        while self._pending and not self._stopped:
-            self._turn = self._road.limiter.turn()
-            await (self._sweep() if self._query.paged else self._ask_by_ids())
-            pause = self._pause(rounds)
-            if not self._pending or self._loop.time() + pause >= self._deadline:
-                break
-            rounds += 1
-            await asyncio.sleep(pause)
+        """Ask; return the outcome with what was told."""
+        self.task = self._loop.create_task(self._ask())
+        try:
+            await asyncio.wait({self.task})
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait({self.task})
+            raise
         return await self._rebuild()
 
-    def _pause(self, rounds: int) -> float:
-        """Return twice the last pause, but no more than a quarter of the time that is left."""
-        first = self._road.policy.first_pause
-        left = self._deadline - self._loop.time()
-        return max(first, min(first * 2.0 ** min(rounds, 60), left / 4))
+    async def _ask(self) -> None:
+        await self._collect()
+        async with asyncio.TaskGroup() as group:
+            for each in self._inquiries.values():
+                group.create_task(self._guarded(each))
+
+    async def _guarded(self, each: Inquiry) -> None:
+        try:
+            await each.run()
+        except Exception as error:  # noqa: BLE001 - ours or not, it must not cost the others
+            hooks.report("confirm failed", error)
 
     async def _collect(self) -> None:
-        for number, batch in enumerate(self._outcome.batches, 1):
-            self._pending.update((it.order_id, 0) for it in batch if it.unsettled)
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
-
-    async def _ask_by_ids(self) -> None:
-        """Ask once for every pending order, as many at once as the budgets allow."""
-        pending = iter(list(self._pending))
-        async with asyncio.TaskGroup() as group:
-            while ids := tuple(islice(pending, self._query.batch_size)):
-                permit = await self._permit()
-                if permit is None:
-                    return
-                group.create_task(self._ask(ids, permit))
-
-    async def _ask(self, ids: Sequence[str], permit: Permit) -> None:
-        query, source = self._query, self._source
-        params = orders.ask(source.contract_code, source.field, ids)
-        if query.method == "GET":
-            errand = Errand("GET", query.path, params=params)
-        else:
-            errand = Errand("POST", query.path, orders.encode(params))
-        states = await self._send(errand, permit)
-        for key in ids:
-            if key in states.of:
-                self._learn(key, states.of[key])
-            elif states.complete:
-                self._learn(key, None, missing=True)
-
-    def _learn(self, key: str, state: OrderState | None, *, missing: bool = False) -> None:
-        if state is not None or missing:
-            self._known[key] = state
-        if missing or (state is not None and state.final):
-            self._pending.pop(key, None)
-
-    async def _sweep(self) -> None:
-        """Read all open orders of the contract, once, and learn from who is not among them."""
-        first = await self._page(1)
-        if first is None:
-            return
-        listed = dict(first.of)
-        for number in range(first.pages, 1, -1):
-            page = await self._page(number)
-            if page is None:
-                return
-            listed.update(page.of)
-        enough = 1 if first.pages == 1 else 2
-        for key, absences in list(self._pending.items()):
-            if key in listed:
-                self._pending[key] = 0
-                self._learn(key, listed[key])
-            elif absences + 1 >= enough:
-                self._learn(key, OrderState.GONE)
-            else:
-                self._pending[key] = absences + 1
-
-    async def _page(self, number: int) -> States | None:
-        """Read one page, with as many tries as a batch has."""
-        body = orders.ask_page(self._query, self._source.contract_code, number)
-        for tries in range(1, self._road.policy.attempts + 1):
-            permit = await self._permit()
-            if permit is None:
-                return None
-            states = await self._send(Errand("POST", self._query.path, body), permit)
-            if states.complete:
-                return states
-            left = self._deadline - self._loop.time()
-            await asyncio.sleep(max(0.0, min(self._road.policy.pause(tries, 1.0), left)))
-        return None
-
-    async def _permit(self) -> Permit | None:
-        if self._stopped:
-            return None
-        try:
-            return await self._road.limiter.acquire(
-                (self._query.pool,),
-                priority=self._priority,
-                turn=self._turn,
-                deadline=self._deadline,
-            )
-        except TooLateError:
-            return None
-
-    async def _send(self, errand: Errand, permit: Permit) -> States:
-        try:
-            reply, _ = await self._road.sender.send(errand, permit, self._deadline)
-        except Exception:  # noqa: BLE001 - a foreign transport may raise anything
-            return States({})
-        states = orders.read(reply.status, reply.body, self._query, self._source.field)
-        if states.rate_limited:
-            permit.refused()
-        if states.clock is not None:
-            self._road.sender.resync(states.clock)
-        return states
+        """Find out what to ask about, in slices."""
+        for part in self._outcome.parts:
+            pending = self._inquiries[part.source].pending
+            for number, batch in enumerate(part.batches, 1):
+                pending.update((it.order_id, it) for it in batch if it.unsettled)
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
 
     async def _rebuild(self) -> Outcome:
-        """Return the outcome with what was told, in slices."""
-        outcome = self._outcome
-        tally = Tally(len(outcome.batches))
-        for number, batch in enumerate(outcome.batches):
-            tally.put(number, tuple(self._told(batch)))
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
-        if isinstance(outcome, CancelAllOutcome):
-            return tally.outcome_of_all(self._source, outcome.call)
-        return tally.outcome(self._source)
+        """Return the outcome with what was told, in slices; tell what changed and is not final."""
+        parts: list[Part] = []
+        counts: Counter[CancelStatus] = Counter()
+        for part in self._outcome.parts:
+            about = self._inquiries[part.source]
+            tally = Tally(len(part.batches))
+            for number, batch in enumerate(part.batches):
+                told = tuple(map(about.confirmed, batch))
+                tally.put(number, told)
+                self._tell(tuple(_changed(batch, told, about)))
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
+            parts.append(tally.part(part.source))
+            counts.update(tally.counts)
+        refused = [it.refused for it in self._inquiries.values() if it.refused is not None]
+        return self._outcome.with_parts(parts, counts, refusal(refused[0] if refused else None))
 
-    def _told(self, batch: Iterable[OrderResult]) -> Iterable[OrderResult]:
-        for result in batch:
-            if result.order_id in self._known:
-                yield result.confirmed(self._known[result.order_id])
-            else:
-                yield result
+    def _tell(self, results: tuple[OrderResult, ...]) -> None:
+        if self._on_batch is not None and results:
+            hooks.call("on_batch", self._on_batch, results)
+
+
+def _changed(
+    before: tuple[OrderResult, ...], after: tuple[OrderResult, ...], about: Inquiry
+) -> Iterator[OrderResult]:
+    """List what changed and was not told yet, since it is not final."""
+    for old, new in zip(before, after, strict=True):
+        if new != old and old.order_id in about.pending:
+            yield new

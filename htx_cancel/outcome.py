@@ -3,24 +3,32 @@
 Rules:
 
 * ``STATUS`` is the one place where the meaning of an answer becomes a status.
-* An outcome keeps results by batch, and joins them when asked, so that a call with a million ids
-  never builds a million-element tuple on the caller's loop by itself.
+* ``weight`` is the one place that says which of two answers about an id counts: the attempts of a
+  batch and the outcomes of several calls are merged by it.
+* An outcome keeps results by batch, and joins or groups them once, when first asked.
 """
 
-from collections.abc import Iterator
-from enum import StrEnum
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum, StrEnum
 from functools import cached_property
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from htx_cancel.errors import Meaning
+from htx_cancel.errors import CODES, InvalidTypeError, InvalidValueError, Meaning
 from htx_cancel.pages import Pages
 
 
 class CancelStatus(StrEnum):
-    """What is known of one order id after a cancel call. Not the order's own state."""
+    """What is known of one order id after a cancel call. Not the order's own state.
+
+    ``NOT_FOUND`` by client order id may be a live order: HTX looks these up for 8 hours only, and
+    in multi-asset mode not after the order ended.
+    """
 
     __hash__ = str.__hash__  # the same, and Enum's own is a slow one
 
@@ -90,12 +98,53 @@ STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
 }
 
 
+#: The statuses of orders that may be live.
+_LIVE = (CancelStatus.REJECTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT, CancelStatus.OPEN)
+
+#: The refusals of a whole request: they say nothing about an order.
+OF_THE_REQUEST = frozenset({Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.CLOCK, Meaning.AUTH})
+
+#: The refusals that pass: of the rate, of a busy or settling exchange, of the clock.
+_FOR_NOW = frozenset({Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.CLOCK})
+
+
+class Weight(IntEnum):
+    """How much an answer counts beside others about the same id. Of two alike the later counts."""
+
+    NOTHING = 0  #: it was not sent
+    REQUEST = 1  #: the whole request was refused: an earlier one may have canceled the order
+    DOUBT = 2  #: unknown, open, not found, or the order's cancel refused: the order may be live
+    CLOSED = 3  #: an order that was closed stays closed
+    ACCEPTED = 4  #: an instruction that was taken stays taken
+
+
+_WEIGHTS: dict[CancelStatus, Weight] = {
+    CancelStatus.UNSENT: Weight.NOTHING,
+    CancelStatus.REJECTED: Weight.DOUBT,
+    CancelStatus.UNKNOWN: Weight.DOUBT,
+    CancelStatus.OPEN: Weight.DOUBT,
+    CancelStatus.NOT_FOUND: Weight.DOUBT,
+    CancelStatus.CLOSED: Weight.CLOSED,
+    CancelStatus.ACCEPTED: Weight.ACCEPTED,
+}
+
+
+def weight(status: CancelStatus, meaning: Meaning | None) -> Weight:
+    """Say how much an answer counts; ``meaning`` matters where the status is ``REJECTED``."""
+    return Weight.REQUEST if meaning in OF_THE_REQUEST else _WEIGHTS[status]
+
+
 class Finding(Struct, frozen=True, gc=False):
     """What one attempt says of one order id, or of a whole call."""
 
     meaning: Meaning
     code: int | None = None
     message: str = ""
+
+    @property
+    def weight(self) -> Weight:
+        """How much it counts beside other findings about the same id."""
+        return weight(STATUS[self.meaning][0], self.meaning)
 
 
 ACCEPTED = Finding(Meaning.ACCEPTED)
@@ -104,9 +153,15 @@ ACCEPTED = Finding(Meaning.ACCEPTED)
 class OrderResult(Struct, frozen=True, gc=False):
     """What became of one order id.
 
-    ``order_id`` is the id as given (a client order id where those were given), ``code`` and
-    ``message`` the exchange's own or, without a code, ours, ``attempts`` the number of requests
-    that carried the id, and ``state`` the order's own state where ``confirm`` found one.
+    Args:
+        order_id: the id as given; a client order id where those were given.
+        status: what is known of the cancel.
+        code: the exchange's code, if there is one.
+        message: the exchange's words or, without a code, ours.
+        reason: why the order was not open any more, if ``status`` is ``CLOSED``.
+        attempts: the number of requests that carried the id.
+        state: the order's own state, where ``confirm`` found one.
+        meaning: what the refusal meant, if ``status`` is ``REJECTED``; without one, ``code`` tells.
     """
 
     order_id: str
@@ -116,6 +171,17 @@ class OrderResult(Struct, frozen=True, gc=False):
     reason: CloseReason | None = None
     attempts: int = 0
     state: OrderState | None = None
+    meaning: Meaning | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another cancel may help.
+
+        ``True`` for an order that is unknown, unsent or open, and for a refusal that passes: for
+        the rate, by a busy or settling exchange, or for the clock. ``False`` for definite answers,
+        and for refusals of the account, the parameters or the order.
+        """
+        return _retryable(self)
 
     @property
     def unsettled(self) -> bool:
@@ -125,70 +191,253 @@ class OrderResult(Struct, frozen=True, gc=False):
         doubtful = (CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.OPEN)
         return self.status in doubtful or self.reason is CloseReason.CANCELING
 
-    def confirmed(self, state: OrderState | None) -> "OrderResult":
+    def confirmed(self, state: OrderState | None, not_found: str = "") -> "OrderResult":
         """Return this result with what a query told; ``None`` if it knows no such order.
 
         What the exchange said of the cancel stands. Where nothing was known, the state decides.
+        ``not_found`` is the message for an order that the query does not know; the exchange's own
+        words about the cancel stand.
         """
-        status, reason = self.status, self.reason
+        status, reason, code, message = self.status, self.reason, self.code, self.message
         if status in (CancelStatus.UNKNOWN, CancelStatus.OPEN):
             status, reason = _SETTLED[state] if state else (CancelStatus.NOT_FOUND, None)
-        return replace(self, status=status, reason=reason, state=state)
+        if state is None and not_found and (status is not self.status or code is None):
+            code, message = None, not_found
+        return replace(self, status=status, reason=reason, code=code, message=message, state=state)
+
+    def merged(self, later: "OrderResult") -> "OrderResult":
+        """Return what this result and a later one about the same order say together."""
+        mine, theirs = (weight(it.status, _refusal(it)) for it in (self, later))
+        chosen = later if theirs >= mine else self
+        state = self.state if later.state is None else later.state
+        return replace(chosen, attempts=self.attempts + later.attempts, state=state)
 
 
 class Source(Struct, frozen=True, gc=False):
-    """Where an outcome comes from, so that it can be confirmed."""
+    """Which orders a result is about: an id is one order's only together with its source.
+
+    Args:
+        endpoint: the cancel endpoint's name, as in ``htx_cancel.endpoints.ENDPOINTS``.
+        contract_code: the contract, such as ``"BTC-USD"``.
+        field: ``"order_id"`` or ``"client_order_id"``.
+    """
 
     endpoint: str
     contract_code: str
-    field: str
+    field: str = "order_id"
+
+
+class Refusal(Struct, frozen=True):
+    """A refusal of the whole account, such as a wrong key: it stopped the call.
+
+    Args:
+        code: the exchange's code, if there is one.
+        message: the exchange's words.
+    """
+
+    code: int | None
+    message: str
+
+
+def refusal(finding: Finding | None) -> Refusal | None:
+    """Turn what stopped a call, if anything did, into what its outcome says."""
+    return None if finding is None else Refusal(finding.code, finding.message)
 
 
 class CallResult(Struct, frozen=True, gc=False):
-    """What became of a call that names no ids."""
+    """What became of a call that names no ids; the fields are those of ``OrderResult``."""
 
     status: CancelStatus
     code: int | None = None
     message: str = ""
     attempts: int = 0
+    meaning: Meaning | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another call may help; see ``OrderResult.retryable``."""
+        return _retryable(self)
+
+
+def _refusal(result: OrderResult | CallResult) -> Meaning | None:
+    """Return what a refusal meant; ``None`` if it was none, or nobody knows."""
+    if result.status is not CancelStatus.REJECTED:
+        return None
+    if result.meaning is None and result.code is not None:
+        return CODES.get(result.code)
+    return result.meaning
+
+
+def _retryable(result: OrderResult | CallResult) -> bool:
+    if result.status is CancelStatus.REJECTED:
+        return _refusal(result) in _FOR_NOW
+    return result.status in _LIVE
 
 
 def order_result(order_id: str, finding: Finding, attempts: int) -> OrderResult:
     """Turn what is known of an id into its result."""
     status, reason = STATUS[finding.meaning]
-    return OrderResult(order_id, status, finding.code, finding.message, reason, attempts)
+    meaning = finding.meaning if status is CancelStatus.REJECTED else None
+    return OrderResult(
+        order_id, status, finding.code, finding.message, reason, attempts, None, meaning
+    )
 
 
 def call_result(finding: Finding, attempts: int) -> CallResult:
     """Turn what is known of a whole call into its result."""
-    return CallResult(STATUS[finding.meaning][0], finding.code, finding.message, attempts)
+    status = STATUS[finding.meaning][0]
+    meaning = finding.meaning if status is CancelStatus.REJECTED else None
+    return CallResult(status, finding.code, finding.message, attempts, meaning)
+
+
+class Part(Struct, frozen=True):
+    """Results of one source that stand next to each other in an outcome, by batch."""
+
+    source: Source
+    batches: Pages[OrderResult] | tuple[tuple[OrderResult, ...], ...]
+
+
+#: Where the results of a hand-made outcome come from, unless it says so.
+NO_SOURCE = Source("", "")
+
+ALL_ACCEPTED = CallResult(CancelStatus.ACCEPTED)
+
+#: Results a batch in outcomes that are merged or made by hand.
+_BATCH = 100
 
 
 class Outcome:
     """Every distinct id of a call, once, in the order given, with its status.
 
-    Iterating and the counts are cheap at any size. ``results``, the views by status and
-    look-ups by id build what they return on first use.
+    Iterating, ``len``, ``counts`` and ``settled`` are cheap at any size. ``results``, the views by
+    status and look-ups by id are built once, when first asked for: 4 ms for 100,000 ids.
+
+    Attributes:
+        error: the account-wide refusal that stopped the call, or ``None``. While it lasts, trying
+            again does not help.
+        retry_in: the seconds until the first of what was unsent for lack of a token could leave,
+            measured when the outcome was made; ``None`` if nothing was.
+        calls: the fate of each call in it that names no ids.
+        parts: the results by source, in order; the outcome of one call has one part.
     """
 
     def __init__(
         self,
-        batches: Pages[OrderResult],
-        counts: dict[CancelStatus, int],
-        source: Source,
+        parts: Sequence[Part],
+        counts: Mapping[CancelStatus, int],
+        *,
+        error: Refusal | None = None,
+        retry_in: float | None = None,
+        calls: tuple[CallResult, ...] = (),
     ) -> None:
-        self.batches = batches
-        self.source = source
+        self.parts = tuple(parts)
+        self.error = error
+        self.retry_in = retry_in
+        self.calls = calls
         self._counts = counts
 
+    @classmethod
+    def of(
+        cls,
+        results: Iterable[OrderResult],
+        *,
+        source: Source = NO_SOURCE,
+        error: Refusal | None = None,
+        retry_in: float | None = None,
+    ) -> Self:
+        """Make an outcome by hand, for tests of code that reads outcomes.
+
+        ``Outcome.of([OrderResult("7", CancelStatus.ACCEPTED)])`` has all views and can be merged.
+        Give a ``source`` to merge it with outcomes of that source, or to confirm it.
+
+        Raises:
+            InvalidTypeError: if one of ``results`` is not an ``OrderResult``.
+            InvalidValueError: if two of them have the same id.
+        """
+        listed = list(results)
+        for result in listed:
+            if not isinstance(result, OrderResult):
+                raise InvalidTypeError(f"each result must be an OrderResult, got {result!r}")
+        ids = Counter(result.order_id for result in listed)
+        if len(ids) < len(listed):
+            twice = ids.most_common(1)[0][0]
+            raise InvalidValueError(f"results must hold each id once, got {twice!r} twice")
+        parts = [Part(source, _cut(listed))] if listed else []
+        return cls(parts, _counted(listed), error=error, retry_in=retry_in)
+
+    @staticmethod
+    def merge(*outcomes: "Outcome") -> "Outcome":
+        """Say what several outcomes, earliest first, mean together: one result for every id.
+
+        Of two answers about an id the one that says more counts, and of two that say as much the
+        later. From most to least:
+
+        1. accepted;
+        2. closed;
+        3. unknown, open, not found, or the cancel of this order was refused;
+        4. the whole request was refused, for the rate, the clock, the account, or as busy;
+        5. unsent.
+
+        Ids stand in the order in which they first appear. ``attempts`` are added up, and a later
+        ``state`` is kept. An id is the same only where its source is: two contracts, two endpoints,
+        or an order id and a client order id are never merged; ``outcome[order_id]`` returns the
+        first. ``error`` and ``retry_in`` are the last outcome's. Of calls that name no ids every
+        fate is kept in ``calls``: while one of them is neither accepted nor not found, the merged
+        outcome is not ``settled``, even if a later call was accepted, since the two may have had
+        other filters. One outcome alone is returned as it is. It takes about a microsecond an id,
+        in one go.
+
+        Raises:
+            InvalidTypeError: if one of them is not an ``Outcome``.
+            InvalidValueError: if there is none.
+        """
+        if not outcomes:
+            raise InvalidValueError("one outcome or more must be given, got none")
+        for outcome in outcomes:
+            if not isinstance(outcome, Outcome):
+                raise InvalidTypeError(f"each outcome must be an Outcome, got {outcome!r}")
+        if len(outcomes) == 1:
+            return outcomes[0]
+        merged: list[tuple[Source, OrderResult]] = []
+        places: defaultdict[Source, dict[str, int]] = defaultdict(dict)
+        for part in chain.from_iterable(outcome.parts for outcome in outcomes):
+            known = places[part.source]
+            for result in chain.from_iterable(part.batches):
+                place = known.setdefault(result.order_id, len(merged))
+                if place == len(merged):
+                    merged.append((part.source, result))
+                else:
+                    merged[place] = (part.source, merged[place][1].merged(result))
+        return Outcome(
+            [
+                Part(source, _cut([result for _, result in run]))
+                for source, run in groupby(merged, key=itemgetter(0))
+            ],
+            _counted(result for _, result in merged),
+            error=outcomes[-1].error,
+            retry_in=outcomes[-1].retry_in,
+            calls=tuple(chain.from_iterable(outcome.calls for outcome in outcomes)),
+        )
+
+    def with_parts(
+        self,
+        parts: Sequence[Part],
+        counts: Mapping[CancelStatus, int],
+        error: Refusal | None = None,
+    ) -> "Outcome":
+        """Return this outcome with other results, and with another error if there is one."""
+        error = error or self.error
+        return Outcome(parts, counts, error=error, retry_in=self.retry_in, calls=self.calls)
+
     def __iter__(self) -> Iterator[OrderResult]:
-        return chain.from_iterable(self.batches)
+        batches = chain.from_iterable(part.batches for part in self.parts)
+        return chain.from_iterable(batches)
 
     def __len__(self) -> int:
         return sum(self._counts.values())
 
     def __getitem__(self, order_id: str | int) -> OrderResult:
-        """Return the result of one id; ``KeyError`` if the call did not carry it."""
+        """Return the first result of an id; ``KeyError`` if the call did not carry it."""
         return self._by_id[str(order_id)]
 
     def __contains__(self, order_id: object) -> bool:
@@ -202,16 +451,43 @@ class Outcome:
 
     @cached_property
     def _by_id(self) -> dict[str, OrderResult]:
-        return {result.order_id: result for result in self}
+        by_id: dict[str, OrderResult] = {}
+        for result in self:
+            by_id.setdefault(result.order_id, result)
+        return by_id
+
+    @cached_property
+    def _groups(self) -> dict[CancelStatus, tuple[OrderResult, ...]]:
+        groups: defaultdict[CancelStatus, list[OrderResult]] = defaultdict(list)
+        for result in self:
+            groups[result.status].append(result)
+        return {status: tuple(group) for status, group in groups.items()}
 
     @property
     def counts(self) -> dict[CancelStatus, int]:
         """How many ids have each status; statuses nobody has are left out."""
         return {each: self._counts[each] for each in CancelStatus if each in self._counts}
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing may be live: ``live`` is empty, and so is what ``calls`` left open.
+
+        A call that names no ids left nothing open if it is ``ACCEPTED`` or ``NOT_FOUND``.
+        """
+        done = (CancelStatus.ACCEPTED, CancelStatus.NOT_FOUND)
+        return self._counts.keys().isdisjoint(_LIVE) and all(it.status in done for it in self.calls)
+
+    @cached_property
+    def live(self) -> tuple[OrderResult, ...]:
+        """What may be live: rejected, unknown, unsent and open, in the order given."""
+        return self.with_status(*_LIVE)
+
     def with_status(self, *statuses: CancelStatus) -> tuple[OrderResult, ...]:
-        """Return the results that have one of these statuses."""
-        return tuple(result for result in self if result.status in statuses)
+        """Return the results that have one of these statuses, in the order given."""
+        there = [status for status in dict.fromkeys(statuses) if status in self._groups]
+        if len(there) > 1:
+            return tuple(result for result in self if result.status in there)
+        return self._groups[there[0]] if there else ()
 
     @property
     def accepted(self) -> tuple[OrderResult, ...]:
@@ -225,12 +501,12 @@ class Outcome:
 
     @property
     def not_found(self) -> tuple[OrderResult, ...]:
-        """The exchange knows no such order here."""
+        """The exchange knows no such order here; by client order id it may be live."""
         return self.with_status(CancelStatus.NOT_FOUND)
 
     @property
     def rejected(self) -> tuple[OrderResult, ...]:
-        """The exchange refused."""
+        """The exchange refused; ``retryable`` where that was for now only."""
         return self.with_status(CancelStatus.REJECTED)
 
     @property
@@ -250,7 +526,9 @@ class Outcome:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
-        return f"<{type(self).__name__} of {len(self)} ids: {counts or 'nothing to do'}>"
+        calls = ", ".join(call.status for call in self.calls)
+        fate = f"; call{'s' * (len(self.calls) > 1)} {calls}" if calls else ""
+        return f"<{type(self).__name__} of {len(self)} ids: {counts or 'nothing to do'}{fate}>"
 
 
 class CancelAllOutcome(Outcome):
@@ -263,16 +541,39 @@ class CancelAllOutcome(Outcome):
 
     def __init__(
         self,
-        batches: Pages[OrderResult],
-        counts: dict[CancelStatus, int],
-        source: Source,
-        call: CallResult,
+        parts: Sequence[Part],
+        counts: Mapping[CancelStatus, int],
+        *,
+        call: CallResult = ALL_ACCEPTED,
+        error: Refusal | None = None,
+        retry_in: float | None = None,
     ) -> None:
-        super().__init__(batches, counts, source)
+        super().__init__(parts, counts, error=error, retry_in=retry_in, calls=(call,))
         self.call = call
 
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}; call {self.call.status}>"
+    @classmethod
+    def of(
+        cls,
+        results: Iterable[OrderResult] = (),
+        *,
+        source: Source = NO_SOURCE,
+        error: Refusal | None = None,
+        retry_in: float | None = None,
+        call: CallResult = ALL_ACCEPTED,
+    ) -> Self:
+        """Make an outcome by hand; see ``Outcome.of``. ``call`` is accepted unless given."""
+        made = Outcome.of(results, source=source, error=error, retry_in=retry_in)
+        return cls(made.parts, made.counts, call=call, error=error, retry_in=retry_in)
+
+    def with_parts(
+        self,
+        parts: Sequence[Part],
+        counts: Mapping[CancelStatus, int],
+        error: Refusal | None = None,
+    ) -> "Outcome":
+        """Return this outcome with other results, and with another error if there is one."""
+        error = error or self.error
+        return CancelAllOutcome(parts, counts, call=self.call, error=error, retry_in=self.retry_in)
 
 
 class Tally:
@@ -280,19 +581,43 @@ class Tally:
 
     def __init__(self, batches: int) -> None:
         self._batches: Pages[OrderResult] = Pages(batches)
-        self._counts: dict[CancelStatus, int] = {}
+        self.counts: dict[CancelStatus, int] = {}
 
     def put(self, number: int, results: tuple[OrderResult, ...]) -> None:
         """Take the results of batch ``number``, once."""
         self._batches.swap(number, results)
-        counts = self._counts
+        counts = self.counts
         for result in results:
             counts[result.status] = counts.get(result.status, 0) + 1
 
-    def outcome(self, source: Source) -> Outcome:
-        """Return the outcome of everything put so far."""
-        return Outcome(self._batches, self._counts, source)
+    def part(self, source: Source) -> Part:
+        """Return everything put so far as a part of an outcome."""
+        return Part(source, self._batches)
 
-    def outcome_of_all(self, source: Source, call: CallResult) -> CancelAllOutcome:
+    def outcome(
+        self, source: Source, *, error: Refusal | None = None, retry_in: float | None = None
+    ) -> Outcome:
+        """Return the outcome of everything put so far."""
+        return Outcome([self.part(source)], self.counts, error=error, retry_in=retry_in)
+
+    def outcome_of_all(
+        self,
+        source: Source,
+        call: CallResult,
+        *,
+        error: Refusal | None = None,
+        retry_in: float | None = None,
+    ) -> CancelAllOutcome:
         """Return the outcome of a call that names no ids."""
-        return CancelAllOutcome(self._batches, self._counts, source, call)
+        return CancelAllOutcome(
+            [self.part(source)], self.counts, call=call, error=error, retry_in=retry_in
+        )
+
+
+def _cut(results: list[OrderResult]) -> tuple[tuple[OrderResult, ...], ...]:
+    """Cut results into batches, for whoever works on an outcome a batch at a time."""
+    return tuple(tuple(results[at : at + _BATCH]) for at in range(0, len(results), _BATCH))
+
+
+def _counted(results: Iterable[OrderResult]) -> dict[CancelStatus, int]:
+    return Counter(result.status for result in results)

@@ -33,17 +33,19 @@ class Seen:
 def one_id(given: object, field: str) -> str:
     """Check an id; return it as the string to send."""
     if isinstance(given, bool) or not isinstance(given, str | int):
-        raise InvalidTypeError(f"each {field} is a str or an int, not {_shown(given)}")
+        raise InvalidTypeError(f"each {field} must be a str or an int, got {_shown(given)}")
     if isinstance(given, int):
         if not 0 < given < 2**63:
-            raise InvalidValueError(f"a whole {field} is from 1 to 2**63 - 1, not {_shown(given)}")
+            raise InvalidValueError(
+                f"a whole {field} must be from 1 to 2**63 - 1, got {_shown(given)}"
+            )
         return str(int(given))
     if not given or len(given) > _LONGEST or not _plain(given) or "," in given:
         raise InvalidValueError(
-            f"{field} is 1 to {_LONGEST} visible ASCII characters without commas,"
-            f" not {_shown(given)}"
+            f"{field} must be 1 to {_LONGEST} visible ASCII characters without commas,"
+            f" got {_shown(given)}"
         )
-    return str(given)
+    return str.__str__(given)  # its characters, whatever a subclass such as an enum shows
 
 
 def batches(
@@ -56,7 +58,7 @@ def batches(
     that cannot be sent.
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise InvalidTypeError(f"{field}s is an iterable of ids, not {_shown(ids)}")
+        raise InvalidTypeError(f"{field}s must be an iterable of ids, got {_shown(ids)}")
     parts = seen.parts
     batch: list[str] = []
     for looked, given in enumerate(ids, 1):
@@ -80,10 +82,12 @@ def batches(
 def contract_code(given: object) -> str:
     """Check a contract code; the exchange decides whether it exists."""
     if not isinstance(given, str):
-        raise InvalidTypeError(f"contract_code is a str such as 'BTC-USD', not {_shown(given)}")
+        raise InvalidTypeError(
+            f"contract_code must be a str such as 'BTC-USD', got {_shown(given)}"
+        )
     if not given or not _plain(given):
         raise InvalidValueError(
-            f"contract_code is a word such as 'BTC-USD', without blanks, not {_shown(given)}"
+            f"contract_code must be a word such as 'BTC-USD' without blanks, got {_shown(given)}"
         )
     return given
 
@@ -93,7 +97,9 @@ def choice(name: str, given: object, allowed: Collection[str]) -> str | None:
     if given is None or (isinstance(given, str) and given in allowed):
         return given
     kind = InvalidValueError if isinstance(given, str) else InvalidTypeError
-    raise kind(f"{name} is one of {', '.join(map(repr, allowed))} or None, not {_shown(given)}")
+    raise kind(
+        f"{name} must be one of {', '.join(map(repr, allowed))} or None, got {_shown(given)}"
+    )
 
 
 def one_kind(
@@ -101,36 +107,38 @@ def one_kind(
 ) -> tuple[str, Iterable[str | int]]:
     """Return the field and the ids of the one kind that was given."""
     if order_ids is not None and client_order_ids is not None:
-        raise InvalidValueError("give order_ids or client_order_ids, not both")
+        raise InvalidValueError("either order_ids or client_order_ids must be given, got both")
     if client_order_ids is not None:
         return "client_order_id", client_order_ids
     if order_ids is None:
-        raise InvalidValueError("give the ids to cancel; there are none")
+        raise InvalidValueError("the ids to cancel must be given, got None")
     return "order_id", order_ids
 
 
 def seconds(name: str, given: object) -> float:
     """Check a time span."""
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise InvalidTypeError(f"{name} is a number of seconds, not {_shown(given)}")
+        raise InvalidTypeError(f"{name} must be a number of seconds, got {_shown(given)}")
     if not isfinite(given) or given <= 0:
-        raise InvalidValueError(f"{name} is above 0 seconds and finite, not {_shown(given)}")
+        raise InvalidValueError(f"{name} must be above 0 seconds and finite, got {_shown(given)}")
     return float(given)
 
 
 def whole(name: str, given: object) -> int:
     """Check a count."""
     if isinstance(given, bool) or not isinstance(given, int):
-        raise InvalidTypeError(f"{name} is a whole number, not {_shown(given)}")
+        raise InvalidTypeError(f"{name} must be a whole number, got {_shown(given)}")
     if given < 1:
-        raise InvalidValueError(f"{name} is at least 1, not {_shown(given)}")
+        raise InvalidValueError(f"{name} must be at least 1, got {_shown(given)}")
     return given
 
 
 def hook(name: str, given: Callable[..., object] | None) -> None:
     """Check a function to call back: a plain one, since nobody would await another."""
-    if given is not None and (not callable(given) or iscoroutinefunction(given)):
-        raise InvalidTypeError(f"{name} is a plain function, not {_shown(given)}")
+    if given is None:
+        return
+    if not callable(given) or any(map(iscoroutinefunction, (given, type(given).__call__))):
+        raise InvalidTypeError(f"{name} must be a plain function, got {_shown(given)}")
 
 
 def _plain(text: str) -> bool:

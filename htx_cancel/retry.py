@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from htx_cancel.codec import Answer
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
-from htx_cancel.outcome import ACCEPTED, STATUS, CancelStatus, Finding, OrderResult, order_result
+from htx_cancel.outcome import ACCEPTED, Finding, OrderResult, order_result
 
 #: The longest pause of an urgent call, in seconds.
 URGENT_PAUSE = 0.25
@@ -48,19 +48,6 @@ AGAIN: dict[Meaning, Again] = {
     Meaning.NO_ANSWER: Again.PAUSE,
     Meaning.NOT_SENT: Again.PAUSE,
 }
-
-#: Answers about the order itself: they hold whatever an earlier try did.
-_OF_THE_ORDER = frozenset(
-    {
-        Meaning.ACCEPTED,
-        Meaning.FILLED,
-        Meaning.CANCELED,
-        Meaning.CANCELING,
-        Meaning.NOT_FOUND,
-        Meaning.INVALID,
-        Meaning.REFUSED,
-    }
-)
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -100,28 +87,22 @@ class RetryPolicy(Struct, frozen=True):
 
 
 def merge(earlier: Finding | None, later: Finding) -> Finding:
-    """Say what is known of an id after two tries.
+    """Say what is known of an id after two attempts: ``outcome.weight`` is the table.
 
-    ========================  =========================  =====================================
-    earlier try               later try                  together
-    ========================  =========================  =====================================
-    none                      anything                   the later
-    accepted                  anything                   accepted
-    not sent                  anything                   the later
-    anything else             not sent                   the earlier: it did leave once
-    ambiguous (``UNKNOWN``)   speaks of the order        the later: gone is gone, not accepted
-    ambiguous (``UNKNOWN``)   ambiguous                  the later
-    ambiguous (``UNKNOWN``)   refuses the whole call     the earlier: it may have been canceled
-    refused                   anything sent              the later
-    ========================  =========================  =====================================
+    ======================================  =========================  ========================
+    earlier attempt                         later attempt              together
+    ======================================  =========================  ========================
+    none, or not sent                       anything                   the later
+    anything                                not sent                   the earlier: it did leave
+    accepted                                anything                   accepted
+    ambiguous (``UNKNOWN``)                 speaks of the order        the later
+    ambiguous (``UNKNOWN``)                 ambiguous                  the later
+    speaks of the order, or is ambiguous    refuses the whole request  the earlier: it may have
+                                                                       been canceled
+    the whole request refused               anything sent              the later
+    ======================================  =========================  ========================
     """
-    if earlier is None or earlier.meaning is Meaning.NOT_SENT:
-        return later
-    if earlier.meaning is Meaning.ACCEPTED or later.meaning is Meaning.NOT_SENT:
-        return earlier
-    if later.meaning in _OF_THE_ORDER or STATUS[earlier.meaning][0] is not CancelStatus.UNKNOWN:
-        return later
-    return later if STATUS[later.meaning][0] is CancelStatus.UNKNOWN else earlier
+    return later if earlier is None or later.weight >= earlier.weight else earlier
 
 
 Known = tuple[Finding, int]  #: of an id, and the requests that carried it

@@ -1,7 +1,7 @@
 """Clients on the sandbox: over a socket, and on virtual time without one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -74,13 +74,13 @@ async def cancel(
     **terms: Any,
 ) -> Outcome:
     """Cancel orders of a kind by their ids, with the method for it."""
-    method = {
+    methods: dict[Kind, Callable[..., Awaitable[Outcome]]] = {
         "swap": client.cancel_swap_orders,
         "swap_trailing": client.cancel_swap_trailing_orders,
         "linear_trigger": client.cancel_linear_trigger_orders,
         "v5": client.cancel_v5_orders,
-    }[kind]
-    return await method(contract_code or CONTRACTS[kind], ids, **terms)
+    }
+    return await methods[kind](contract_code or CONTRACTS[kind], ids, **terms)
 
 
 def by_status(outcome: Outcome) -> dict[CancelStatus, set[str]]:

@@ -2,27 +2,98 @@
 
 import asyncio
 import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import pytest
-from roads import CONTRACTS, ONCE, add, cancel, in_process, over_a_socket
+from roads import CONTRACTS, EPOCH, ONCE, add, cancel, credentials, in_process, over_a_socket
 from virtualtime import run
 
 from htx_cancel import (
+    BudgetEvent,
+    Budgets,
+    CallResult,
+    CancelAllOutcome,
+    CancelClient,
     CancelStatus,
     ClientClosedError,
     CloseReason,
     InvalidTypeError,
+    InvalidValueError,
+    Limit,
+    OrderResult,
     OrderState,
     Outcome,
+    Refusal,
     RetryPolicy,
+    Source,
 )
+from htx_cancel.endpoints import QUERIES
+from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
+from htx_cancel.transport import Reply, Request
 
 BY_ID: list[Kind] = ["swap", "v5"]
 PAGED: list[Kind] = ["swap_trailing", "linear_trigger"]
+
+
+SOURCES: dict[Kind, Source] = {
+    "swap": Source("swap_cancel", "BTC-USD"),
+    "swap_trailing": Source("swap_track_cancel", "BTC-USD"),
+    "linear_trigger": Source("linear_swap_trigger_cancel", "BTC-USDT"),
+    "v5": Source("v5_cancel_order", "BTC-USDT"),
+}
+
+
+def doubtful(kind: Kind, *ids: str, field: str = "order_id") -> Outcome:
+    """Make the outcome of a cancel that nobody answered."""
+    endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
+    return Outcome.of(
+        [OrderResult(key, CancelStatus.UNKNOWN, attempts=1) for key in ids],
+        source=Source(endpoint, contract_code, field),
+    )
+
+
+def nothing_is_left(client: CancelClient) -> None:
+    """Check that no task runs but this, and that no permit is out or waited for."""
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    for budget in client.budgets.snapshot():
+        assert (budget.in_flight, budget.waiting) == (0, 0), budget.name
+
+
+class Answering:
+    """A transport that answers each request with what a function makes of its parameters."""
+
+    def __init__(self, answer: Callable[[Mapping[str, Any]], object]) -> None:
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Answer at once, or raise what the function returns."""
+        assert timeout > 0
+        await asyncio.sleep(0)
+        given = dict(parse_qsl(urlsplit(request.target).query))
+        params = {key: word for key, word in given.items() if key.islower()}
+        if request.body:
+            params = msgspec.json.decode(request.body)
+        self.asked.append(params)
+        answer = self.answer(params)
+        if isinstance(answer, BaseException):
+            raise answer
+        return Reply(200, {}, msgspec.json.encode(answer))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def client(self, **settings: Any) -> CancelClient:
+        """Return a client that sends through it."""
+        return CancelClient(credentials(), transport=self, wall_clock=lambda: EPOCH, **settings)
 
 
 def states(outcome: Outcome) -> list[tuple[CancelStatus, OrderState | None]]:
@@ -314,7 +385,691 @@ def test_only_an_outcome_can_be_confirmed() -> None:
 
     async def main() -> None:
         async with in_process(Exchange()) as client:
-            with pytest.raises(InvalidTypeError, match="outcome is an Outcome"):
+            with pytest.raises(InvalidTypeError, match="each outcome must be an Outcome, got"):
                 await client.confirm([])  # type: ignore[arg-type]
+
+    run(main())
+
+
+def test_several_outcomes_are_confirmed_at_once_into_one() -> None:
+    """Of all kinds, each by its own query and budget, in the time of the slowest."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        kinds: list[Kind] = ["swap", "swap_trailing", "linear_trigger", "v5"]
+        async with in_process(exchange, delay=0.2) as client:
+            outcomes = [await cancel(client, kind, add(exchange, kind, 3)) for kind in kinds]
+            twice = await cancel(client, "swap", [it.order_id for it in outcomes[0]])
+            began = asyncio.get_running_loop().time()
+            confirmed = await client.confirm(*outcomes, twice)
+            assert asyncio.get_running_loop().time() - began == pytest.approx(0.4, abs=0.01)
+            nothing_is_left(client)
+        assert [it.order_id for it in confirmed] == [
+            it.order_id for each in outcomes for it in each
+        ]
+        assert {it.status for it in confirmed} == {CancelStatus.ACCEPTED}
+        assert all(it.state is not None and it.state.final for it in confirmed)
+        assert [it.attempts for it in confirmed] == [2] * 3 + [1] * 9
+        assert [part.source for part in confirmed.parts] == [SOURCES[kind] for kind in kinds]
+
+    run(main())
+
+
+def test_a_confirmed_outcome_keeps_what_was_known_of_the_calls() -> None:
+    """The error, the wait, and the fate of calls without ids."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            error = Refusal(403, "wrong key")
+            one = Outcome.of([], source=SOURCES["swap"], error=error, retry_in=2.0)
+            confirmed = await client.confirm(one)
+            assert (confirmed.error, confirmed.retry_in) == (error, 2.0)
+            lost = CallResult(CancelStatus.UNKNOWN)
+            every = CancelAllOutcome.of(
+                call=lost, source=SOURCES["swap_trailing"], error=error, retry_in=1.0
+            )
+            alone = await client.confirm(every)
+            assert isinstance(alone, CancelAllOutcome)
+            assert (alone.call, alone.error, alone.retry_in) == (lost, error, 1.0)
+            both = await client.confirm(every, one)
+            assert not both.settled
+            assert both.calls == (lost,)
+
+    run(main())
+
+
+def test_each_result_that_changed_is_told_once_as_soon_as_it_is_final() -> None:
+    """What is not final is told at the end, and what did not change is not told."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        done, live = add(exchange, "v5", 2, state="canceled"), add(exchange, "v5", 1)
+        told: list[tuple[float, tuple[OrderResult, ...]]] = []
+        accepted = OrderResult("5", CancelStatus.ACCEPTED)
+        async with in_process(exchange, delay=0.01) as client:
+            confirmed = await client.confirm(
+                doubtful("v5", *done, *live, "7"),
+                Outcome.of([accepted], source=SOURCES["v5"]),
+                timeout=3.0,
+                on_batch=lambda results: told.append((loop.time(), results)),
+            )
+        assert [len(results) for _, results in told] == [1] * 4
+        last = told.pop()
+        assert [it.order_id for it in last[1]] == live
+        assert all(when < 0.2 for when, _ in told)
+        assert last[0] > 1.0
+        told.append(last)
+        results = {it.order_id: it for _, each in told for it in each}
+        assert results == {it.order_id: it for it in confirmed if it != accepted}
+        assert [it.status for it in confirmed] == [
+            "closed",
+            "closed",
+            "open",
+            "not_found",
+            "accepted",
+        ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "options", "error", "words"),
+    [
+        ((), {}, InvalidValueError, "one outcome or more must be given, got none"),
+        ((7,), {}, InvalidTypeError, "each outcome must be an Outcome, got 7"),
+        (
+            (Outcome.of([OrderResult("7", CancelStatus.UNKNOWN)]),),
+            {},
+            InvalidValueError,
+            "cancel call",
+        ),
+        ((doubtful("v5", "7"),), {"on_batch": 7}, InvalidTypeError, "on_batch must be a plain"),
+        ((doubtful("v5", "7"),), {"priority": 1}, InvalidTypeError, "priority must be a Priority"),
+        ((doubtful("v5", "7"),), {"timeout": None}, InvalidTypeError, "timeout must be a number"),
+        ((doubtful("v5", "7"),), {"timeout": 0}, InvalidValueError, "timeout must be above 0"),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused_before_anything_is_sent(
+    outcomes: tuple[Any, ...], options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """Arguments are checked as those of a cancel are."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(error, match=words):
+                await client.confirm(*outcomes, **options)
+        assert not exchange.calls
+
+    run(main())
+
+
+#: Where a confirmation can be when it has to end: what is confirmed, and on what exchange.
+MOMENTS: dict[str, tuple[Kind, int, float]] = {
+    "between two rounds": ("swap", 1, 0.0),
+    "waiting for a token": ("v5", 100, 0.0),
+    "with queries in flight": ("v5", 5, 20.0),
+    "with a page in flight": ("swap_trailing", 5, 20.0),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("ended_by", ["aclose", "its caller"])
+def test_a_confirmation_ends_at_once_wherever_it_is(moment: str, ended_by: str) -> None:
+    """With the client it returns what it knows, with its caller it raises; nothing is left."""
+    kind, count, delay = MOMENTS[moment]
+
+    async def main() -> None:
+        exchange = Exchange()
+        outcome = doubtful(kind, *add(exchange, kind, count))
+        loop = asyncio.get_running_loop()
+        client = in_process(exchange, delay=delay, request_timeout=50.0)
+        confirming = asyncio.create_task(client.confirm(outcome, timeout=200.0))
+        await asyncio.sleep(1.0)
+        ended = loop.time()
+        if ended_by == "aclose":
+            await client.aclose()
+            known = states(await confirming)
+            asked = 0 if delay else min(count, 72)
+            assert known.count((CancelStatus.OPEN, OrderState.OPEN)) == asked
+            assert known.count((CancelStatus.UNKNOWN, None)) == count - asked
+        else:
+            confirming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await confirming
+        assert loop.time() - ended < 0.001
+        nothing_is_left(client)
+        await client.aclose()
+
+    run(main())
+
+
+def test_a_query_that_had_not_begun_gives_its_token_back() -> None:
+    """The feeder takes a permit and starts a task, and both may end before its first step."""
+
+    async def main() -> None:
+        client = in_process(Exchange(), delay=1.0)
+        for turns in range(12):
+            confirming = asyncio.create_task(client.confirm(doubtful("v5", "1", "2", "3")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            confirming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await confirming
+            nothing_is_left(client)
+
+    run(main())
+
+
+class Stubborn(Answering):
+    """A transport that does not let itself be cancelled for ten seconds."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Sleep on."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 10.0
+        while loop.time() < until:
+            try:
+                await asyncio.sleep(until - loop.time())
+            except asyncio.CancelledError:
+                continue
+        return await super().send(request, timeout=timeout)
+
+
+@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
+def test_closing_waits_for_a_confirmation_no_longer_than_its_drain(kind: Kind) -> None:
+    """A transport that goes on regardless ends the confirmation with its answer."""
+
+    async def main() -> None:
+        transport = Stubborn(lambda _params: {"status": "error", "err_code": 1000})
+        client = transport.client(request_timeout=60.0)
+        loop = asyncio.get_running_loop()
+        confirming = asyncio.create_task(client.confirm(doubtful(kind, "1"), timeout=100.0))
+        await asyncio.sleep(1.0)
+        await client.aclose(drain=2.0)
+        assert loop.time() == pytest.approx(3.0, abs=0.001)
+        assert states(await confirming) == [(CancelStatus.UNKNOWN, None)]
+        assert loop.time() < 11.0
+        assert len(transport.asked) == 1
+        nothing_is_left(client)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
+@pytest.mark.parametrize("error", [RuntimeError("mine"), asyncio.CancelledError("mine")])
+def test_what_a_foreign_transport_raises_is_reported_once_and_says_nothing(
+    kind: Kind, error: BaseException
+) -> None:
+    """Not even a cancellation that nobody asked for ends the confirmation or costs a permit."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+        transport = Answering(lambda _params: error)
+        async with transport.client(limits={"usdt_m_read": Limit(100, 1.0)}) as client:
+            outcome = await client.confirm(doubtful(kind, "1", "2"), timeout=5.0)
+            assert states(outcome) == [(CancelStatus.UNKNOWN, None)] * 2
+            assert loop.time() > 3.0
+            nothing_is_left(client)
+        assert len(transport.asked) > 5
+        assert [(it["message"], it["exception"]) for it in problems] == [
+            ("the transport raised", error)
+        ]
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), asyncio.CancelledError("mine")])
+def test_what_on_batch_raises_is_reported_and_costs_nothing(error: BaseException) -> None:
+    """Once for each time, as from a cancel; the outcome is whole."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+
+        def on_batch(_results: tuple[OrderResult, ...]) -> None:
+            raise error
+
+        exchange = Exchange()
+        ids = [*add(exchange, "v5", 2, state="filled"), *add(exchange, "v5", 1)]
+        async with in_process(exchange) as client:
+            outcome = await client.confirm(doubtful("v5", *ids), timeout=1.0, on_batch=on_batch)
+            nothing_is_left(client)
+        assert [it.status for it in outcome] == ["closed", "closed", "open"]
+        assert [(it["message"], it["exception"]) for it in problems] == [
+            ("on_batch raised", error)
+        ] * 3
+
+    run(main())
+
+
+def test_a_failure_in_one_source_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even our own mistakes are reported, and the rest is confirmed."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        exchange = Exchange()
+        filled = add(exchange, "swap", 1, state="filled")
+        async with in_process(exchange, delay=0.1) as client:
+            outcome = await client.confirm(doubtful("v5", "1"), doubtful("swap", *filled))
+            nothing_is_left(client)
+        assert [it.status for it in outcome] == ["unknown", "closed"]
+        assert problems == ["confirm failed"]
+
+    monkeypatch.setattr("htx_cancel.inquiry.ById._ask_all", broken_for("/v5/trade/order"))
+    run(main())
+
+
+def broken_for(path: str) -> Callable[..., Any]:
+    """Return a version of a private step that fails for one kind of query."""
+    from htx_cancel.inquiry import ById  # noqa: PLC0415 - the original, before it is replaced
+
+    original = ById._ask_all
+
+    async def step(self: ById, *args: Any, **options: Any) -> list[str]:
+        if self._query.path == path:
+            raise ZeroDivisionError
+        return await original(self, *args, **options)
+
+    return step
+
+
+def found(state: str) -> Callable[[Mapping[str, Any]], object]:
+    """Answer that the order is there, in a state."""
+    return lambda params: {"code": 200, "data": {"order_id": params["order_id"], "state": state}}
+
+
+def missing(_params: Mapping[str, Any]) -> object:
+    """Answer that there is no such order."""
+    return {"code": 1061, "message": "This order does not exist."}
+
+
+def lost(_params: Mapping[str, Any]) -> object:
+    """Do not answer."""
+    return NoAnswerError("lost")
+
+
+@pytest.mark.parametrize(
+    ("cross", "isolated", "status"),
+    [
+        (found("new"), missing, CancelStatus.OPEN),
+        (missing, found("new"), CancelStatus.OPEN),
+        (missing, found("canceled"), CancelStatus.CLOSED),
+        (missing, missing, CancelStatus.NOT_FOUND),
+        (missing, lost, CancelStatus.UNKNOWN),
+        (lost, missing, CancelStatus.UNKNOWN),
+        (lost, lost, CancelStatus.UNKNOWN),
+    ],
+)
+def test_a_v5_order_is_not_found_only_if_neither_margin_mode_has_it(
+    cross: Callable[[Mapping[str, Any]], object],
+    isolated: Callable[[Mapping[str, Any]], object],
+    status: CancelStatus,
+) -> None:
+    """The exchange looks in cross unless told otherwise; a query that failed says nothing."""
+
+    async def main() -> None:
+        transport = Answering(
+            lambda params: (isolated if "margin_mode" in params else cross)(params)
+        )
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful("v5", "7"), timeout=1.0)
+        assert [it.status for it in outcome] == [status]
+        modes = [params.get("margin_mode", "") for params in transport.asked]
+        assert set(modes) == ({"", "isolated"} if cross is missing else {""})
+
+    run(main())
+
+
+def test_only_v5_queries_have_a_margin_mode() -> None:
+    """A coin-M swap order that is not found is not asked for twice."""
+
+    async def main() -> None:
+        transport = Answering(lambda _params: {"status": "ok", "data": []})
+        async with transport.client() as client:
+            assert (await client.confirm(doubtful("swap", "7")))["7"].status == "not_found"
+        assert transport.asked == [{"contract_code": "BTC-USD", "order_id": "7"}]
+
+    run(main())
+
+
+def test_isolated_orders_are_confirmed_beside_cross_ones() -> None:
+    """Live, canceled and missing ones, in either mode."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        modes: list[dict[str, Any]] = [{}, {"margin_mode": "isolated"}]
+        live = [key for mode in modes for key in add(exchange, "v5", 1, **mode)]
+        ended = [key for mode in modes for key in add(exchange, "v5", 1, state="filled", **mode)]
+        async with in_process(exchange) as client:
+            outcome = await client.confirm(doubtful("v5", *live, *ended, "7"), timeout=1.0)
+        assert states(outcome) == [
+            *[(CancelStatus.OPEN, OrderState.OPEN)] * 2,
+            *[(CancelStatus.CLOSED, OrderState.FILLED)] * 2,
+            (CancelStatus.NOT_FOUND, None),
+        ]
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", BY_ID)
+def test_an_order_not_found_by_client_id_says_that_it_may_be_live(kind: Kind) -> None:
+    """HTX looks up client ids for eight hours; the exchange's own words about a cancel stand."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            told = OrderResult("3", CancelStatus.ACCEPTED, 1062, "canceling")
+            endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
+            outcome = await client.confirm(
+                doubtful(kind, "1", field="client_order_id"),
+                Outcome.of(
+                    [OrderResult("2", CancelStatus.ACCEPTED), told],
+                    source=Source(endpoint, contract_code, "client_order_id"),
+                ),
+                doubtful(kind, "4"),
+            )
+        first, second, third, by_order_id = outcome
+        assert first.status is CancelStatus.NOT_FOUND
+        assert "8 hours" in first.message
+        assert (second.status, second.message) == (CancelStatus.ACCEPTED, first.message)
+        assert third == told
+        assert (by_order_id.status, by_order_id.message) == (CancelStatus.NOT_FOUND, "")
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
+def test_a_query_charges_the_budget_that_its_row_names(kind: Kind) -> None:
+    """That one, and no other."""
+
+    async def main() -> None:
+        async with in_process(Exchange(), delay=1.0) as client:
+            confirming = asyncio.create_task(client.confirm(doubtful(kind, "1"), timeout=10.0))
+            await asyncio.sleep(0.5)
+            charged = {it.name for it in client.budgets.snapshot() if it.in_flight}
+            assert charged == {QUERIES[SOURCES[kind].endpoint].pool}
+            await confirming
+
+    run(main())
+
+
+class Shrinking:
+    """A list of open orders that always loses a page just before its last order is read.
+
+    Whenever that order stands on the page after the one that was read, the first page goes, so
+    that the order moves to the page that was read already.
+    """
+
+    def __init__(self, pages: int) -> None:
+        self.orders = [str(number) for number in range(1, 50 * pages + 1)]
+        self.last = self.orders[-1]
+
+    def __call__(self, params: Mapping[str, Any]) -> object:
+        """Answer a request for a page."""
+        index, size = params["page_index"], params["page_size"]
+        page = self.orders[(index - 1) * size : index * size]
+        total = -(-len(self.orders) // size)
+        if index == total - 1:
+            del self.orders[:size]
+        listed = [{"order_id_str": key, "status": 2} for key in page]
+        return {"status": "ok", "data": {"orders": listed, "total_page": total}}
+
+
+@pytest.mark.parametrize("pages", range(1, 8))
+def test_an_order_is_not_gone_because_the_list_shrank_between_two_pages(pages: int) -> None:
+    """It is live all the time, and moves from page to page behind the reader's back."""
+
+    async def main() -> None:
+        book = Shrinking(pages)
+        async with Answering(book).client() as client:
+            outcome = await client.confirm(doubtful("swap_trailing", book.last, "999"), timeout=5.0)
+        assert states(outcome) == [
+            (CancelStatus.OPEN, OrderState.OPEN),
+            (CancelStatus.CLOSED, OrderState.GONE),
+        ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("pages", "rounds"), [(1, 1), (3, 2)])
+def test_an_order_is_gone_when_enough_rounds_did_not_list_it(pages: int, rounds: int) -> None:
+    """One where the list has one page, else two in a row."""
+
+    async def main() -> None:
+        page = {"orders": [], "total_page": pages}
+        transport = Answering(lambda _params: {"status": "ok", "data": page})
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+        assert states(outcome) == [(CancelStatus.CLOSED, OrderState.GONE)]
+        assert len(transport.asked) == pages * rounds
+
+    run(main())
+
+
+def test_absences_count_only_in_a_row() -> None:
+    """An order that comes and goes between the pages is not gone."""
+    seen = Counter[int]()
+
+    def answer(params: Mapping[str, Any]) -> object:
+        seen[params["page_index"]] += 1
+        there = params["page_index"] == 2 and seen[2] % 2 == 0
+        listed = [{"order_id_str": "7", "status": 2}] * there
+        return {"status": "ok", "data": {"orders": listed, "total_page": 2}}
+
+    async def main() -> None:
+        async with Answering(answer).client() as client:
+            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+        assert states(outcome) == [(CancelStatus.OPEN, OrderState.OPEN)]
+        assert seen[2] > 4
+
+    run(main())
+
+
+def test_orders_that_stay_open_do_not_keep_others_from_being_asked_about() -> None:
+    """Each round queues up anew, behind whoever came meanwhile."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        limits = {"usdt_m_read": Limit(1, 1.0)}
+        async with in_process(exchange, limits=limits) as client:
+            long = asyncio.create_task(
+                client.confirm(doubtful("v5", *add(exchange, "v5", 5)), timeout=60.0)
+            )
+            await asyncio.sleep(0.5)
+            outcome = await client.confirm(
+                doubtful("v5", *add(exchange, "v5", 1, state="filled")), timeout=30.0
+            )
+            assert {it.status for it in outcome} == {CancelStatus.CLOSED}
+            assert loop.time() < 7.0
+            long.cancel()
+
+    run(main())
+
+
+def test_confirming_a_great_outcome_lets_the_loop_turn() -> None:
+    """Collecting and rebuilding pause after some batches."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        results = [OrderResult(str(number), CancelStatus.CLOSED) for number in range(1, 20_001)]
+        turns = 0
+        told: list[tuple[OrderResult, ...]] = []
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        async with in_process(exchange) as client:
+            outcome = Outcome.of(results, source=SOURCES["swap"])
+            await client.confirm(outcome, on_batch=told.append)
+        counting.cancel()
+        assert told == []
+        assert turns > 2 * 20
+
+    run(main())
+
+
+def test_pauses_grow_but_leave_room_for_more_rounds() -> None:
+    """Each is twice the last, and at most a quarter of the time that is left."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        asked: list[float] = []
+
+        def answer(params: Mapping[str, Any]) -> object:
+            asked.append(loop.time())
+            return found("new")(params)
+
+        async with Answering(answer).client() as client:
+            await client.confirm(doubtful("v5", "7"), timeout=20.0)
+        pauses = [later - earlier for earlier, later in pairwise(asked)]
+        doubled = [0.1 * 2**number for number in range(6)]
+        assert pauses[:6] == pytest.approx(doubled, abs=0.001)
+        quarters = [(20.0 - when) / 4 for when in asked[6:-1]]
+        assert pauses[6:] == pytest.approx([max(0.1, each) for each in quarters], abs=0.001)
+
+    run(main())
+
+
+def test_a_page_that_cannot_be_read_is_tried_as_often_as_a_batch() -> None:
+    """With the same pauses; the pages before it are not read again."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        times: list[float] = []
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if params["page_index"] == 2:
+                times.append(loop.time())
+                if len(times) < 4:
+                    return NoAnswerError("lost")
+            return {"status": "ok", "data": {"orders": [], "total_page": 2}}
+
+        transport = Answering(answer)
+        async with transport.client(retry=RetryPolicy(attempts=4)) as client:
+            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=60.0)
+        assert outcome["7"].state is OrderState.GONE
+        assert [params["page_index"] for params in transport.asked] == [1, 2, 2, 2, 2, 1, 2]
+        pauses = [later - earlier for earlier, later in pairwise(times[:4])]
+        assert pauses == pytest.approx([0.1, 0.2, 0.4], abs=0.001)
+
+    run(main())
+
+
+def test_a_list_with_a_page_missing_says_nothing() -> None:
+    """The order may be on the page that could not be read."""
+
+    def answer(params: Mapping[str, Any]) -> object:
+        if params["page_index"] == 2:
+            return NoAnswerError("lost")
+        return {"status": "ok", "data": {"orders": [], "total_page": 3}}
+
+    async def main() -> None:
+        async with Answering(answer).client(retry=ONCE) as client:
+            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=20.0)
+        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
+
+    run(main())
+
+
+def test_a_query_refused_for_its_rate_is_told_to_its_budget() -> None:
+    """So that the next one waits until the exchange takes it."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        transport = Answering(lambda _params: {"code": 1032, "message": "too many"})
+        async with transport.client(budgets=Budgets(on_event=events.append)) as client:
+            await client.confirm(doubtful("v5", "7"), timeout=0.5)
+        assert next((it.kind, it.names) for it in events) == ("refused", ("usdt_m_read",))
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
+def test_no_permit_is_lost_to_a_failure_of_our_own(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a query is sent, or while the next permit is waited for."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        async with Answering(missing).client() as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(client._road.sender, "send", failing)
+                await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
+            nothing_is_left(client)
+            assert problems == ["the transport raised"]
+            acquire, calls = client.budgets.acquire, 0
+
+            async def second_fails(*args: Any, **options: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == 2:
+                    raise ZeroDivisionError
+                return await acquire(*args, **options)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(client.budgets, "acquire", second_fails)
+                await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
+            nothing_is_left(client)
+            assert problems == ["the transport raised", "confirm failed"]
+
+    async def failing(*_args: Any, **_options: Any) -> Reply:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
+def test_a_refusal_of_the_account_ends_the_questions(kind: Kind) -> None:
+    """The next query would meet it again; the outcome says what it was."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reply = {
+            "status": "error",
+            "err_code": 1220,
+            "err_msg": "no permission",
+            "ts": EPOCH * 1000,
+        }
+        transport = Answering(lambda _params: reply)
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful(kind, "7"), timeout=10.0)
+        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
+        assert outcome.error == Refusal(1220, "no permission")
+        assert len(transport.asked) == 1
+        assert loop.time() < 1.0
+
+    run(main())
+
+
+@pytest.mark.parametrize(("skew", "asked"), [(30.0, 1), (3600.0, 2)])
+def test_a_refused_signature_is_made_anew_if_a_wrong_clock_explains_it(
+    skew: float, asked: int
+) -> None:
+    """HTX refuses a stamp that is far from its own time as a wrong signature, too."""
+
+    async def main() -> None:
+        refused = {"code": 403, "message": "signature", "ts": int((EPOCH + skew) * 1000)}
+        replies = [refused, found("canceled")({"order_id": "7"})]
+        transport = Answering(lambda _params: replies[len(transport.asked) - 1])
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful("v5", "7"), timeout=10.0)
+        assert len(transport.asked) == asked
+        assert outcome.settled == (asked == 2)
+        assert (outcome.error is None) == (asked == 2)
 
     run(main())

@@ -41,7 +41,9 @@ ARROWS: dict[str, set[str]] = {
 }
 ARROWS["call"] = {"codec", "endpoints", "errors", "hooks", "outcome", "pages", "permit", "retry"}
 ARROWS["call"] |= {"sender"}
-ARROWS["confirm"] = {"call", "endpoints", "errors", "orders", "outcome", "permit", "sender"}
+ARROWS["inquiry"] = {"call", "endpoints", "errors", "hooks", "orders", "outcome", "permit"}
+ARROWS["inquiry"] |= {"sender"}
+ARROWS["confirm"] = {"call", "hooks", "inquiry", "outcome", "permit"}
 ARROWS["client"] = set(ARROWS)
 ARROWS["__init__"] = {
     "client",

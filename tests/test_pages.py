@@ -40,3 +40,20 @@ def test_what_is_full_is_not_walked_through() -> None:
         tally.put(number, (order_result(str(number), Finding(Meaning.ACCEPTED), 1),))
     gc.collect()
     assert len(gc.get_objects()) - before < PAGE
+
+
+def test_what_was_filled_or_emptied_one_by_one_is_not_walked_through_either() -> None:
+    """Batches that are appended when a call is planned, and taken out when it runs."""
+    gc.collect()
+    before = len(gc.get_objects())
+    pages: Pages[str] = Pages()
+    for number in range(100 * PAGE):
+        pages.append((str(number),))
+    gc.collect()  # lets go of the small tuples
+    gc.collect()  # and then of the pages
+    assert len(gc.get_objects()) - before < PAGE
+    for number in range(100 * PAGE):
+        pages.swap(number, ())
+    gc.collect()
+    assert len(gc.get_objects()) - before < PAGE
+    assert set(pages) == {()}

@@ -1,6 +1,7 @@
 """From what the caller gives to batches."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -67,12 +68,55 @@ def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
     assert ids_of([1329854625038651393]) == ["1329854625038651393"]
 
 
+def test_the_first_of_two_equal_ids_counts() -> None:
+    """A number and its digits are the same id."""
+    assert ids_of([7, "8", "7", 8, 7, "07"]) == ["7", "8", "07"]
+
+
+class Number(int):
+    """An int that shows itself in its own way."""
+
+    def __str__(self) -> str:
+        return "seven"
+
+
+class Word(str):
+    """A string that is more than a string."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "seven"
+
+
+def test_an_id_is_sent_as_a_plain_string_of_its_own_value() -> None:
+    """However a subclass shows itself: what is sent is what was compared."""
+    found = ids_of([Number(7), Word("8"), Word("a")])
+    assert found == ["7", "8", "a"]
+    assert {type(order_id) for order_id in found} == {str}
+
+
+def test_what_was_seen_is_kept_in_small_parts() -> None:
+    """No part takes long to grow or to free."""
+    seen = plan.Seen()
+    assert sum(map(len, plan.batches(range(1, 10_001), "order_id", 10, seen))) == 10_000
+    assert max(map(len, seen.parts.values())) < 200
+    assert sum(map(len, seen.parts.values())) == 10_000
+
+
+def test_an_error_shows_no_more_than_the_beginning_of_a_long_value() -> None:
+    """A million characters in a log help nobody."""
+    with pytest.raises(InvalidValueError) as caught:
+        ids_of(["9" * 1_000_000])
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize(
     "bad", ["", " ", "1 2", "1,2", "1\n", "\x00", "é", "\u0661", "\ud800", "9" * 65]
 )
 def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
     """Empty, blank, comma, control and non-ASCII ids raise a ValueError that shows the value."""
-    with pytest.raises(InvalidValueError, match="order_id is 1 to 64 visible") as caught:
+    with pytest.raises(InvalidValueError, match="order_id must be 1 to 64 visible") as caught:
         ids_of(["1", bad])
     assert repr(bad)[:70] in str(caught.value)
 
@@ -80,21 +124,21 @@ def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
 @pytest.mark.parametrize("bad", [0, -1, 2**63, 10**5000], ids=["zero", "below", "above", "huge"])
 def test_a_number_that_is_no_id_is_refused(bad: int) -> None:
     """Zero, negative and too large numbers raise a ValueError."""
-    with pytest.raises(InvalidValueError, match="from 1 to"):
+    with pytest.raises(InvalidValueError, match="a whole order_id must be from 1 to"):
         ids_of([bad])
 
 
 @pytest.mark.parametrize("bad", [1.0, True, None, b"1", ("1",)])
 def test_an_id_of_another_type_is_refused(bad: object) -> None:
     """Floats, booleans and the like raise a TypeError."""
-    with pytest.raises(InvalidTypeError, match="each order_id is a str or an int"):
+    with pytest.raises(InvalidTypeError, match="each order_id must be a str or an int, got"):
         ids_of([bad])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("bad", ["123", b"123", 123, None])
 def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
     """A string is not taken for a list of its characters."""
-    with pytest.raises(InvalidTypeError, match="order_ids is an iterable"):
+    with pytest.raises(InvalidTypeError, match="order_ids must be an iterable of ids, got"):
         ids_of(bad)  # type: ignore[arg-type]
 
 
@@ -102,13 +146,18 @@ def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
 def test_a_contract_code_is_a_word(bad: str) -> None:
     """Empty or broken contract codes raise a ValueError."""
     assert plan.contract_code("BTC-USD") == "BTC-USD"
-    with pytest.raises(InvalidValueError, match="contract_code"):
+    with pytest.raises(
+        InvalidValueError,
+        match="contract_code must be a word such as 'BTC-USD' without blanks, got",
+    ):
         plan.contract_code(bad)
 
 
 def test_a_contract_code_is_a_string() -> None:
     """Another type raises a TypeError."""
-    with pytest.raises(InvalidTypeError, match="contract_code is a str"):
+    with pytest.raises(
+        InvalidTypeError, match="contract_code must be a str such as 'BTC-USD', got None"
+    ):
         plan.contract_code(None)
 
 
@@ -116,9 +165,11 @@ def test_a_choice_is_one_of_the_exchanges_words() -> None:
     """Direction and offset are HTX's words, or None."""
     assert plan.choice("direction", None, ("buy", "sell")) is None
     assert plan.choice("direction", "buy", ("buy", "sell")) == "buy"
-    with pytest.raises(InvalidValueError, match="direction is one of 'buy', 'sell' or None"):
+    with pytest.raises(
+        InvalidValueError, match="direction must be one of 'buy', 'sell' or None, got 'BUY'"
+    ):
         plan.choice("direction", "BUY", ("buy", "sell"))
-    with pytest.raises(InvalidTypeError, match="direction is one of"):
+    with pytest.raises(InvalidTypeError, match="direction must be one of"):
         plan.choice("direction", 1, ("buy", "sell"))
 
 
@@ -126,9 +177,11 @@ def test_exactly_one_kind_of_id_is_given() -> None:
     """Both kinds, or neither, raise a ValueError."""
     assert plan.one_kind(["1"], None) == ("order_id", ["1"])
     assert plan.one_kind(None, ["1"]) == ("client_order_id", ["1"])
-    with pytest.raises(InvalidValueError, match="not both"):
+    with pytest.raises(
+        InvalidValueError, match="either order_ids or client_order_ids must be given, got both"
+    ):
         plan.one_kind(["1"], ["2"])
-    with pytest.raises(InvalidValueError, match="give the ids"):
+    with pytest.raises(InvalidValueError, match="the ids to cancel must be given, got None"):
         plan.one_kind(None, None)
 
 
@@ -136,7 +189,7 @@ def test_exactly_one_kind_of_id_is_given() -> None:
 def test_a_time_span_is_above_zero(bad: float) -> None:
     """Spans that cannot pass raise a ValueError."""
     assert plan.seconds("timeout", 3) == 3.0
-    with pytest.raises(InvalidValueError, match="timeout is above 0"):
+    with pytest.raises(InvalidValueError, match="timeout must be above 0 seconds and finite, got"):
         plan.seconds("timeout", bad)
 
 
@@ -146,12 +199,21 @@ def test_settings_of_another_type_are_refused() -> None:
     async def coroutine_function() -> None:
         raise AssertionError
 
-    with pytest.raises(InvalidTypeError, match="timeout is a number"):
+    with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got '3'"):
         plan.seconds("timeout", "3")
-    with pytest.raises(InvalidTypeError, match="max_in_flight is a whole number"):
+    with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got True"):
+        plan.seconds("timeout", given=True)
+    with pytest.raises(InvalidTypeError, match="max_in_flight must be a whole number, got True"):
+        plan.whole("max_in_flight", given=True)
+    with pytest.raises(InvalidTypeError, match=r"max_in_flight must be a whole number, got 1\.5"):
         plan.whole("max_in_flight", 1.5)
-    with pytest.raises(InvalidValueError, match="max_in_flight is at least 1"):
+    with pytest.raises(InvalidValueError, match="max_in_flight must be at least 1, got 0"):
         plan.whole("max_in_flight", 0)
-    for bad in (coroutine_function, 7):
-        with pytest.raises(InvalidTypeError, match="on_batch is a plain function"):
+
+    class Coroutine:
+        async def __call__(self) -> None:
+            raise AssertionError
+
+    for bad in (coroutine_function, partial(coroutine_function), Coroutine(), 7):
+        with pytest.raises(InvalidTypeError, match="on_batch must be a plain function, got"):
             plan.hook("on_batch", bad)  # type: ignore[arg-type]
