@@ -11,7 +11,12 @@ from htx_cancel import codec, endpoints, plan, signing
 from htx_cancel.call import Call, Job, Road, Terms
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
-from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
+from htx_cancel.errors import (
+    ClientClosedError,
+    InvalidTypeError,
+    InvalidValueError,
+    WrongLoopError,
+)
 from htx_cancel.hosts import Host
 from htx_cancel.limiter import IN_FLIGHT, Budgets
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
@@ -117,6 +122,7 @@ class CancelClient:
         self._calls: set[Call] = set()
         self._confirmations: set[Confirmation] = set()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._calls)} calls under way"
@@ -139,16 +145,23 @@ class CancelClient:
         """The budgets of this client: what is free, in flight and waiting, and when."""
         return self._budgets
 
-    async def warm_up(self, connections: int = 4) -> int:
-        """Open ``connections`` to every door ahead of need; return how many answered.
+    async def warm_up(self, connections: int = 4, *, timeout: float | None = None) -> int:
+        """Open ``connections`` to every host ahead of need; return how many answered.
 
         Each carries one public call that changes nothing and counts against no trade budget, and
         ten more follow one after another; the budgets learn from them how far the exchange is.
-        Idle connections are kept for a minute.
+        Idle connections are kept for a minute. After ``timeout`` seconds it returns how many had
+        answered by then, and leaves nothing running.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for arguments that make no sense.
+            ClientClosedError: after ``aclose``.
         """
         self._check_open()
         connections = plan.whole("connections", connections)
-        return await self._road.sender.warm_up(connections)
+        if timeout is not None:
+            timeout = plan.seconds("timeout", timeout)
+        return await self._road.sender.warm_up(connections, timeout=timeout)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
@@ -424,6 +437,11 @@ class CancelClient:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("this client was closed; make a new one")
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise WrongLoopError("CancelClient must be used in one event loop, got a second one")
+        self._loop = loop
+        self._budgets.check_loop()
 
 
 def _hosts(

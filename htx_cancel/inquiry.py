@@ -114,13 +114,15 @@ class Inquiry(ABC):
         if self._ended():
             return None
         try:
+            async with asyncio.timeout_at(self._asker.deadline):
+                await self._asker.road.sender.reconnect.wait(self._asker.priority)
             return await self._asker.road.limiter.acquire(
                 (self._query.pool,),
                 priority=self._asker.priority,
                 turn=self._turn,
                 deadline=self._asker.deadline,
             )
-        except TooLateError:
+        except (TooLateError, TimeoutError):
             return None
 
     async def _send(self, errand: Errand, permit: Permit) -> States:

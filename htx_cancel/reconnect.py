@@ -63,7 +63,7 @@ class Reconnect:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (priority, next(self._arrivals), future))
-        if self._pacer is None:
+        if self._pacer is None or self._pacer.done():
             self._pacer = loop.create_task(self._pace())
             self._pacer.add_done_callback(self._paced)
         await future
@@ -79,12 +79,14 @@ class Reconnect:
                     break
 
     def _paced(self, pacer: "asyncio.Task[None]") -> None:
-        self._pacer = None
-        if not pacer.cancelled() and (error := pacer.exception()) is not None:
+        error = asyncio.CancelledError() if pacer.cancelled() else pacer.exception()
+        if error is None:
+            return
+        if not isinstance(error, asyncio.CancelledError):
             hooks.report("the pacer of reconnections failed", error)
-        for _, _, future in self._waiting:  # none, unless it was ended from outside
+        waiting, self._waiting = self._waiting, []
+        for _, _, future in waiting:  # nobody else would wake them
             _wake(future)
-        self._waiting.clear()
 
     def close(self) -> None:
         """Stop pacing."""

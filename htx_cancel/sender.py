@@ -12,6 +12,7 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -180,19 +181,27 @@ class Sender:
             else:
                 host.fail(began, asyncio.get_running_loop().time())
 
-    async def warm_up(self, connections: int) -> int:
-        """Open connections to every host with public calls; return how many answered.
+    async def warm_up(self, connections: int, *, timeout: float | None = None) -> int:
+        """Open connections to every host with public calls; return how many answered in time.
 
         A few calls one after another follow, which show the round trip at its quietest.
         """
-        origins = [host.origin for host in self.hosts.all for _ in range(connections)]
-        answered = await asyncio.gather(*(self._greet(origin, learn=True) for origin in origins))
-        there = [origin for origin, answer in zip(origins, answered, strict=True) if answer]
-        for origin in dict.fromkeys(there):
-            for _ in range(QUIET_CALLS):
-                if not await self._greet(origin, learn=True, alone=True):
-                    break
-        return sum(answered)
+        answered: list[str] = []
+
+        async def greet(origin: str) -> None:
+            if await self._greet(origin, learn=True):
+                answered.append(origin)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(
+                    *(greet(host.origin) for host in self.hosts.all for _ in range(connections))
+                )
+                for origin in dict.fromkeys(answered):
+                    for _ in range(QUIET_CALLS):
+                        if not await self._greet(origin, learn=True, alone=True):
+                            break
+        return len(answered)
 
     async def _greet(self, origin: str, *, learn: bool = False, alone: bool = False) -> bool:
         """Send a public request; say whether the host answered it."""

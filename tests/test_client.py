@@ -34,7 +34,7 @@ from htx_cancel import (
     OrderResult,
     Priority,
 )
-from htx_cancel.errors import NoAnswerError
+from htx_cancel.errors import NoAnswerError, WrongLoopError
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request, Transport
@@ -621,3 +621,26 @@ def successes(reply: bytes) -> list[str]:
     """Read the successes out of a reply made by ``v1_reply``."""
     _, found, rest = reply.decode(errors="replace").partition('"successes":"')
     return rest.partition('"')[0].split(",") if found else []
+
+
+def test_a_client_belongs_to_one_event_loop() -> None:
+    """In a second one it says so before anything is sent, and so does one with used budgets."""
+    exchange = Exchange()
+    clients: list[CancelClient] = []
+
+    async def first() -> None:
+        clients.append(in_process(exchange))
+        assert len((await cancel(clients[0], "swap", add(exchange, "swap", 1))).accepted) == 1
+
+    async def second() -> None:
+        with pytest.raises(WrongLoopError, match="CancelClient must be used in one event loop"):
+            await cancel(clients[0], "swap", ["1"])
+        with pytest.raises(WrongLoopError, match="CancelClient"):
+            await clients[0].warm_up()
+        async with in_process(exchange, budgets=clients[0].budgets) as other:
+            with pytest.raises(WrongLoopError, match="Budgets must be used in one event loop"):
+                await cancel(other, "swap", ["1"])
+
+    run(first())
+    run(second())
+    assert exchange.calls.total() == 1

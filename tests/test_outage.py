@@ -220,6 +220,25 @@ def test_a_caller_that_goes_away_while_it_waits_to_reconnect_stops_nobody() -> N
     run(main())
 
 
+def test_confirm_does_not_hammer_an_exchange_that_cannot_be_reached() -> None:
+    """Its queries wait with the other attempts to reconnect, and no longer than its timeout."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        async with net.client() as client:
+            outcome = await cancel(client, "v5", add(exchange, "v5", 72))
+            net.hosts[ONE] = always("refuse")
+            net.log.clear()
+            began = now()
+            confirmed = await client.confirm(outcome, timeout=5.0)
+            assert now() - began <= 5.001
+            assert confirmed.counts == {ACCEPTED: 72}
+            assert len(net.log) <= 72 + 5 * ATTEMPTS_PER_SECOND
+
+    run(main())
+
+
 # hosts
 
 
