@@ -1,7 +1,17 @@
-"""What all tests share."""
+"""What all tests share.
 
+A module whose ``pytestmark`` is ``pytest.mark.loops`` runs on every kind of event loop: its async
+tests on each of ``loops.FACTORIES``, its other tests on virtual time with plain and eager tasks.
+"""
+
+import asyncio
+import inspect
 import os
+from collections.abc import Callable, Iterator, Mapping
 
+import loops
+import pytest
+import virtualtime
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -9,3 +19,29 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Say on which loops an async test runs."""
+    if item.get_closest_marker("loops"):
+        return loops.FACTORIES
+    return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on virtual time with plain and with eager tasks, if it is marked so."""
+    if metafunc.definition.get_closest_marker("loops") and not inspect.iscoroutinefunction(
+        metafunc.function
+    ):
+        kinds = {"plain": None, "eager": loops.eager_tasks}
+        metafunc.parametrize("_virtual_tasks", kinds.values(), indirect=True, ids=kinds.keys())
+
+
+@pytest.fixture(autouse=True)
+def _virtual_tasks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make virtual loops with the task factory of the test's parameter."""
+    virtualtime.task_factory = getattr(request, "param", None)
+    yield
+    virtualtime.task_factory = None

@@ -2,8 +2,9 @@
 
 ``python tests/soak.py`` cancels orders through two doors of one sandbox exchange while faults
 strike 30 % of the requests, and judges every status by the exchange's book. It runs on virtual
-time, in process; with ``--sockets`` it runs over real connections in real time. Exit code 1 if a
-status contradicts the book, an id is lost, or too many are unknown.
+time, in process; with ``--sockets`` it runs over real connections in real time. ``--loop eager``
+runs each task's first step at once, and ``--loop uvloop`` needs ``--sockets``, since uvloop has no
+virtual time. Exit code 1 if a status contradicts the book, an id is lost, or too many are unknown.
 """
 
 import argparse
@@ -15,9 +16,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import loops
+import virtualtime
 from msgspec import Struct
 from roads import CONTRACTS, EPOCH, cancel, credentials
-from virtualtime import run
 
 from htx_cancel import (
     CancelClient,
@@ -322,10 +324,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sockets", action="store_true")
     parser.add_argument("--speed", type=int, default=1, help="limits, times the published ones")
-    settings = Settings(**vars(parser.parse_args()))
+    parser.add_argument("--loop", choices=loops.FACTORIES, default="asyncio")
+    options = vars(parser.parse_args())
+    loop = options.pop("loop")
+    settings = Settings(**options)
+    if loop == "uvloop" and not settings.sockets:
+        parser.error("--loop must be asyncio or eager without --sockets, got uvloop")
     random.seed(settings.seed)  # the spread of the pauses between tries
     soak, began = Soak(settings), time.monotonic()
-    (asyncio.run if settings.sockets else run)(soak.run())
+    if settings.sockets:
+        with asyncio.Runner(loop_factory=loops.FACTORIES[loop]) as runner:
+            runner.run(soak.run())
+    else:
+        virtualtime.task_factory = loops.eager_tasks if loop == "eager" else None
+        virtualtime.run(soak.run())
     return 0 if soak.report(time.monotonic() - began) else 1
 
 

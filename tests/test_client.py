@@ -39,6 +39,8 @@ from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request, Transport
 
+pytestmark = pytest.mark.loops
+
 PATHS: dict[Kind, tuple[str, int]] = {
     "swap": ("/swap-api/v1/swap_cancel", 10),
     "swap_trailing": ("/swap-api/v1/swap_track_cancel", 10),

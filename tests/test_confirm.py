@@ -39,6 +39,8 @@ from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 BY_ID: list[Kind] = ["swap", "v5"]
 PAGED: list[Kind] = ["swap_trailing", "linear_trigger"]
 

@@ -25,6 +25,8 @@ from htx_cancel.sandbox.rules import Kind
 from htx_cancel.sender import QUIET_CALLS
 from htx_cancel.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 KINDS: list[Kind] = ["swap", "swap_trailing", "linear_trigger", "v5"]
 ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
 REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT

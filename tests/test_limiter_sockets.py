@@ -10,6 +10,8 @@ from htx_cancel.sandbox import Exchange, SandboxServer
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.sandbox.windows import WindowRule
 
+pytestmark = pytest.mark.loops
+
 #: Three windows' worth for each budget, and one call more.
 WANTED: dict[Kind, int] = {
     "swap": 73 * 10,

@@ -19,6 +19,8 @@ from htx_cancel import CancelClient, CancelStatus, OrderResult
 from htx_cancel.errors import NoAnswerError, NotSentError
 from htx_cancel.transport import AiohttpTransport, Request
 
+pytestmark = pytest.mark.loops
+
 HOST = "https://api.hbdm.com"
 PAGE = HOST + "/swap-api/v1/swap_cancel"
 BODY = b'{"status":"ok","data":{"errors":[],"successes":"7"},"ts":1}'

@@ -6,11 +6,14 @@ residue would spin for ever at one instant.
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 TICK = 1e-9
+
+#: How every virtual loop makes its tasks; ``None`` is asyncio's own way.
+task_factory: Callable[..., asyncio.Task[Any]] | None = None
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -39,6 +42,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping = _JumpingSelector(oversleep)
         super().__init__(self._jumping)
         self.failures: list[Mapping[str, Any]] = []
+        self.set_task_factory(task_factory)
         self.set_exception_handler(lambda _loop, context: self.failures.append(context))
 
     def time(self) -> float:
