@@ -2,34 +2,35 @@
 
 Rules:
 
-* ``NotSentError`` is raised only where no byte of the body can have left: an exchange cannot act
-  on a request whose body it does not have. Everything else is ``NoAnswerError``.
+* A request is sent at most once. aiohttp by itself would repeat a query on a broken connection.
+* ``NotSentError`` means that no byte of the request left: an exchange cannot act on it. Once the
+  request began to leave, every failure is ``NoAnswerError``. Nothing else is raised, but for the
+  cancellation of the caller.
+* Data read from a connection before the request left are no reply to it: the request does not
+  leave there, and the connection is closed.
 * Redirects are not followed, cookies are not kept, proxies from the environment are not used.
-* No exception carries a URL: it would carry the signature.
+* No exception carries a URL, nor does one behind it: it would carry the signature.
 """
 
 import asyncio
 import os
 import ssl
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from msgspec import Struct
 from yarl import URL
 
-from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.errors import NoAnswerError, NotSentError, TransportError
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.http import StreamWriter
 
 _HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
-
-#: What aiohttp raises before it has a connection to write on.
-_NOT_CONNECTED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.ServerFingerprintMismatch,
-)
+_UNASKED = "data arrived before the request left"
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -105,14 +106,20 @@ class AiohttpTransport:
         try:
             async with limit:
                 return await self._exchange(request, body)
-        except _NOT_CONNECTED as error:
-            raise NotSentError(_words(error)) from None
-        except (aiohttp.ClientError, OSError, EOFError) as error:
-            if not limit.expired():
-                raise NoAnswerError(_words(error)) from None
-            if body.left_at is None:
-                raise NotSentError(f"not sent within {timeout:.3g} s") from None
-            raise NoAnswerError(f"no reply within {timeout:.3g} s") from None
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            failure = body.failure(error)  # nobody cancelled: a library raised it by itself
+        except Exception as error:  # noqa: BLE001 - whatever it is, it says whether the body left
+            failure = body.failure(error)
+        if limit.expired():
+            what = "not sent" if body.left_at is None else "no reply"
+            failure = type(failure)(f"{what} within {timeout:.3g} s")
+        try:
+            raise failure
+        finally:
+            del failure  # it would hold this frame, which holds it
 
     async def _exchange(self, request: Request, body: "_Body") -> Reply:
         response = await self._open().request(
@@ -120,6 +127,7 @@ class AiohttpTransport:
             URL(request.origin + request.target, encoded=True),
             data=body,
             allow_redirects=False,
+            middlewares=(body.send_once,),
         )
         try:
             content = await self._read(response)
@@ -147,21 +155,57 @@ class AiohttpTransport:
 
 
 class _Body(aiohttp.BytesPayload):
-    """A request's body that knows when it began to leave."""
+    """A request's body, which knows when it began to leave."""
 
     left_at: float | None = None
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
+        """Write headers and body, which leave together, unless data were there before them."""
+        protocol = cast("ResponseHandler", cast("StreamWriter", writer).protocol)
+        if protocol.should_close:
+            raise NotSentError(_UNASKED)
         self.left_at = asyncio.get_running_loop().time()
         await super().write_with_length(writer, content_length)
+
+    async def send_once(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Stand between aiohttp's loop of tries and a try, and end the loop after the first."""
+        try:
+            response = await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise self.failure(error) from None
+        if self.left_at is None:
+            response.close()
+            raise NotSentError(_UNASKED)
+        return response
+
+    def failure(self, error: BaseException) -> TransportError:
+        """Say what an error means: whether the request had begun to leave, and why it failed."""
+        return (NotSentError if self.left_at is None else NoAnswerError)(_words(error))
 
 
 def _words(error: BaseException) -> str:
     """Describe an error by its kind and the system's words, never by its own text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TransportError):
+            return str(cause)
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
+            return _tls_words(cause)
+        cause = cause.__cause__
+    kind = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorDNSError):  # name resolution has its own numbers
+        return kind
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     errno = cause.errno if isinstance(cause, OSError) else None
-    if errno is None or errno <= 0:  # name resolution has numbers of its own
-        return type(error).__name__
-    return f"{type(error).__name__}: {os.strerror(errno)}"
+    return f"{kind}: {os.strerror(errno)}" if errno else kind
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    """Describe a TLS failure in OpenSSL's words; what follows a comma would name a host."""
+    reason = getattr(error, "reason", None) or type(error).__name__
+    detail = getattr(error, "verify_message", "").partition(",")[0]
+    return f"TLS: {reason.replace('_', ' ').lower()}" + (f": {detail}" if detail else "")
