@@ -5,16 +5,16 @@ base64, percent-encoded; business parameters of a POST are not signed. The time 
 """
 
 import hmac
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from string import ascii_letters, digits
 from urllib.parse import quote, urlsplit
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
-_HOST_CHARACTERS = frozenset(ascii_letters + digits + ".-:[]")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -27,9 +27,12 @@ class Credentials:
         """Raise ``InvalidTypeError`` or ``InvalidValueError`` for what cannot be a key."""
         for name, key in (("access_key", access_key), ("secret_key", secret_key)):
             if not isinstance(key, str):
-                raise InvalidTypeError(f"{name} is a str, not a {type(key).__name__}")
+                raise InvalidTypeError(f"{name} must be a str, got {type(key).__name__}")
             if not key or not key.isascii() or not key.isprintable() or " " in key:
-                raise InvalidValueError(f"{name} is a word of visible ASCII characters")
+                got = "others, which are not shown" if key else "none"
+                raise InvalidValueError(
+                    f"{name} must be visible ASCII characters without a space, got {got}"
+                )
         self._access_key = access_key
         self._secret_key = secret_key
 
@@ -87,37 +90,62 @@ class Signer:
 def origin(base_url: object) -> tuple[str, str]:
     """Check a base URL; return ``scheme://host[:port]`` and the host that the server sees."""
     if not isinstance(base_url, str):
-        raise InvalidTypeError(f"base_url is a str, not a {type(base_url).__name__}")
-    try:
-        parts = urlsplit(base_url)
-        port = parts.port
-    except ValueError as error:
-        raise InvalidValueError(f"base_url is not a URL: {error}") from None
-    if "@" in parts.netloc:
-        raise InvalidValueError("base_url carries no user name or password")
-    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-        raise InvalidValueError(f"base_url is scheme://host[:port] and no more, not {base_url!r}")
-    if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
-        raise InvalidValueError(f"base_url is visible ASCII characters, not {base_url!r}")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _loopback(parts.hostname)):
+        raise InvalidTypeError(f"base_url must be a str, got {type(base_url).__name__}")
+    if "@" in base_url:
+        raise InvalidValueError("base_url must be https://host[:port], got a user name as well")
+    address, query, _ = base_url.partition("?")
+    got = f"got {address!r}" + (" and a query" if query else "")
+    scheme, name, port = _split(base_url)
+    if not name or scheme not in _DEFAULT_PORTS:
+        raise InvalidValueError(f"base_url must be https://host[:port], {got}")
+    if scheme == "http" and not _loopback(name):
         raise InvalidValueError(
-            f"base_url is https, or http to this machine's loopback address, not {base_url!r}"
+            f"base_url must be https, or http to this machine's loopback address, {got}"
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
-        host = f"{host}:{port}"
-    return f"{parts.scheme}://{host}", host
+    host = _host(name, None if port == _DEFAULT_PORTS[scheme] else port)
+    return f"{scheme}://{host}", host
 
 
 def host(signing_host: object) -> str:
     """Check a host to sign: ``name`` or ``name:port``, as the server sees it."""
     if not isinstance(signing_host, str):
-        raise InvalidTypeError(f"signing_host is a str, not a {type(signing_host).__name__}")
-    if not signing_host or not set(signing_host) <= _HOST_CHARACTERS:
+        raise InvalidTypeError(f"signing_host must be a str, got {type(signing_host).__name__}")
+    _, name, port = _split(f"//{signing_host}")
+    if not name or _host(name, port) != signing_host.lower():
         raise InvalidValueError(
-            f"signing_host is a host such as 'api.hbdm.com', not {signing_host!r}"
+            f"signing_host must be host or host:port, such as 'api.hbdm.com', got {signing_host!r}"
         )
     return signing_host.lower()
+
+
+def _split(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host name and port; no name if it cannot be one, or if more follows it."""
+    nothing = "", "", None
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return nothing
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return nothing
+    if parts.path.strip("/") or parts.query or parts.fragment or not _is_host(name):
+        return nothing
+    return parts.scheme, name, port
+
+
+def _host(name: str, port: int | None) -> str:
+    """Write a host as a request's ``Host`` header has it."""
+    bracketed = f"[{name}]" if ":" in name else name
+    return bracketed if port is None else f"{bracketed}:{port}"
+
+
+def _is_host(name: str) -> bool:
+    """Say whether it is an address or a name that can be looked up."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return len(name) <= 253 and all(map(_LABEL.fullmatch, name.split(".")))
+    return True
 
 
 def _loopback(hostname: str) -> bool:

@@ -201,7 +201,7 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
         (as_file(["7"]), ("--timeout", "0"), "timeout is above 0 seconds"),
         (as_file(["7"]), ("--output", "nowhere/x"), "nowhere/x: No such file"),
         (as_file(["7"]), ("--resume", str(EXAMPLE)), "orders.csv, line 1: no line of results"),
-        (as_file(["7"]), ("--base-url", "http://api.hbdm.com"), "base_url is https"),
+        (as_file(["7"]), ("--base-url", "http://api.hbdm.com"), "base_url must be https"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_sent(
