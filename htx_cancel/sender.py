@@ -26,6 +26,7 @@ from htx_cancel.transport import Reply, Request, Transport
 PATIENCE = 3  #: round trips that an attempt may take at the least
 SHARES = (0.25, 0.5)  #: of the time that is left, for the first attempts of a batch
 SKEW = 60.0  #: seconds between a stamp and the exchange's clock that explain a refused signature
+ROUNDING = 1e-6  #: seconds
 QUIET_CALLS = 10  #: that follow to each host that answered, one after another
 
 #: A public call that changes nothing and counts against no private budget.
@@ -102,7 +103,8 @@ class Sender:
         except NoAnswerError:
             permit.no_reply()
             self.reconnect.succeed()
-            if loop.time() - began < timeout or timeout == self._request_timeout:
+            broke_off = loop.time() - began < timeout - ROUNDING
+            if broke_off or timeout == self._request_timeout:
                 host.fail(began, loop.time())  # else the deadline was too near to blame it
             else:
                 host.release()

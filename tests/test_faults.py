@@ -263,12 +263,15 @@ def test_a_failing_door_is_left_and_tried_again_later() -> None:
             assert doors.tried == [com, vn, vn, vn]
             doors.shut = set()
             await asyncio.sleep(6.0)
-            await cancel(client, "swap", add(exchange, "swap", 1))
+            for _ in range(2):  # it is asked, and then it is back
+                await cancel(client, "swap", add(exchange, "swap", 1))
+                await asyncio.sleep(0.1)
             assert doors.tried[-1] == com
+            tried = len(doors.tried)
             doors.shut = {com, vn}
             outcome = await cancel(client, "swap", add(exchange, "swap", 1))
             assert outcome.counts == {UNSENT: 1}
-            assert set(doors.tried[5:]) == {com, vn}
+            assert set(doors.tried[tried:]) == {com, vn}
 
     run(main())
 

@@ -20,6 +20,8 @@ from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 ONE, TWO = "https://one.example", "https://two.example"
 ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
 REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT

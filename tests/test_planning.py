@@ -10,6 +10,8 @@ from virtualtime import VirtualLoop, run
 from htx_cancel import CancelStatus, InvalidTypeError, OrderResult, Outcome
 from htx_cancel.sandbox import Exchange
 
+pytestmark = pytest.mark.loops
+
 
 def slowly(count: int, seconds: float, last: object = None) -> Iterator[str]:
     """Yield ids, each of which takes a while to look at."""

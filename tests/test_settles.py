@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import virtualtime
 from roads import EPOCH, add, cancel, credentials
 from virtualtime import VirtualLoop
 
@@ -21,6 +22,8 @@ from htx_cancel import (
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.transport import Reply, Request
+
+pytestmark = pytest.mark.loops
 
 BATCHES = 12
 URLS = ["https://one.example", "https://two.example"]
@@ -74,12 +77,18 @@ class Struck(Coroutine[Any, Any, Any]):
         raise NotImplementedError
 
 
+def make_task(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
+    """Make a task as this run of the test does: plain, or with its first step at once."""
+    make = virtualtime.task_factory
+    return asyncio.Task(work, loop=loop, **given) if make is None else make(loop, work, **given)
+
+
 def strike_awaits(loop: VirtualLoop, sabotage: Sabotage) -> None:
     """Count the steps of every task that the client starts."""
 
     def factory(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
         ours = getattr(work, "__qualname__", "").startswith(("Call.", "Sender.", "Confirmation."))
-        return asyncio.Task(Struck(work, sabotage) if ours else work, loop=loop, **given)
+        return make_task(loop, Struck(work, sabotage) if ours else work, **given)
 
     loop.set_task_factory(factory)
 
@@ -90,7 +99,7 @@ def strike_starts(loop: VirtualLoop, sabotage: Sabotage) -> None:
     def factory(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
         if getattr(work, "__qualname__", "").startswith("Call."):
             sabotage.count()
-        return asyncio.Task(work, loop=loop, **given)
+        return make_task(loop, work, **given)
 
     loop.set_task_factory(factory)
 
@@ -170,7 +179,7 @@ class Run:
             outcome = await asyncio.wait_for(
                 cancel(client, "swap_trailing", self.ids, on_batch=self.on_batch), 60
             )
-            self.loop.set_task_factory(None)
+            self.loop.set_task_factory(virtualtime.task_factory)
             await asyncio.sleep(5.0)
             assert asyncio.all_tasks() == {asyncio.current_task()}
             for budget in budgets.snapshot():

@@ -13,6 +13,8 @@ from htx_cancel.sandbox.rules import Kind
 from htx_cancel.sandbox.windows import WindowRule
 from htx_cancel.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -10,6 +10,8 @@ from htx_cancel import CancelClient, InvalidTypeError, InvalidValueError
 from htx_cancel.sandbox import Exchange
 from htx_cancel.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 
 class Uneven:
     """A transport whose every second request hangs."""
