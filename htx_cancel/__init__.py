@@ -2,9 +2,9 @@
 
 ::
 
-    client ─▶ plan ─▶ codec ─▶ limiter ─▶ signing ─▶ transport ─▶ codec ─▶ outcome
-    coroutine  ids→    batch→   wait for   stamp and   one POST,    bytes→   a status
-    methods    batches bytes    budget     sign NOW    one reply    results  per order id
+    client ─▶ plan ─▶ limiter ─▶ codec ─▶ signing ─▶ transport ─▶ codec ─▶ outcome
+    coroutine  ids→    wait for   batch→   stamp and   one POST,    bytes→   a status
+    methods    batches a permit   bytes    sign NOW    one reply    results  per order id
 
 ``call`` feeds a call's batches along this road, ``sender`` makes one try of it, ``retry`` says
 which try may be repeated, ``confirm`` asks afterwards what became of the orders with an ``inquiry``
@@ -19,6 +19,8 @@ from htx_cancel.errors import (
     HtxCancelError,
     InvalidTypeError,
     InvalidValueError,
+    TooLateError,
+    WrongLoopError,
 )
 from htx_cancel.limiter import Budgets
 from htx_cancel.outcome import (
@@ -32,7 +34,7 @@ from htx_cancel.outcome import (
     Refusal,
     Source,
 )
-from htx_cancel.permit import BudgetEvent, BudgetState, Priority
+from htx_cancel.permit import BudgetEvent, BudgetState, Permit, Priority
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.signing import Credentials
 
@@ -54,8 +56,11 @@ __all__ = [
     "OrderResult",
     "OrderState",
     "Outcome",
+    "Permit",
     "Priority",
     "Refusal",
     "RetryPolicy",
     "Source",
+    "TooLateError",
+    "WrongLoopError",
 ]
