@@ -1,6 +1,5 @@
-"""The command line's results: what is written of each id, and what an earlier run settled."""
+"""The command line's lines of results: what is written of each id, and what is settled by them."""
 
-import io
 from pathlib import Path
 
 import msgspec
@@ -8,8 +7,9 @@ import pytest
 
 from htx_cancel import CallResult, CancelStatus, CloseReason, OrderResult
 from htx_cancel.cli.groups import Group
-from htx_cancel.cli.orders import BadInputError
-from htx_cancel.cli.results import Results, left, line, opened, settled
+from htx_cancel.cli.input_file import BadInputError
+from htx_cancel.cli.output import opened
+from htx_cancel.cli.results import left, line, settled
 from htx_cancel.endpoints import SWAP_CANCEL, SWAP_TRACK_CANCELALL
 
 ORDERS = Group(SWAP_CANCEL, "BTC-USD", ids=("1", "2", "3"))
@@ -19,9 +19,7 @@ ALL = Group(SWAP_TRACK_CANCELALL, "BTC-USD", "", "sell")
 
 def lines(group: Group, *results: OrderResult | CallResult) -> list[bytes]:
     """Write results as the command does."""
-    file = io.BytesIO()
-    Results(file).write(group, results)
-    return file.getvalue().splitlines(keepends=True)
+    return [msgspec.json.encode(line(group, each)) + b"\n" for each in results]
 
 
 def order(order_id: str, status: str) -> OrderResult:
@@ -87,40 +85,61 @@ def test_a_cancel_all_is_settled_if_its_call_and_all_its_ids_are() -> None:
     assert left([Group(SWAP_TRACK_CANCELALL, "BTC-USD", "")], settled(lines(ALL, accepted)))
 
 
-def test_a_line_that_was_cut_off_says_nothing(tmp_path: Path) -> None:
-    """The next run writes on a new line, and a third one reads past the cut."""
+WHOLE = lines(ORDERS, order("1", "accepted"))[0]
+CUTS = [
+    *(WHOLE[:size] for size in (1, 5, 20, len(WHOLE) - 20, len(WHOLE) - 2)),
+    lines(ORDERS, OrderResult("1", CancelStatus.REJECTED, 1, "{a}"))[0].split(b"}")[0] + b"}",
+    b"\0" * 5000,
+    WHOLE[:30] + b"\0" * 5000,
+    WHOLE[:-1] + b"\0",
+]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_last_line_that_was_cut_says_nothing(cut: bytes) -> None:
+    """It may be cut anywhere, and may end in the NUL bytes that a crashed machine leaves."""
+    done = settled([*lines(ORDERS, order("2", "accepted")), cut])
+    assert left([ORDERS], done)[0].ids == ("1", "3")
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_line_that_was_cut_is_removed_before_more_is_written(tmp_path: Path, cut: bytes) -> None:
+    """So the file has whole lines only, and a later run reads all of it."""
     path = tmp_path / "results.jsonl"
-    path.write_bytes(lines(ORDERS, order("1", "accepted"))[0][:-20])
-    with opened(path) as results:
-        results.write(ORDERS, [order("2", "accepted")])
-    with path.open("rb") as file:
-        assert left([ORDERS], settled(file))[0].ids == ("1", "3")
+    path.write_bytes(lines(ORDERS, order("3", "accepted"))[0] + cut)
+    with opened(path) as output:
+        output.write(ORDERS, [order("2", "accepted")])
+    assert path.read_bytes().splitlines(keepends=True) == lines(
+        ORDERS, order("3", "accepted"), order("2", "accepted")
+    )
 
 
-@pytest.mark.parametrize("text", [b"endpoint,contract_code\n", b'{"a":1}\n', b"[]\n"])
-def test_what_is_no_line_of_results_is_bad_input(text: bytes) -> None:
+@pytest.mark.parametrize("last", [WHOLE.strip(), b"a note", b'{"a":1}', b'{"a":', b"}"])
+def test_a_last_line_that_is_whole_or_not_ours_is_kept(tmp_path: Path, last: bytes) -> None:
+    """Only its end of line is added."""
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(WHOLE + last)
+    with opened(path) as output:
+        output.write(ORDERS, [order("2", "accepted")])
+    assert path.read_bytes() == WHOLE + last + b"\n" + lines(ORDERS, order("2", "accepted"))[0]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_bad_line_before_the_last_is_an_error_with_its_number(cut: bytes) -> None:
+    """Only the last line of a file can have been cut."""
+    with pytest.raises(BadInputError, match="line 2: must be a line of results, got"):
+        settled([WHOLE, cut + b"\n", WHOLE])
+
+
+@pytest.mark.parametrize("text", [b"endpoint,contract_code", b'{"a":1}', b"[]", b'{"endpoint":""}'])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_what_is_no_line_of_results_is_bad_input(text: bytes, end: bytes) -> None:
     """A wrong file to resume from is not taken for an empty one."""
-    with pytest.raises(BadInputError, match="line 2: no line of results"):
-        settled([b"\n", text])
+    with pytest.raises(BadInputError, match="line 2: must be a line of results, got"):
+        settled([b"\n", text + end])
 
 
-def test_a_file_that_cannot_be_opened_is_bad_input(tmp_path: Path) -> None:
-    """The error names the file."""
-    with pytest.raises(BadInputError, match="nowhere"), opened(tmp_path / "nowhere" / "x.jsonl"):
-        pass
-
-
-def test_a_full_disk_stops_the_writing_only() -> None:
-    """The first error is kept and nothing more is written."""
-
-    class Full(io.BytesIO):
-        def flush(self) -> None:
-            raise OSError(28, "No space left on device")
-
-    file = Full()
-    results = Results(file)
-    results.write(ORDERS, [order("1", "accepted")])
-    size = len(file.getvalue())
-    results.write(ORDERS, [order("2", "accepted")])
-    assert results.error is not None
-    assert len(file.getvalue()) == size
+def test_a_last_line_with_an_end_was_not_cut() -> None:
+    """A line that is bad and whole is an error, even as the last one."""
+    with pytest.raises(BadInputError, match="line 1: must be a line of results"):
+        settled([WHOLE[:40] + b"\n"])

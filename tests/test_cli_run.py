@@ -1,86 +1,31 @@
 """``htx-cancel run`` against a sandbox on a socket: from a file to results, codes and signals."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import msgspec
 import pytest
 from aiohttp import web
+from cli_sandbox import EXAMPLE, KEYS, Sandbox, as_file, lines, runner, served, start
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from htx_cancel import CancelStatus, Credentials
-from htx_cancel.cli import app, board
-from htx_cancel.cli.groups import load
-from htx_cancel.cli.orders import read
-from htx_cancel.cli.results import Results
-from htx_cancel.cli.run import Terms, _cancel
+from htx_cancel.cli import app, progress
+from htx_cancel.cli.groups import workloads
+from htx_cancel.cli.input_file import read
+from htx_cancel.cli.output import opened
+from htx_cancel.cli.run import Report, _cancel
 from htx_cancel.client import CancelClient
 from htx_cancel.sandbox import Exchange, SandboxServer
 from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
 from htx_cancel.sandbox.seeding import add_from_csv
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
-SECRET = "canary-of-the-secret-key"
-KEYS = {"HTX_ACCESS_KEY": "canary-of-the-access-key", "HTX_SECRET_KEY": SECRET}
-
-
-class Sandbox:
-    """A sandbox in a thread of its own."""
-
-    def __init__(self, exchange: Exchange, server: SandboxServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self._up, self._stop = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._up.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        async with self.server:
-            self._up.set()
-            await self._stop.wait()
-
-    def run(self, file: Path | str, *options: str, given: str | None = None) -> Result:
-        """Run the command in this process; its output never shows a key."""
-        command = ["run", str(file), "--base-url", self.server.base_url, *options]
-        result = CliRunner(env=KEYS).invoke(app, command, input=given)
-        assert "canary" not in result.output + str(result.exception)
-        return result
-
-    def add_open(self, number: int) -> str:
-        """Add open swap orders and return them as a file."""
-        ids = [self.exchange.book.add("swap", "BTC-USD").order_id for _ in range(number)]
-        return as_file(ids)
-
-
-def as_file(ids: list[str]) -> str:
-    """Write coin-M orders down."""
-    return "".join(
-        ["endpoint,contract_code,order_id\n", *(f"swap_cancel,BTC-USD,{key}\n" for key in ids)]
-    )
-
-
-def served(kind: type[Exchange] = Exchange, **options: Any) -> Sandbox:
-    """Make a sandbox that takes the canary's keys."""
-    exchange = kind(access_key=KEYS["HTX_ACCESS_KEY"], secret_key=SECRET, **options)
-    return Sandbox(exchange, SandboxServer(exchange))
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -89,11 +34,6 @@ def sandbox() -> Iterator[Sandbox]:
     with served() as one:
         add_from_csv(one.exchange.book, EXAMPLE.read_text().splitlines())
         yield one
-
-
-def lines(text: str) -> list[dict[str, Any]]:
-    """Read JSON lines."""
-    return [msgspec.json.decode(line) for line in text.splitlines()]
 
 
 def assert_true(results: list[dict[str, Any]], exchange: Exchange) -> None:
@@ -155,34 +95,34 @@ def test_what_is_settled_is_not_sent_again(sandbox: Sandbox, tmp_path: Path) -> 
     assert sandbox.exchange.calls.total() == calls + 1
     assert len(output.read_text().splitlines()) == size + 1
     again = sandbox.run(EXAMPLE, *options)
-    assert (again.exit_code, again.output) == (0, "There is nothing to cancel.\n")
+    assert (again.exit_code, again.stderr) == (0, "There is nothing to cancel.\n")
     assert sandbox.exchange.calls.total() == calls + 1
 
 
-def test_standard_input_and_standard_output(sandbox: Sandbox) -> None:
+def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) -> None:
     """JSON lines go in and out through pipes; what is for people stays out of the data."""
     order = sandbox.exchange.book.add("v5", "ETH-USDT", client_order_id=77)
     row = '{"endpoint":"v5_cancel_order","contract_code":"ETH-USDT","client_order_id":77}\n'
     result = sandbox.run("-", "--output", "-", given=row)
     assert result.exit_code == 0, result.output
-    (line,) = lines(result.stdout)
+    (line,) = lines(capfd.readouterr().out)
     assert (line["client_order_id"], line["status"], line["attempts"]) == ("77", "accepted", 1)
     assert order.canceled_by_us
 
 
-def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox) -> None:
+def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Capture) -> None:
     """Its one line says so."""
     text = "endpoint,contract_code,direction\nswap_track_cancelall,BTC-USD,sell\n"
     result = sandbox.run("-", "--output", "-", given=text)
     assert result.exit_code == 0
-    (line,) = lines(result.stdout)
+    (line,) = lines(capfd.readouterr().out)
     assert (line["status"], line["order_id"], line["direction"]) == ("not_found", None, "sell")
 
 
 def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
     """It shows each group's calls, its limit and the least time of all."""
     text = as_file([str(number) for number in range(1, 1300)])
-    result = CliRunner().invoke(app, ["run", "-", "--dry-run"], input=text)
+    result = runner().invoke(app, ["run", "-", "--dry-run"], input=text)
     assert result.exit_code == 0, result.output
     assert "1,299    130  36 / 3 s    9 s" in result.stdout
     assert "130 calls in all; the limits allow them in 9 s at the least." in result.stdout
@@ -196,12 +136,16 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("endpoint,contract_code\nswap,BTC-USD\n", (), "<stdin>, line 2: endpoint is one of"),
-        (as_file(["7"]) + "swap_cancel,BTC-USD,1E5\n", (), "<stdin>, line 3: order_id is"),
-        (as_file(["7"]), ("--timeout", "0"), "timeout is above 0 seconds"),
+        ("endpoint,contract_code\nswap,BTC-USD\n", (), "<stdin>, line 2: endpoint must be one of"),
+        (as_file(["7"]) + "swap_cancel,BTC-USD,1E5\n", (), "<stdin>, line 3: order_id must be"),
+        (as_file(["7"]), ("--timeout", "0"), "htx-cancel: timeout "),
         (as_file(["7"]), ("--output", "nowhere/x"), "nowhere/x: No such file"),
-        (as_file(["7"]), ("--resume", str(EXAMPLE)), "orders.csv, line 1: no line of results"),
-        (as_file(["7"]), ("--base-url", "http://api.hbdm.com"), "base_url must be https"),
+        (
+            as_file(["7"]),
+            ("--resume", str(EXAMPLE)),
+            "orders.csv, line 1: must be a",
+        ),
+        (as_file(["7"]), ("--base-url", "http://api.hbdm.com"), "htx-cancel: base_url "),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_sent(
@@ -224,17 +168,17 @@ def test_a_file_that_is_not_there_is_bad_input(sandbox: Sandbox) -> None:
 def test_missing_keys_are_named(missing: str) -> None:
     """The error names the variable that is not set, and shows none."""
     env: dict[str, str | None] = {**KEYS, missing: None}
-    result = CliRunner(env=env).invoke(app, ["run", "-"], input=as_file(["7"]))
+    result = runner(env=env).invoke(app, ["run", "-"], input=as_file(["7"]))
     assert result.exit_code == 2
-    assert result.output == f"htx-cancel: set {missing}: the account's keys are read from there\n"
+    assert result.stderr == f"htx-cancel: {missing} must be set to the account's keys\n"
 
 
-def test_what_does_not_fit_the_timeout_is_unsent() -> None:
+def test_what_does_not_fit_the_timeout_is_unsent(capfd: Capture) -> None:
     """The ids whose turn comes too late are told at once, with code 1 for the run."""
     with served() as sandbox:
         text = sandbox.add_open(400)
         result = sandbox.run("-", "--output", "-", "--timeout", "2", given=text)
-        counts = Counter(it["status"] for it in lines(result.stdout))
+        counts = Counter(it["status"] for it in lines(capfd.readouterr().out))
     assert result.exit_code == 1
     assert counts == {"accepted": 360, "unsent": 40}
     assert "unsent" in result.stderr
@@ -263,19 +207,19 @@ class Interrupting(Exchange):
         return super().handle(request, now, script)
 
 
-def test_an_interrupt_lets_what_is_in_flight_land() -> None:
+def test_an_interrupt_lets_what_is_in_flight_land(capfd: Capture) -> None:
     """Each id has one true line, the rest is unsent, and the code is 130."""
     with served(Interrupting) as sandbox:
         text = sandbox.add_open(1000)
         result = sandbox.run("-", "--output", "-", given=text)
-        results = lines(result.stdout)
+        results = lines(capfd.readouterr().out)
         canceled = {key for key, it in _by_id(results).items() if it["status"] == "accepted"}
         assert all(sandbox.exchange.book[key].canceled_by_us for key in canceled)
         assert len(sandbox.exchange.book.open()) == 1000 - len(canceled)
     assert result.exit_code == 130
     assert {it["status"] for it in results} == {"accepted", "unsent"}
     assert len(_by_id(results)) == len(results) == 1000
-    assert "Stopping: no more is sent" in result.stderr
+    assert "Stopping: nothing more is sent" in result.stderr
 
 
 def _by_id(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -309,14 +253,16 @@ def handlers() -> Iterator[Callable[[], list[Any]]]:
     assert now() == before
 
 
-def test_a_second_signal_gives_up_what_is_in_flight(handlers: Callable[[], list[Any]]) -> None:
+def test_a_second_signal_gives_up_what_is_in_flight(
+    handlers: Callable[[], list[Any]], capfd: Capture
+) -> None:
     """What had left without an answer is unknown, at once; the first signal makes the code."""
     assert handlers()
     exchange = Exchange()
     with Sandbox(exchange, Mute(exchange)) as sandbox:
         result = sandbox.run("-", "--output", "-", given=as_file(["7"]))
     assert result.exit_code == 130
-    (line,) = lines(result.stdout)
+    (line,) = lines(capfd.readouterr().out)
     assert (line["status"], line["attempts"]) == ("unknown", 1)
 
 
@@ -334,25 +280,14 @@ async def test_a_group_that_comes_after_the_end_is_unsent(
     client = CancelClient(Credentials("a", "b"), base_url="http://127.0.0.1:1")
     await client.aclose()
     (group,) = read(text.encode())
-    terms = Terms("", None, live=False)
     path = tmp_path / "results"
-    with path.open("wb") as file, board.Board(Console(), load([group]), live=False) as shown:
-        await _cancel(group, client, terms, Results(file), shown)
+    with opened(path) as output:
+        view = progress.ProgressView(Console(), workloads([group]), live=False)
+        with view:
+            await _cancel(group, client, None, Report(output, view))
     written = lines(path.read_text())
     assert [(it["order_id"], it["status"]) for it in written] == [(it, "unsent") for it in ids]
-    assert shown.scores[group.endpoint.name].counts == {CancelStatus.UNSENT: len(ids)}
-
-
-def start(*arguments: str, url: str) -> "subprocess.Popen[str]":
-    """Start the command as a user does."""
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | KEYS | {"PYTHONUNBUFFERED": ""},
-    )
+    assert view.endpoints[group.endpoint.name].counts == {CancelStatus.UNSENT: len(ids)}
 
 
 def test_ctrl_c_in_a_process_of_its_own() -> None:
@@ -406,3 +341,26 @@ def test_without_the_extra_it_says_what_to_install(name: str) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'htx-cancel[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize(("option", "bars"), [("-", False), ("results.jsonl", True)])
+def test_bars_and_results_do_not_share_a_terminal(tmp_path: Path, option: str, bars: bool) -> None:
+    """Where the results go to the terminal as well there are lines instead of bars."""
+    path = tmp_path / "orders.csv"
+    screen, terminal = os.openpty()
+    with served() as sandbox:
+        path.write_text(sandbox.add_open(3))
+        command = [sys.executable, "-m", "htx_cancel", "run", str(path), "--output", option]
+        subprocess.run(  # noqa: S603 - our own interpreter
+            [*command, "--base-url", sandbox.server.base_url],
+            stdout=terminal,
+            stderr=terminal,
+            cwd=tmp_path,
+            env=os.environ | KEYS | {"TERM": "xterm"},
+            check=True,
+        )
+    text = os.read(screen, 1 << 16)
+    os.close(screen)
+    os.close(terminal)
+    assert (b"\x1b[2K" in text) is bars
+    assert (b"3 of 3 ids answered" in text) is not bars

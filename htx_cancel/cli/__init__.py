@@ -2,12 +2,14 @@
 
 ::
 
-    orders ─▶ groups ─▶ run, demo ─▶ results, board
+    files ─▶ input_file ─▶ groups ─▶ run, demo ─▶ results ─▶ output
+                                         └─▶ progress, summary, tables
 
-``commands`` is what a user types; ``orders`` reads files, ``groups`` is what one call cancels,
-``results`` writes and resumes, ``board`` draws.
+``commands`` is what a user types; ``files`` opens what is named, ``input_file`` reads orders,
+``groups`` is what one call cancels, ``results`` are lines of JSON, which ``output`` writes;
+``progress`` shows a run, ``summary`` and ``tables`` say how it ended.
 """
 
-from htx_cancel.cli.commands import app
+from htx_cancel.cli.commands import app, main
 
-__all__ = ["app"]
+__all__ = ["app", "main"]

@@ -3,30 +3,35 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
 from htx_cancel import Credentials, HtxCancelError, plan
+from htx_cancel.cli import files
 from htx_cancel.cli.demo import demo as run_demo
 from htx_cancel.cli.groups import Group
-from htx_cancel.cli.orders import BadInputError, read
-from htx_cancel.cli.results import left, opened, settled
-from htx_cancel.cli.run import Terms, show_plan
+from htx_cancel.cli.input_file import BadInputError, read
+from htx_cancel.cli.output import opened
+from htx_cancel.cli.progress import can_draw
+from htx_cancel.cli.results import left, settled
+from htx_cancel.cli.run import RunOptions, show_plan
 from htx_cancel.cli.run import run as run_groups
 
 app = typer.Typer(
     help="Cancel orders on HTX derivatives in bulk.",
-    no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+#: What typer raises for words that are no command; it has no public name of its own.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 
 class Window(StrEnum):
@@ -35,6 +40,22 @@ class Window(StrEnum):
     FIRST = "first"
     EPOCH = "epoch"
     SLIDE = "slide"
+
+
+def _show_version(asked: object) -> None:
+    if asked is True:
+        typer.echo(f"htx-cancel {version('htx-cancel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Cancel orders on HTX derivatives in bulk."""
 
 
 @app.command()
@@ -57,8 +78,7 @@ def demo(
 @app.command()
 def run(
     file: Annotated[
-        typer.FileBinaryRead,
-        typer.Argument(metavar="FILE|-", help="CSV or JSON lines; - is standard input."),
+        str, typer.Argument(metavar="FILE|-", help="CSV or JSON lines; - is standard input.")
     ],
     *,
     base_url: Annotated[str, typer.Option(help="The exchange.")] = "https://api.hbdm.com",
@@ -72,14 +92,12 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            allow_dash=True,
-            dir_okay=False,
             metavar="FILE|-",
             help="Append each result as a JSON line as soon as it is known; - is standard output.",
         ),
     ] = None,
     resume: Annotated[
-        typer.FileBinaryRead | None,
+        Path | None,
         typer.Option(metavar="FILE", help="Skip what these results of an earlier run settled."),
     ] = None,
 ) -> None:
@@ -95,52 +113,66 @@ def run(
 
     Exit codes:
 
-    * 0: every id is settled (accepted, closed or not found)
-    * 1: some are not (rejected, unknown or unsent), or results could not be written
+    * 0: every id is settled (accepted, closed or not found), and some were found
+    * 1: some are not settled (rejected, unknown or unsent), none was found, or results could not
+      be written within 5 seconds of the end
     * 2: the input is bad; nothing was sent
-    * 130: stopped by Ctrl-C, after what was in flight had landed
+    * 130, 143: stopped by Ctrl-C or SIGTERM, after the requests in flight had ended
     """
     err = _console(stderr=True)
     try:
+        _check_flag("--dry-run", dry_run)
+        files.check_different(file, output, resume)
         groups = _groups(file, resume)
-        terms = Terms(base_url, _seconds(timeout), _live(err, output))
-        code = show_plan(groups, _console()) if dry_run else _run(groups, terms, output, err)
+        options = RunOptions(base_url, _seconds(timeout), _live(err, output))
+        code = show_plan(groups, _console()) if dry_run else _run(groups, options, output, err)
     except (BadInputError, HtxCancelError) as error:
-        err.print(f"htx-cancel: {error}", soft_wrap=True)
+        _complain(str(error))
         code = 2
     raise typer.Exit(code)
 
 
-def _groups(file: BinaryIO, resume: BinaryIO | None) -> list[Group]:
+def main() -> int:
+    """Run the command line; return the exit code."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], prog_name="htx-cancel", standalone_mode=False)
+    except _UsageError as error:
+        _complain(error.format_message())
+        return 2
+    return int(code or 0)
+
+
+def _check_flag(name: str, given: object) -> None:
+    """Refuse to run with a parser that misreads a flag, as typer before 0.15.4 does."""
+    if not isinstance(given, bool):
+        raise BadInputError(f"{name} must be True or False, got {given!r}: install a newer typer")
+
+
+def _complain(words: str) -> None:
+    typer.echo(f"htx-cancel: {words}", err=True)
+
+
+def _groups(file: str, resume: Path | None) -> list[Group]:
     """Read the orders that are left to cancel."""
-    with _named(file):
-        groups = read(file.read())
+    with files.named(file):
+        groups = read(files.content(file))
     if resume is None:
         return groups
-    with _named(resume):
-        return left(groups, settled(resume))
+    with files.named(str(resume)), resume.open("rb") as lines:
+        return left(groups, settled(lines))
 
 
-@contextmanager
-def _named(file: BinaryIO) -> Iterator[None]:
-    """Put the file's name before what is wrong in it."""
-    try:
-        yield
-    except BadInputError as error:
-        raise BadInputError(f"{getattr(file, 'name', '<stdin>')}, {error}") from None
-
-
-def _run(groups: list[Group], terms: Terms, output: Path | None, err: Console) -> int:
+def _run(groups: list[Group], options: RunOptions, output: Path | None, err: Console) -> int:
     """Cancel the groups; return the exit code."""
     if not groups:
         err.print("There is nothing to cancel.")
         return 0
     credentials = _credentials()
     with opened(output) as results:
-        code = asyncio.run(run_groups(groups, credentials, terms, results, err))
-    if results.error is None:
+        code = asyncio.run(run_groups(groups, credentials, options, results, err))
+    if not results.error:
         return code
-    err.print(f"htx-cancel: results could not be written: {results.error}", soft_wrap=True)
+    _complain(f"results could not be written to {output}: {results.error}")
     return code or 1
 
 
@@ -148,7 +180,7 @@ def _credentials() -> Credentials:
     keys = {name: os.environ.get(name, "") for name in ("HTX_ACCESS_KEY", "HTX_SECRET_KEY")}
     missing = [name for name, key in keys.items() if not key]
     if missing:
-        raise BadInputError(f"set {' and '.join(missing)}: the account's keys are read from there")
+        raise BadInputError(f"{' and '.join(missing)} must be set to the account's keys")
     return Credentials(*keys.values())
 
 
@@ -158,7 +190,7 @@ def _seconds(timeout: float | None) -> float | None:
 
 def _live(err: Console, output: Path | None) -> bool:
     """Say whether bars can be drawn: in a terminal that the results do not go to as well."""
-    return err.is_terminal and not (str(output) == "-" and sys.stdout.isatty())
+    return can_draw(err) and not (str(output) == "-" and sys.stdout.isatty())
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from rich.console import Console
+from rich.table import Table
 
 from htx_cancel import (
     CancelAllOutcome,
@@ -18,8 +19,11 @@ from htx_cancel import (
     OrderResult,
     Outcome,
 )
-from htx_cancel.cli.board import Board, budget, grid, statuses
-from htx_cancel.cli.groups import Group, load
+from htx_cancel.cli.groups import Group, workloads
+from htx_cancel.cli.progress import EndpointProgress, ProgressView, can_draw
+from htx_cancel.cli.run import show_reasons
+from htx_cancel.cli.summary import Summary
+from htx_cancel.cli.tables import budget, make_table, status_table
 from htx_cancel.endpoints import ENDPOINTS
 from htx_cancel.sandbox import Book, Exchange, Order, SandboxServer
 from htx_cancel.sandbox.rules import Kind, State
@@ -108,14 +112,19 @@ async def demo(console: Console, *, seed: int, window: WindowRule, scale: float)
     keys = secrets.token_hex(), secrets.token_hex()
     exchange = Exchange(access_key=keys[0], secret_key=keys[1], window=window, keep_log=False)
     jobs = fill(exchange.book, random.Random(seed), scale)  # noqa: S311 - to be repeatable
-    loads = load(job.group for job in jobs)
-    board = Board(console, loads, live=console.is_terminal)
+    loads = workloads(job.group for job in jobs)
+    view = ProgressView(console, loads, live=can_draw(console))
     async with SandboxServer(exchange) as server:
         console.print(_welcome(server.base_url, exchange.book, jobs), soft_wrap=True)
         async with CancelClient(Credentials(*keys), base_url=server.base_url) as client:
-            with board:
-                outcomes = await asyncio.gather(*(_cancel(job, client, board) for job in jobs))
-    _show(console, board, exchange)
+            with view:
+                outcomes = await asyncio.gather(*(_cancel(job, client, view) for job in jobs))
+    summary = Summary()
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        summary.add(job.group, outcome)
+    console.print(status_table(view.endpoints.values(), title="What became of the orders"))
+    show_reasons(summary, console)
+    console.print(_pace_table(view.endpoints.values(), exchange))
     return _judge(console, exchange.book, jobs, outcomes)
 
 
@@ -127,29 +136,27 @@ def _welcome(url: str, book: Book, jobs: Sequence[Job]) -> str:
     )
 
 
-async def _cancel(job: Job, client: CancelClient, board: Board) -> Outcome:
+async def _cancel(job: Job, client: CancelClient, view: ProgressView) -> Outcome:
     def known(results: Iterable[OrderResult]) -> None:
-        board.count(job.group.endpoint.name, [result.status for result in results])
+        view.count(job.group.endpoint.name, [result.status for result in results])
 
     return await job.group.cancel(client, on_batch=known)
 
 
-def _show(console: Console, board: Board, exchange: Exchange) -> None:
-    scores = board.scores.values()
-    console.print(statuses(scores, title="What became of the orders"))
+def _pace_table(endpoints: Iterable[EndpointProgress], exchange: Exchange) -> Table:
     headings = ("endpoint", "calls", "refused for\nthe rate", "limit", "seconds", "least")
-    table = grid(*headings, title="How fast, beside the least that the limits allow")
-    for score in scores:
-        row = score.load.endpoint
+    table = make_table(*headings, title="How fast, beside the least that the limits allow")
+    for one in endpoints:
+        row = one.workload.endpoint
         table.add_row(
             row.name,
             f"{exchange.calls[row.path]:,}",
             f"{exchange.refused[row.path]:,}",
-            budget(score.load),
-            f"{score.took:.2f}",
-            f"{score.load.least:.2f}",
+            budget(one.workload),
+            f"{one.took:.2f}",
+            f"{one.workload.least:.2f}",
         )
-    console.print(table)
+    return table
 
 
 def _judge(console: Console, book: Book, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> int:

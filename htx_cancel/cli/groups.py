@@ -37,6 +37,14 @@ class Group(Struct, frozen=True):
         """How many requests it takes."""
         return ceil(len(self.ids) / self.endpoint.batch_size) if self.field else 1
 
+    @property
+    def title(self) -> str:
+        """Name the orders it is about, for people."""
+        words = [self.contract_code, self.direction, self.offset]
+        if self.field == "client_order_id":
+            words.append("client ids")
+        return " ".join(word for word in words if word)
+
     async def cancel(
         self,
         client: CancelClient,
@@ -58,8 +66,8 @@ class Group(Struct, frozen=True):
         )
 
 
-class Load(Struct, frozen=True):
-    """What an endpoint has to do. A call that names no ids counts as one."""
+class Workload(Struct, frozen=True):
+    """What is to be sent to an endpoint. A call that names no ids counts as one."""
 
     endpoint: Endpoint
     ids: int
@@ -72,16 +80,16 @@ class Load(Struct, frozen=True):
 
     @property
     def least(self) -> float:
-        """The least seconds that the limit allows it."""
+        """The least number of seconds that the limit allows."""
         return (self.calls - 1) // self.limit.calls * self.limit.seconds
 
 
-def load(groups: Iterable[Group]) -> dict[str, Load]:
+def workloads(groups: Iterable[Group]) -> dict[str, Workload]:
     """Sum up the groups of each endpoint, in the order in which they come."""
-    loads: dict[str, Load] = {}
+    found: dict[str, Workload] = {}
     for group in groups:
         row = group.endpoint
-        known = loads.get(row.name, Load(row, 0, 0))
+        known = found.get(row.name, Workload(row, 0, 0))
         ids = len(group.ids) if group.field else 1
-        loads[row.name] = Load(row, known.ids + ids, known.calls + group.calls)
-    return loads
+        found[row.name] = Workload(row, known.ids + ids, known.calls + group.calls)
+    return found

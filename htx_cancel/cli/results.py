@@ -1,28 +1,27 @@
-"""What became of each id as JSON lines: written as soon as it is known, and read to resume.
+"""Results as JSON lines: how one is written, and what the lines of an earlier run settled.
 
 Rules:
 
-* Lines are appended to a file, never over it, and each batch is flushed.
 * A call that names no ids has a line of its own, without an id, before those of the ids it lists.
 * The last line about an id counts. A cancel-all is settled if its call is and all ids it lists are.
+* Only the last line of a file may be cut: it has no end of line, and may end in NUL bytes.
 """
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
 
 from htx_cancel import CallResult, CancelStatus, CloseReason, OrderResult
 from htx_cancel.cli.groups import SETTLED, Group
-from htx_cancel.cli.orders import BadInputError
+from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.endpoints import ENDPOINTS
 
 #: A group's endpoint, contract, direction, offset and field, and an id or ``""``.
 Key = tuple[str, str, str | None, str | None, str, str]
+
+_START = b'{"endpoint":"'  #: of every line that ``Line`` becomes
+_SHOWN = 60  #: characters of a bad line in an error
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -39,6 +38,9 @@ class Line(Struct, frozen=True, kw_only=True):
     message: str = ""
     reason: CloseReason | None = None
     attempts: int = 0
+
+
+_decode = msgspec.json.Decoder(Line).decode
 
 
 def line(group: Group, result: OrderResult | CallResult) -> Line:
@@ -60,75 +62,33 @@ def line(group: Group, result: OrderResult | CallResult) -> Line:
     )
 
 
-class Results:
-    """Writes lines. If that fails it stops writing and keeps the ``error``; cancelling goes on."""
-
-    def __init__(self, file: BinaryIO | None) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, group: Group, results: Iterable[OrderResult | CallResult]) -> None:
-        """Write a line for each result of a group, and flush."""
-        if self._file is None or self.error is not None:
-            return
-        try:
-            self._file.write(
-                b"".join([msgspec.json.encode(line(group, it)) + b"\n" for it in results])
-            )
-            self._file.flush()
-        except OSError as error:
-            self.error = error
-
-
-@contextmanager
-def opened(path: Path | None) -> Iterator[Results]:
-    """Open a file to append to, standard output for ``-``, or nothing."""
-    if path is None:
-        yield Results(None)
-        return
-    if str(path) == "-":
-        results = Results(sys.stdout.buffer)
-        try:
-            yield results
-        finally:
-            if results.error is not None:
-                with suppress(OSError):  # or the interpreter tries what is left at its very end
-                    sys.stdout.close()
-        return
-    try:
-        start = b"\n" if _cut_off(path) else b""
-        file = path.open("ab")
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror}") from None
-    file.write(start)
-    try:
-        yield Results(file)
-    finally:
-        with suppress(OSError):  # what could not be flushed was noticed when it was written
-            file.close()
-
-
-def _cut_off(path: Path) -> bool:
-    """Say whether a file ends within a line."""
-    if not path.is_file() or not path.stat().st_size:
+def is_cut(raw: bytes) -> bool:
+    """Say whether a last line was not written to its end, as after a crash."""
+    start = raw.rstrip(b"\0")[: len(_START)]
+    if raw.endswith(b"\n") or not _START.startswith(start):
         return False
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read() != b"\n"
+    try:
+        _decode(raw)
+    except msgspec.ValidationError:  # whole, but no line of results
+        return False
+    except msgspec.DecodeError:
+        return True
+    return False
 
 
 def settled(lines: Iterable[bytes]) -> set[Key]:
-    """Return what earlier lines settled; a line that was cut off says nothing."""
+    """Return what earlier lines settled; a last line that was cut says nothing."""
     done: set[Key] = set()
-    decode = msgspec.json.Decoder(Line).decode
     for number, raw in enumerate(lines, 1):
-        text = raw.strip()
-        if not text or (text.startswith(b"{") and not text.endswith(b"}")):
+        if not raw.strip():
             continue
         try:
-            _note(done, decode(text))
+            _note(done, _decode(raw))
         except msgspec.DecodeError as error:
-            raise BadInputError(f"line {number}: no line of results: {error}") from None
+            if not is_cut(raw):
+                raise BadInputError(
+                    f"line {number}: must be a line of results, got {raw[:_SHOWN]!r}: {error}"
+                ) from None
     return done
 
 

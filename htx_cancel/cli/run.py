@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,15 +18,17 @@ from htx_cancel import (
     Credentials,
     OrderResult,
 )
-from htx_cancel.cli.board import Board, budget, grid, statuses
-from htx_cancel.cli.groups import SETTLED, Group, Load, load
-from htx_cancel.cli.results import Results
+from htx_cancel.cli.groups import SETTLED, Group, Workload, workloads
+from htx_cancel.cli.output import Output
+from htx_cancel.cli.progress import ProgressView
+from htx_cancel.cli.summary import Summary
+from htx_cancel.cli.tables import budget, make_table, reason_table, status_table
 
-_STOPPING = "Stopping: no more is sent, what is in flight lands. Again gives that up too."
+_STOPPING = "Stopping: nothing more is sent; requests in flight may end. Ctrl-C gives them up."
 
 
-class Terms(Struct, frozen=True):
-    """On what terms to run."""
+class RunOptions(Struct, frozen=True):
+    """The options of a run."""
 
     base_url: str
     timeout: float | None
@@ -44,8 +46,8 @@ class Stop:
         self._closing: list[asyncio.Task[None]] = []
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Listen to the signals meanwhile."""
+    def handled(self) -> Iterator[None]:
+        """Handle the signals meanwhile."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
@@ -66,54 +68,80 @@ class Stop:
         self.number = self.number or number
         self._closing.append(self._loop.create_task(closing))
 
-    async def landed(self) -> None:
+    async def finished(self) -> None:
         """Wait until the client is closed, if it is to be."""
         await asyncio.gather(*self._closing)
+
+
+class Report:
+    """Passes results on: to the file, to the screen and to the summary."""
+
+    def __init__(self, output: Output, view: ProgressView) -> None:
+        self.output = output
+        self.view = view
+        self.summary = Summary()
+
+    def add(
+        self,
+        group: Group,
+        results: Sequence[OrderResult | CallResult],
+        statuses: Iterable[CancelStatus] | None = None,
+    ) -> None:
+        """Take results of a group, once each, and the statuses that count as progress."""
+        self.output.write(group, results)
+        self.summary.add(group, results)
+        if statuses is None:
+            statuses = [result.status for result in results]
+        self.view.count(group.endpoint.name, statuses)
 
 
 async def run(
     groups: Sequence[Group],
     credentials: Credentials,
-    terms: Terms,
-    results: Results,
+    options: RunOptions,
+    output: Output,
     console: Console,
 ) -> int:
     """Cancel all groups at once; return the exit code."""
-    board = Board(console, load(groups), live=terms.live)
-    async with CancelClient(credentials, base_url=terms.base_url) as client:
+    view = ProgressView(console, workloads(groups), live=options.live)
+    report = Report(output, view)
+    async with CancelClient(credentials, base_url=options.base_url) as client:
         stop = Stop(client, console)
-        with stop.heeded(), board:
-            await asyncio.gather(
-                *(_cancel(group, client, terms, results, board) for group in groups)
-            )
-            await stop.landed()
-    console.print(statuses(board.scores.values(), title="What became of the orders"))
-    if stop.number:
-        return 128 + stop.number
-    return int(not set().union(*(score.counts for score in board.scores.values())) <= SETTLED)
+        with stop.handled():
+            with view:
+                await asyncio.gather(
+                    *(_cancel(group, client, options.timeout, report) for group in groups)
+                )
+                await stop.finished()
+            await asyncio.to_thread(output.close)
+    console.print(status_table(view.endpoints.values(), title="What became of the orders"))
+    show_reasons(report.summary, console)
+    return 128 + stop.number if stop.number else int(not report.summary.settled)
+
+
+def show_reasons(summary: Summary, console: Console) -> None:
+    """Show why ids were neither accepted nor closed, and what that means."""
+    if summary.reasons:
+        console.print(reason_table(summary.reasons, width=console.width))
+    for number, words in enumerate(summary.warnings()):
+        console.print("\n" * (number == 0) + words, style="bold yellow", soft_wrap=True)
 
 
 async def _cancel(
-    group: Group, client: CancelClient, terms: Terms, results: Results, board: Board
+    group: Group, client: CancelClient, timeout: float | None, report: Report
 ) -> None:
-    """Cancel one group; write and count its results as they come."""
-
-    def known(found: Sequence[OrderResult | CallResult]) -> None:
-        results.write(group, found)
-        board.count(group.endpoint.name, [result.status for result in found])
-
+    """Cancel one group, and report its results as they come."""
     try:
         outcome = await group.cancel(
             client,
-            timeout=terms.timeout,
-            on_batch=known if group.field else None,
+            timeout=timeout,
+            on_batch=(lambda found: report.add(group, found)) if group.field else None,
         )
     except ClientClosedError as error:
-        known(_unsent(group, str(error)))
+        report.add(group, _unsent(group, str(error)))
         return
     if isinstance(outcome, CancelAllOutcome):
-        results.write(group, [outcome.call, *outcome])
-        board.count(group.endpoint.name, _of_all(outcome))
+        report.add(group, [outcome.call, *outcome], _of_all(outcome))
 
 
 def _unsent(group: Group, why: str) -> list[OrderResult | CallResult]:
@@ -131,31 +159,25 @@ def _of_all(outcome: CancelAllOutcome) -> list[CancelStatus]:
 
 def show_plan(groups: Sequence[Group], console: Console) -> int:
     """Tabulate what would be sent; return the exit code."""
-    table = grid("endpoint", "orders", "ids", "calls", "budget", "least", title="Nothing is sent")
+    headings = ("endpoint", "orders", "ids", "calls", "budget", "least")
+    table = make_table(*headings, title="Nothing is sent")
     table.columns[1].justify = "left"
     for group in groups:
-        one = load([group])[group.endpoint.name]
+        one = workloads([group])[group.endpoint.name]
         ids = f"{len(group.ids):,}" if group.field else "all"
         table.add_row(
-            group.endpoint.name, _named(group), ids, f"{one.calls:,}", budget(one), _seconds(one)
+            group.endpoint.name, group.title, ids, f"{one.calls:,}", budget(one), _seconds(one)
         )
     console.print(table)
-    console.print(_at_least(load(groups)), soft_wrap=True)
+    console.print(_at_least(workloads(groups)), soft_wrap=True)
     return 0
 
 
-def _named(group: Group) -> str:
-    words = [group.contract_code, group.direction, group.offset]
-    if group.field == "client_order_id":
-        words.append("client ids")
-    return " ".join(word for word in words if word)
-
-
-def _seconds(one: Load) -> str:
+def _seconds(one: Workload) -> str:
     return f"{one.least:g} s"
 
 
-def _at_least(loads: Mapping[str, Load]) -> str:
-    calls = sum(one.calls for one in loads.values())
-    seconds = max((one.least for one in loads.values()), default=0.0)
+def _at_least(work: Mapping[str, Workload]) -> str:
+    calls = sum(one.calls for one in work.values())
+    seconds = max((one.least for one in work.values()), default=0.0)
     return f"{calls:,} calls in all; the limits allow them in {seconds:g} s at the least."

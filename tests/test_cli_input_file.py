@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from htx_cancel.cli.groups import Group, load
-from htx_cancel.cli.orders import BadInputError, read
+from htx_cancel.cli.groups import Group, workloads
+from htx_cancel.cli.input_file import BadInputError, read
 from htx_cancel.endpoints import (
     LINEAR_SWAP_TRIGGER_CANCEL,
     SWAP_CANCEL,
@@ -56,7 +56,7 @@ def test_equal_cancel_alls_are_one_call() -> None:
         ("sell", None),
         ("sell", "close"),
     ]
-    assert load(groups)[ALL].calls == 3
+    assert workloads(groups)[ALL].calls == 3
 
 
 def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
@@ -67,41 +67,53 @@ def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
 def test_the_limits_decide_the_least_time() -> None:
     """A load's least time is that of its calls at its budget."""
     group = Group(LINEAR_SWAP_TRIGGER_CANCEL, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
-    loaded = load([group])["linear_swap_trigger_cancel"]
+    loaded = workloads([group])["linear_swap_trigger_cancel"]
     assert (loaded.ids, loaded.calls, loaded.least) == (221, 12, 2.0)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "line 1: it is empty"),
-        (b" \n\n", "line 1: it is empty"),
-        (b"endpoint,order_id\n", "line 1: the header names 'contract_code' once"),
-        (b"swap_cancel,BTC-USD,7\n", "line 1: the header names 'endpoint' once"),
-        (b"endpoint,contract_code,a,a\n", "line 1: the header names a column twice"),
-        (HEADER + b"swap_cancel,BTC-USD,7\xff,,,\n", "line 2: this is not UTF-8"),
-        (HEADER + b"swap_cancel,BTC-USD,7,,,,8\n", "line 2: 7 values for 6 columns"),
+        (b"", "line 1: must be a CSV header or a JSON object, got an empty file"),
+        (b" \n\n", "line 1: must be a CSV header or a JSON object, got an empty file"),
+        (b"endpoint,order_id\n", "line 1: the header must name 'contract_code' once"),
+        (b"swap_cancel,BTC-USD,7\n", "line 1: the header must name 'endpoint' once"),
+        (b"endpoint,contract_code,a,a\n", "line 1: the header must name a column once, got ["),
+        (HEADER + b"swap_cancel,BTC-USD,7\xff,,,\n", "line 2: text must be UTF-8, got b"),
+        (
+            HEADER + b"swap_cancel,BTC-USD,7,,,,8\n",
+            "line 2: a row must have at most 6 values",
+        ),
         (HEADER + b'swap_cancel,BTC-USD,"7', "line 2: unexpected end of data"),
-        (HEADER + b"swap,BTC-USD,7,,,\n", "line 2: endpoint is one of swap_cancel, "),
-        (HEADER + b"swap_cancel,,7,,,\n", "line 2: contract_code is a word"),
-        (HEADER + b"swap_cancel,BTC-USD,1,,,\nswap_cancel,BTC-USD", "line 3: swap_cancel needs"),
+        (HEADER + b"swap,BTC-USD,7,,,\n", "line 2: endpoint must be one of swap_cancel, "),
+        (HEADER + b"swap_cancel,,7,,,\n", "line 2: contract_code "),
+        (
+            HEADER + b"swap_cancel,BTC-USD,1,,,\nswap_cancel,BTC-USD",
+            "line 3: swap_cancel must have an",
+        ),
         (
             HEADER + b"swap_track_cancel,BTC-USD,,,,\n",
-            "line 2: swap_track_cancel needs an order_id",
+            "line 2: swap_track_cancel must have an order_id, got none",
         ),
-        (HEADER + b"swap_track_cancel,BTC-USD,,7,,\n", "takes no client_order_id"),
-        (HEADER + b"swap_track_cancelall,BTC-USD,7,,,\n", "line 2: swap_track_cancelall names no"),
-        (HEADER + b"swap_track_cancelall,BTC-USD,,,up,\n", "line 2: direction is one of"),
-        (HEADER + b"swap_track_cancelall,BTC-USD,,,,up\n", "line 2: offset is one of"),
+        (
+            HEADER + b"swap_track_cancel,BTC-USD,,7,,\n",
+            "order_id, got a client_order_id",
+        ),
+        (
+            HEADER + b"swap_track_cancelall,BTC-USD,7,,,\n",
+            "must have no id, got an order_id",
+        ),
+        (HEADER + b"swap_track_cancelall,BTC-USD,,,up,\n", "line 2: direction "),
+        (HEADER + b"swap_track_cancelall,BTC-USD,,,,up\n", "line 2: offset "),
         (
             HEADER + b'swap_cancel,BTC-USD,7,,,\nswap_cancel,BTC-USD,"7,8",,,\n',
-            "line 3: order_id is",
+            "line 3: order_id ",
         ),
-        (HEADER + b"swap_cancel,BTC-USD,1.1E+18,,,\n", "line 2: order_id is a whole number"),
-        (HEADER + b"v5_cancel_order,BTC-USDT,,12.0,,\n", "line 2: client_order_id is a whole"),
-        (HEADER + b"v5_cancel_order,BTC-USDT,,1e5,,\n", "not the float 1e5"),
+        (HEADER + b"swap_cancel,BTC-USD,1.1E+18,,,\n", "line 2: order_id must be a whole number"),
+        (HEADER + b"v5_cancel_order,BTC-USDT,,12.0,,\n", "line 2: client_order_id must be a whole"),
+        (HEADER + b"v5_cancel_order,BTC-USDT,,1e5,,\n", "got the float 1e5"),
         (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":1.0}', "the float 1.0"),
-        (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":-1}', "line 1: a whole"),
+        (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":-1}', "line 1: "),
         (b'{"endpoint":"swap_cancel","contract_code":"B","order_id":"1"}\n{"endpoi', "line 2: Inp"),
         (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: Object missing required field"),
         (b'{"endpoint":"swap_cancel","contract_code":"B","order_id":true}', "line 1: Expected"),
@@ -125,6 +137,6 @@ def test_the_example_is_read_by_the_sandbox_and_by_the_command_line() -> None:
     book = Book()
     add_from_csv(book, EXAMPLE.read_text().splitlines())
     groups = read(EXAMPLE.read_bytes())
-    assert len(load(groups)) == 5
+    assert len(workloads(groups)) == 5
     assert {group.field for group in groups} == {"order_id", "client_order_id", ""}
     assert sum(len(group.ids) for group in groups) - 2 == len(book) - 3

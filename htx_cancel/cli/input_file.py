@@ -58,9 +58,10 @@ def _rows(content: bytes) -> Iterator[tuple[int, Row]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise BadInputError(f"line {line}: this is not UTF-8") from None
+        got = content[error.start : error.start + 4]
+        raise BadInputError(f"line {line}: text must be UTF-8, got {got!r}") from None
     if not text.strip():
-        raise BadInputError("line 1: it is empty; a CSV header or JSON lines are expected")
+        raise BadInputError("line 1: must be a CSV header or a JSON object, got an empty file")
     return _json_rows(text) if text.lstrip().startswith("{") else _csv_rows(text)
 
 
@@ -91,15 +92,17 @@ def _csv_rows(text: str) -> Iterator[tuple[int, Row]]:
 def _header(names: list[str], line: int) -> list[str]:
     for name in ("endpoint", "contract_code"):
         if names.count(name) != 1:
-            raise BadInputError(f"line {line}: the header names {name!r} once, not {names!r}")
+            raise BadInputError(f"line {line}: the header must name {name!r} once, got {names!r}")
     if len(set(names)) < len(names):
-        raise BadInputError(f"line {line}: the header names a column twice")
+        raise BadInputError(f"line {line}: the header must name a column once, got {names!r}")
     return names
 
 
 def _csv_row(names: list[str], words: list[str], line: int) -> Row:
     if len(words) > len(names):
-        raise BadInputError(f"line {line}: {len(words)} values for {len(names)} columns")
+        raise BadInputError(
+            f"line {line}: a row must have at most {len(names)} values, got {len(words)}"
+        )
     given = dict(zip(names, words, strict=False))
     return Row(
         endpoint=given.get("endpoint", ""),
@@ -115,7 +118,7 @@ def _sorted(row: Row) -> tuple[Key, str | int]:
     """Say which group a row belongs to, and its id there."""
     endpoint = ENDPOINTS.get(row.endpoint)
     if endpoint is None:
-        raise ValueError(f"endpoint is one of {', '.join(ENDPOINTS)}, not {row.endpoint!r}")
+        raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {row.endpoint!r}")
     code = plan.contract_code(row.contract_code)
     ids: Mapping[str, str | int | float] = {
         name: value
@@ -126,7 +129,7 @@ def _sorted(row: Row) -> tuple[Key, str | int]:
         field = _field(ids, row.endpoint, client_ids=endpoint.client_ids)
         return (row.endpoint, code, field, None, None), _exact(field, ids[field])
     if ids:
-        raise ValueError(f"{row.endpoint} names no ids: it cancels every order of a contract")
+        raise ValueError(f"{row.endpoint} must have no id, got an {next(iter(ids))}")
     direction = plan.choice("direction", row.direction or None, ("buy", "sell"))
     offset = plan.choice("offset", row.offset or None, ("open", "close"))
     return (row.endpoint, code, "", direction, offset), ""
@@ -136,15 +139,17 @@ def _field(ids: Mapping[str, object], name: str, *, client_ids: bool) -> str:
     if "order_id" in ids:
         return "order_id"
     if not ids:
-        raise ValueError(f"{name} needs an order_id" + " or a client_order_id" * client_ids)
+        raise ValueError(
+            f"{name} must have an order_id{' or a client_order_id' * client_ids}, got none"
+        )
     if not client_ids:
-        raise ValueError(f"{name} takes no client_order_id, only an order_id")
+        raise ValueError(f"{name} must have an order_id, got a client_order_id")
     return "client_order_id"
 
 
 def _exact(field: str, value: str | float) -> str | int:
     if isinstance(value, float) or (isinstance(value, str) and _FLOAT.fullmatch(value)):
-        raise ValueError(f"{field} is a whole number or a string, not the float {value}")
+        raise ValueError(f"{field} must be a whole number or a string, got the float {value}")
     return value
 
 

@@ -1,0 +1,95 @@
+"""What the tests of the command line share: a sandbox in a thread, and ways to run the command."""
+
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from typer.testing import CliRunner, Result
+
+from htx_cancel.cli import app
+from htx_cancel.sandbox import Exchange, SandboxServer
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
+SECRET = "canary-of-the-secret-key"
+KEYS = {"HTX_ACCESS_KEY": "canary-of-the-access-key", "HTX_SECRET_KEY": SECRET}
+
+
+class Sandbox:
+    """A sandbox in a thread of its own."""
+
+    def __init__(self, exchange: Exchange, server: SandboxServer) -> None:
+        self.exchange = exchange
+        self.server = server
+        self._up, self._stop = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._up.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with self.server:
+            self._up.set()
+            await self._stop.wait()
+
+    def run(self, file: Path | str, *options: str, given: str | None = None) -> Result:
+        """Run the command in this process; its output never shows a key."""
+        command = ["run", str(file), "--base-url", self.server.base_url, *options]
+        result = runner(env=KEYS).invoke(app, command, input=given)
+        assert "canary" not in result.output + str(result.exception)
+        return result
+
+    def add_open(self, number: int) -> str:
+        """Add open swap orders and return them as a file."""
+        ids = [self.exchange.book.add("swap", "BTC-USD").order_id for _ in range(number)]
+        return as_file(ids)
+
+
+def runner(**options: Any) -> CliRunner:
+    """Make a runner that keeps standard error apart, which click before 8.2 has to be told."""
+    if "mix_stderr" in inspect.signature(CliRunner.__init__).parameters:
+        options["mix_stderr"] = False
+    return CliRunner(**options)
+
+
+def as_file(ids: list[str]) -> str:
+    """Write coin-M orders down."""
+    return "".join(
+        ["endpoint,contract_code,order_id\n", *(f"swap_cancel,BTC-USD,{key}\n" for key in ids)]
+    )
+
+
+def served(kind: type[Exchange] = Exchange, **options: Any) -> Sandbox:
+    """Make a sandbox that takes the canary's keys."""
+    exchange = kind(access_key=KEYS["HTX_ACCESS_KEY"], secret_key=SECRET, **options)
+    return Sandbox(exchange, SandboxServer(exchange))
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """Read JSON lines."""
+    return [msgspec.json.decode(line) for line in text.splitlines()]
+
+
+def start(*arguments: str, url: str, pipesize: int = -1) -> "subprocess.Popen[str]":
+    """Start the command as a user does; its pipes may be small."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pipesize=pipesize,
+        env=os.environ | KEYS | {"PYTHONUNBUFFERED": ""},
+    )
