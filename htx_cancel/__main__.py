@@ -1,19 +1,30 @@
 """Start the command line, or say what to install for it: ``python -m htx_cancel``."""
 
+import os
+import signal
 import sys
 from importlib.util import find_spec
 
-_MISSING = "The command line needs typer and rich: pip install 'htx-cancel[cli]'\n"
+_MISSING = "htx-cancel: the command line needs typer and rich: pip install 'htx-cancel[cli]'\n"
 
 
 def main() -> None:
-    """Run ``htx-cancel``."""
+    """Run ``htx-cancel``; Ctrl-C before it has begun ends it without a word."""
+    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heeded:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if find_spec("typer") is None or find_spec("rich") is None:
         sys.stderr.write(_MISSING)
         raise SystemExit(2)
-    from htx_cancel.cli import app  # noqa: PLC0415 - needs the extra
+    from htx_cancel.cli import main as run  # noqa: PLC0415 - needs the extra
 
-    app(prog_name="htx-cancel")
+    try:
+        if heeded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = run()
+    except KeyboardInterrupt:
+        code = 130
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

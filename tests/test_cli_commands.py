@@ -1,8 +1,10 @@
 """What a user types: flags and files that are refused, texts of errors, and Ctrl-C at any time."""
 
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,6 +140,29 @@ def test_results_may_go_to_the_file_that_is_resumed(tmp_path: Path) -> None:
     assert len(results.read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run"], "Missing argument"),
+        (["run", "x.csv", "--dryrun"], "No such option"),
+        (["run", "x.csv", "--timeout", "soon"], "Invalid value for '--timeout'"),
+        (["stop"], "No such command"),
+        (["run", "x.csv"], "x.csv: No such file or directory"),
+        (["run", "."], ".: Is a directory"),
+        (["run", "/dev/null", "--resume", "y.jsonl"], "/dev/null, line 1: must be a CSV header"),
+    ],
+)
+def test_every_error_has_one_form_and_code_2(words: list[str], expected: str) -> None:
+    """``htx-cancel: <text>`` on one line of standard error, from the parser and from us."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "htx_cancel", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"htx-cancel: {expected}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_missing_file_to_resume_from_is_named(orders: Path, unasked: str) -> None:
     """A name that was mistyped does not cancel everything again."""
     result = runner().invoke(
@@ -152,6 +177,14 @@ def test_the_version_is_told() -> None:
     result = runner().invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.stdout.startswith("htx-cancel 0.")
+
+
+def test_no_words_at_all_show_the_help() -> None:
+    """With code 0, as ``--help`` does."""
+    command = [sys.executable, "-m", "htx_cancel"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0
+    assert "demo" in done.stdout
 
 
 def test_the_help_of_run_lists_the_exit_codes() -> None:
@@ -185,3 +218,38 @@ def test_a_run_ends_with_the_reasons_and_the_number_of_live_orders(tmp_path: Pat
     (row,) = [text for text in result.stderr.splitlines() if "1088" in text]
     assert row.split()[:2] == ["rejected", "1088"]
     assert row.split()[-1] == "24"
+
+
+#: Runs the command, which says that it is ready when it looks for its first package.
+START = """\
+import sys
+import htx_cancel.__main__ as command
+
+find_spec = command.find_spec
+
+def found(name):
+    if name == "typer":
+        print("ready", flush=True)
+    return find_spec(name)
+
+command.find_spec = found
+sys.argv[1:] = ["run", "-"]
+command.main()
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32])
+def test_an_interrupt_before_anything_was_sent_is_silent(delay: float) -> None:
+    """During the imports as well as when the input is waited for; the code is 130."""
+    end = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", START], stdin=end, stdout=end, stderr=end, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read() + process.stderr.read()
+    assert process.returncode == 130
+    assert said == ""
