@@ -13,10 +13,13 @@ from htx_cancel import CancelStatus
 from htx_cancel.cli import demo, progress
 from htx_cancel.cli.groups import Group, Workload, workloads
 from htx_cancel.cli.progress import ProgressView, can_draw
-from htx_cancel.endpoints import SWAP_CANCEL, SWAP_TRACK_CANCELALL
+from htx_cancel.endpoints import LINEAR_SWAP_TRIGGER_CANCEL, SWAP_TRACK_CANCELALL
 from htx_cancel.sandbox import Book
 
-ORDERS = workloads([Group(SWAP_CANCEL, "BTC-USD", ids=tuple(map(str, range(1, 901))))])
+ORDERS = workloads(
+    [Group(LINEAR_SWAP_TRIGGER_CANCEL, "BTC-USDT", ids=tuple(map(str, range(1, 901))))]
+)
+LONGEST = LINEAR_SWAP_TRIGGER_CANCEL.name
 ACCEPTED, UNKNOWN, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT
 
 
@@ -71,7 +74,7 @@ def test_ids_that_are_unsent_or_unknown_are_no_progress(width: int) -> None:
     line = last_bar(screen(width=width), ORDERS, *statuses)
     assert "90/900 807 unsent, 3 unknown" in line
     assert "900/900" not in line
-    assert "least 6 s" in line
+    assert "least 8 s" in line
     assert len(line) <= width - 2
 
 
@@ -88,7 +91,7 @@ def test_the_clock_of_an_endpoint_stops_when_all_its_ids_are_known() -> None:
 
     async def draw() -> None:
         with ProgressView(console, ORDERS, live=True) as view:
-            view.count("swap_cancel", [UNSENT] * 900)
+            view.count(LONGEST, [UNSENT] * 900)
             await asyncio.sleep(0.2)
 
     asyncio.run(draw())
@@ -101,7 +104,7 @@ def plain(seconds: float) -> list[str]:
 
     async def wait() -> None:
         with ProgressView(console, ORDERS, live=False) as view:
-            view.count("swap_cancel", [ACCEPTED] * 90 + [UNSENT])
+            view.count(LONGEST, [ACCEPTED] * 90 + [UNSENT])
             await asyncio.sleep(seconds)
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
@@ -112,13 +115,13 @@ def plain(seconds: float) -> list[str]:
 def test_a_line_is_written_every_five_seconds_and_at_the_end() -> None:
     """Lines come on time, even while nothing becomes known."""
     assert progress.PLAIN_EVERY == 5.0
-    words = "s, least 6 s: 90 of 900 ids answered, 1 unsent"
+    words = "s, least 8 s: 90 of 900 ids answered, 1 unsent"
     assert plain(12.0) == [f"5 {words}", f"10 {words}", f"12 {words}"]
 
 
 def test_a_short_run_has_one_line() -> None:
     """The last one."""
-    assert plain(0.0) == ["0 s, least 6 s: 90 of 900 ids answered, 1 unsent"]
+    assert plain(0.0) == ["0 s, least 8 s: 90 of 900 ids answered, 1 unsent"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from htx_cancel import CancelStatus
@@ -88,7 +89,7 @@ class ProgressView:
             BarColumn(bar_width=None),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}", justify="right"),
             TextColumn("{task.fields[apart]}", style="yellow"),
-            _Pace(),
+            _Pace(table_column=Column(no_wrap=True)),
             console=console,
             expand=True,
             disable=not live,

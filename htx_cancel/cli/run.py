@@ -24,7 +24,7 @@ from htx_cancel.cli.progress import ProgressView
 from htx_cancel.cli.summary import Summary
 from htx_cancel.cli.tables import budget, make_table, reason_table, status_table
 
-_STOPPING = "Stopping: nothing more is sent; requests in flight may end. Ctrl-C gives them up."
+_STOPPING = "Stopping: nothing more is sent. Ctrl-C again gives up the requests in flight."
 
 
 class RunOptions(Struct, frozen=True):
