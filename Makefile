@@ -15,16 +15,20 @@ space := $(empty) $(empty)
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
 
+# The suite but for the tests marked slow, on two processes: less than a minute on two cores.
 test: $(VENV)/test
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
-# What `make test` does not: style, types, the pure modules' coverage, and a short soak.
-check: $(VENV)/test
+# All that must hold: after `make test`, the slow tests, whose coverage is added to its own, the
+# pure modules' coverage, style, types, and a short soak on plain and on eager tasks.
+check: test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -m slow --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include=$(subst $(space),$(comma),$(strip $(PURE))) --fail-under=100
 	$(BIN)/python tests/soak.py
+	$(BIN)/python tests/soak.py --loop eager --orders 20000
 
 # Every benchmark, some fourteen minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench

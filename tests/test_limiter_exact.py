@@ -56,6 +56,7 @@ async def _burst(  # noqa: PLR0917
     return server.refused, least(limit.calls, limit.seconds, count, delay, jitter) / took
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jitter", [0.0, 0.005, 0.05])
 @pytest.mark.parametrize("delay", [0.001, 0.02, 0.1])
 @pytest.mark.parametrize(
@@ -160,6 +161,7 @@ async def _beside_others(
     return refused / sent, (sent - refused) / 27
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [True, False])
 @pytest.mark.parametrize("bursts", [True, False])
 @pytest.mark.parametrize("rule", ["first", "slide"])
@@ -285,6 +287,7 @@ class _Run:
             )
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=700)
 @given(st.lists(calls, max_size=24))
 def test_no_schedule_is_refused_leaks_a_token_or_breaks_the_order(
@@ -303,6 +306,7 @@ def test_no_schedule_is_refused_leaks_a_token_or_breaks_the_order(
     run(main())
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=60)
 @given(st.lists(calls, max_size=16))
 def test_nobody_waits_while_tokens_are_free(
@@ -335,6 +339,7 @@ headers = st.none() | st.fixed_dictionaries(
 replies = st.tuples(seconds, names, priorities, trips, headers, st.booleans(), st.none() | seconds)
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=500)
 @given(st.lists(replies, max_size=24))
 def test_no_header_and_no_refusal_loses_a_token(
