@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
-PURE := $(foreach name,budget codec endpoints envelope errors lanes orders outcome permit plan \
+PURE := $(foreach name,budget codec endpoints envelope errors hosts lanes orders outcome permit plan \
 	retry signing sandbox/access sandbox/book sandbox/cancels sandbox/exchange sandbox/life \
 	sandbox/messages sandbox/parameters sandbox/queries sandbox/rules sandbox/windows \
 	sandbox/words,htx_cancel/$(name).py)
@@ -31,11 +31,10 @@ check: test
 	$(BIN)/python tests/soak.py
 	$(BIN)/python tests/soak.py --loop eager --orders 20000
 
-# What rests on the dependencies, with the lowest versions that pyproject.toml allows. The tests
-# of `htx-cancel run` are left out: the runner of that click mixes its two outputs into one.
+# What rests on the dependencies, with the lowest versions that pyproject.toml allows.
 test-lowest: $(LOWEST)/test
-	$(LOWEST)/bin/python -m pytest -n 2 $(foreach name,transport client confirm faults \
-		limiter_sockets retry cli_demo cli_orders cli_results,tests/test_$(name).py)
+	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py $(foreach name,transport client confirm \
+		faults limiter_sockets outage retry,tests/test_$(name).py)
 
 # Every benchmark, some fourteen minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench
