@@ -135,7 +135,7 @@ async def test_each_fault_is_met_on_a_socket_too(fault: str, kind: Kind) -> None
             Credentials("sandbox-access-key", "sandbox-secret-key"),
             base_url=server.base_url,
             retry=ONCE,
-            request_timeout=0.3,
+            request_timeout=0.5 if fault in {"late", "lost_before", "lost_after"} else 5.0,
         ) as client,
     ):
         if fault == "refused_door":
