@@ -203,11 +203,11 @@ class Budget:
         self.granted = 0  #: tokens ever spent
         self.returned = 0  #: tokens ever come back
         self.held_until = -inf
+        self.reserve = 0
         self._trial = Trial.NONE
         self._trial_at = -inf  #: when the last trial was granted
         self._trial_until = inf  #: when no trial is needed any more
         self._answered = 0  #: replies to calls granted since the last hold
-        self.reserve = 0
         self._proved_at = -inf  #: when the last burst of others was noticed
         self._shown = 0  #: how much of a window that burst has shown to be others'
         self._before = 0  #: and how much the burst before
@@ -225,6 +225,7 @@ class Budget:
         self.calls = limit.calls
         self.seconds = float(limit.seconds)
         self._rest = self.seconds + MARGIN
+        self.reserve = min(self.reserve, self.calls - 1)
 
     def room(self, now: float, *, urgent: bool = False) -> int:
         """Say how many calls may leave now; 0 or less is none."""
@@ -298,9 +299,14 @@ class Budget:
     # what replies teach
 
     def plausible(self, limit: Limit) -> bool:
-        """Say whether this may be the account's limit: a tenth to ten times the known rate."""
-        given, known = limit.calls / limit.seconds, self._published.calls / self._published.seconds
-        return known / 10 <= given <= known * 10
+        """Say whether this may be the account's limit.
+
+        That is a tenth to ten times the known rate, in windows of a third to three times the known
+        length: a mistake must not stop a client for a minute.
+        """
+        known = self._published
+        rate = (limit.calls / limit.seconds) / (known.calls / known.seconds)
+        return 0.1 <= rate <= 10 and 1 / 3 <= limit.seconds / known.seconds <= 3
 
     def adopt(self, limit: Limit, serial: int) -> bool:
         """Take the exchange's word for the limit, unless a later call's word is known."""

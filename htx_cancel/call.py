@@ -224,6 +224,8 @@ class Call:
                 batch = self._next()
                 if self._left == 1:
                     await self._deliver(batch, permit)
+                    if self._left:
+                        await self._breathe()  # a delivery that fails at once awaits nothing
                     continue
                 self._ready.append((batch, permit))
                 if len(self._ready) == 1:

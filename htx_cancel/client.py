@@ -108,7 +108,7 @@ class CancelClient:
         sender = Sender(
             transport
             or AiohttpTransport(
-                max_connections=in_flight,
+                max_connections=self._budgets.max_in_flight,
                 max_reply_bytes=plan.whole("max_reply_bytes", max_reply_bytes),
                 ssl_context=ssl_context,
             ),

@@ -10,6 +10,7 @@
     ├── TooLateError                      a budget has no token before the deadline
     └── TransportError                    one request failed
         ├── NotSentError                  it never left this process
+        │   └── StaleConnectionError      since a kept connection was not fit; a new one may be
         └── NoAnswerError                 it may have left, and no reply came
 
 A cancel call raises the first four only. The others are turned into statuses on the way.
@@ -52,6 +53,10 @@ class TransportError(HtxCancelError):
 
 class NotSentError(TransportError):
     """The request never left this process."""
+
+
+class StaleConnectionError(NotSentError):
+    """The connection was not fit to send on: try another one; the host is not to blame."""
 
 
 class NoAnswerError(TransportError):

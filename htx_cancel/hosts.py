@@ -9,7 +9,8 @@ Rules:
 * After the cooldown a public request asks whether it is there, one at a time. Once that is
   answered, one signed request goes to it on trial. Once that is answered, the host is up.
 * Only a request that began after the last failure can bring a host up.
-* If none is up, that one is used whose cooldown ends first: something has to be tried.
+* If none is up, something has to be tried: a host that fails at once before one that keeps silent,
+  and of two alike that whose cooldown ends first.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,16 @@ LONGEST_COOLDOWN = 60.0  #: seconds
 class Host:
     """One address of the exchange, with what signs for it and how it has been doing."""
 
-    __slots__ = ("asked", "cooldown", "down_until", "failed_at", "on_trial", "origin", "signer")
+    __slots__ = (
+        "answers",
+        "asked",
+        "cooldown",
+        "down_until",
+        "failed_at",
+        "on_trial",
+        "origin",
+        "signer",
+    )
 
     def __init__(self, origin: str, signer: Signer) -> None:
         self.origin = origin
@@ -31,16 +41,18 @@ class Host:
         self.failed_at = float("-inf")
         self.down_until: float | None = None  #: ``None`` while it is up
         self.cooldown = COOLDOWN
+        self.answers = True  #: whether its last failure came soon; a silent host costs more time
         self.asked = False  #: whether it is being asked, or was and answered, since it failed
         self.on_trial: bool | None = None  #: ``None`` until it answered; then whether one is there
 
-    def fail(self, began: float, now: float) -> None:
-        """Take the failure of a request that began then."""
+    def fail(self, began: float, now: float, *, answers: bool = True) -> None:
+        """Take the failure of a request that began then; not ``answers`` if nothing came back."""
         if began <= self.failed_at:
             return
         if self.down_until is not None:
             self.cooldown = min(2 * self.cooldown, LONGEST_COOLDOWN)
         self.failed_at = now
+        self.answers = answers
         self.down_until = now + self.cooldown
         self.asked, self.on_trial = False, None
 
@@ -70,7 +82,7 @@ class Hosts:
             if host.on_trial is False:
                 host.on_trial = True
                 return host
-        return min(self.all, key=lambda host: host.down_until or now)
+        return min(self.all, key=lambda host: (not host.answers, host.down_until or now))
 
     def to_ask(self, now: float) -> list[Host]:
         """Return the hosts that are to be asked now whether they are there."""

@@ -409,11 +409,12 @@ class Budgets:
         """Hold the budget that was exceeded."""
         self._paths.doubt(permit.host)
         meant, reset = self._exceeded(permit)
+        before = max(budget.held_until for budget in meant)
         for budget in meant:
             budget.refuse(permit.granted, permit.replied_at, reset, now)
         until = max(budget.held_until for budget in meant)
         self._tell(BudgetEvent("refused", tuple(budget.name for budget in meant), until - now))
-        for _, _, waiter in self._deadlines:
+        for _, _, waiter in self._deadlines if before <= now else ():  # once for each hold
             if waiter.waiting and waiter.deadline is not None:
                 opens = max(budget.held_until for budget in waiter.lane.budgets)
                 if opens > waiter.deadline:
@@ -432,6 +433,11 @@ class Budgets:
     def _tell(self, event: BudgetEvent) -> None:
         if self._on_event is not None:
             hooks.call("on_event", self._on_event, event)
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests under way at once, of all that share these budgets."""
+        return self._max_in_flight
 
     @property
     def round_trip(self) -> float:

@@ -6,15 +6,17 @@ without this, hundreds of batches would try a host that is down in a tight loop.
 Rules:
 
 * While the exchange is reachable nobody waits here.
-* Else the attempts are ``ATTEMPTS_PER_SECOND``, evenly spread by an ``AsyncLimiter``. Who makes the
-  next one is decided here when it is due: by priority, then by arrival.
-* The first sign of life lets all go that wait or sleep here, by priority.
+* Else the attempts are ``ATTEMPTS_PER_SECOND``, evenly spread by an ``AsyncLimiter``, and no more
+  than ``AT_ONCE`` are under way. Who makes the next one is decided when it is due: by priority,
+  then by arrival.
+* The first sign of life lets all go that wait or sleep here, by priority, some a turn of the loop.
 """
 
 import asyncio
 import heapq
 from functools import partial
 from itertools import count
+from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ATTEMPTS_PER_SECOND = 50.0
+AT_ONCE = 4  #: attempts under way: one that hangs holds a token all the while
+PER_TURN = 20  #: of those that wait, let go in one turn of the event loop
 
 
 class Reconnect:
@@ -38,6 +42,20 @@ class Reconnect:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._arrivals = count()
         self._pacer: asyncio.Task[None] | None = None
+        self._trying = 0  # attempts to reconnect that are under way
+        self._freed: asyncio.Future[None] | None = None  # for which the pacer waits
+        self._going: list[tuple[int, float, Callable[[], None]]] = []  # the first one last
+
+    def begin(self) -> bool:
+        """Note that an attempt begins; say whether it is one to reconnect."""
+        self._trying += self.unreachable
+        return self.unreachable
+
+    def end(self, reconnecting: bool) -> None:  # noqa: FBT001 - what ``begin`` said
+        """Note that an attempt is over."""
+        self._trying -= reconnecting
+        if self._trying < AT_ONCE and self._freed is not None:
+            _wake(self._freed)
 
     def fail(self) -> None:
         """Note that a request could not be sent."""
@@ -48,13 +66,19 @@ class Reconnect:
         if not self.unreachable:
             return
         self.unreachable = False
-        waiting, self._waiting = self._waiting, []
-        going: list[tuple[int, Callable[[], None]]] = [
-            (priority, partial(_wake, future)) for priority, _, future in sorted(waiting)
-        ]
-        going += [(priority, wake) for wake, priority in self.sleepers.items()]
-        for _, wake in sorted(going, key=itemgetter(0)):
-            wake()
+        for priority, arrival, future in self._waiting:
+            self._going.append((priority, arrival, partial(_wake, future)))
+        self._going += [(priority, inf, wake) for wake, priority in self.sleepers.items()]
+        self._going.sort(key=itemgetter(0, 1), reverse=True)
+        self._waiting.clear()
+        self._go()
+
+    def _go(self) -> None:
+        """Let some go, and the others in the next turns of the event loop."""
+        for _ in range(min(PER_TURN, len(self._going))):
+            self._going.pop()[2]()
+        if self._going:
+            asyncio.get_running_loop().call_soon(self._go)
 
     async def wait(self, priority: int) -> None:
         """Wait until an attempt may be made."""
@@ -72,6 +96,9 @@ class Reconnect:
         """Let those who wait go, one at a time."""
         while self._waiting:
             await self._limiter.acquire()
+            while self._trying >= AT_ONCE:
+                self._freed = asyncio.get_running_loop().create_future()
+                await self._freed
             while self._waiting:
                 future = heapq.heappop(self._waiting)[2]
                 if not future.done():

@@ -8,16 +8,21 @@ Rules:
   third all. None is given up before the exchange has had ``PATIENCE`` round trips, and none as
   long as nobody knows how long a round trip is.
 * A request that was not sent since its connection could not be made costs no token.
+* A host is not blamed for a deadline that was too near, nor for a kept connection that was not fit.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.errors import (
+    NoAnswerError,
+    NotSentError,
+    StaleConnectionError,
+    TransportError,
+)
 from htx_cancel.hosts import Host, Hosts
 from htx_cancel.permit import Limiter, Permit
 from htx_cancel.reconnect import Reconnect
@@ -61,7 +66,7 @@ class Sender:
         self._request_timeout = request_timeout
         self._wall_clock = wall_clock
         self._ahead = 0.0
-        self._asking: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def resync(self, server_epoch: float) -> None:
         """Sign with the exchange's clock from now on."""
@@ -89,30 +94,23 @@ class Sender:
         permit.host = host.origin
         target, stamp = self._sign(host, errand, permit)
         request = Request(errand.method, host.origin, target, errand.body)
+        reconnecting = self.reconnect.begin()
         try:
             if deadline is None or attempt > len(SHARES):
                 reply = await self._transport.send(request, timeout=timeout)
             else:
                 patience = (deadline - began) * SHARES[attempt - 1]
                 reply = await self._send_for(request, timeout, patience)
-        except NotSentError:
-            permit.unsent()
-            self.reconnect.fail()
-            host.fail(began, loop.time())
-            raise
-        except NoAnswerError:
-            permit.no_reply()
-            self.reconnect.succeed()
-            broke_off = loop.time() - began < timeout - ROUNDING
-            if broke_off or timeout == self._request_timeout:
-                host.fail(began, loop.time())  # else the deadline was too near to blame it
-            else:
-                host.release()
+        except TransportError as error:
+            in_time = loop.time() - began < timeout - ROUNDING or timeout == self._request_timeout
+            self._blame(error, permit, host, began, in_time=in_time)
             raise
         except BaseException:
             permit.no_reply()
             host.release()
             raise
+        finally:
+            self.reconnect.end(reconnecting)
         permit.left_at = reply.left_at
         permit.replied(reply.headers, stamp + loop.time() - began)
         self.reconnect.succeed()
@@ -122,12 +120,34 @@ class Sender:
             host.answer(began)
         return reply, stamp
 
+    def _blame(
+        self, error: TransportError, permit: Permit, host: Host, began: float, *, in_time: bool
+    ) -> None:
+        """Tell the budgets, the hosts and those who reconnect of a request that failed.
+
+        Not ``in_time`` are those that a deadline ended which was too near to blame anybody.
+        """
+        blamed = in_time and not isinstance(error, StaleConnectionError)
+        sent = not isinstance(error, NotSentError)
+        if sent:
+            permit.no_reply()
+            self.reconnect.succeed()
+        else:
+            permit.unsent()
+            if blamed:
+                self.reconnect.fail()
+        if blamed:
+            host.fail(began, asyncio.get_running_loop().time(), answers=not sent)
+        else:
+            host.release()
+
     def _sign(self, host: Host, errand: Errand, permit: Permit) -> tuple[str, float]:
         try:
             stamp = self._wall_clock() + self._ahead
             return host.signer.target(errand.method, errand.path, stamp, errand.params), stamp
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
             permit.unsent()
+            host.release()
             hooks.report("wall_clock raised", error)
             raise NotSentError(f"it could not be signed: {type(error).__name__}") from None
 
@@ -161,15 +181,21 @@ class Sender:
 
     def _choose(self, now: float) -> Host:
         for host in self.hosts.to_ask(now):
-            task = asyncio.get_running_loop().create_task(self._ask(host))
-            self._asking.add(task)
-            task.add_done_callback(self._asked)
+            self._start(self._ask(host), "a host could not be asked")
         return self.hosts.choose(now)
 
-    def _asked(self, task: "asyncio.Task[None]") -> None:
-        self._asking.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            hooks.report("a host could not be asked", error)
+    def _start(self, work: Coroutine[object, object, None], failure: str) -> "asyncio.Task[None]":
+        """Start a task that ends with the sender; a failure of it is reported."""
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                hooks.report(failure, error)
+
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+        return task
 
     async def _ask(self, host: Host) -> None:
         """Ask a host whether it is there again."""
@@ -194,15 +220,21 @@ class Sender:
             if await self._greet(origin, learn=True):
                 answered.append(origin)
 
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await asyncio.gather(
-                    *(greet(host.origin) for host in self.hosts.all for _ in range(connections))
-                )
-                for origin in dict.fromkeys(answered):
-                    for _ in range(QUIET_CALLS):
-                        if not await self._greet(origin, learn=True, alone=True):
-                            break
+        async def warm_up() -> None:
+            await asyncio.gather(
+                *(greet(host.origin) for host in self.hosts.all for _ in range(connections))
+            )
+            for origin in dict.fromkeys(answered):
+                for _ in range(QUIET_CALLS):
+                    if not await self._greet(origin, learn=True, alone=True):
+                        break
+
+        task = self._start(warm_up(), "the exchange could not be warmed up")
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
         return len(answered)
 
     async def _greet(self, origin: str, *, learn: bool = False, alone: bool = False) -> bool:
@@ -225,8 +257,8 @@ class Sender:
     async def close(self) -> None:
         """Close the transport; no host is asked any more."""
         self.reconnect.close()
-        for task in self._asking:
+        for task in self._tasks:
             task.cancel()
-        if self._asking:
-            await asyncio.wait(self._asking)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._transport.close()

@@ -8,6 +8,8 @@ Rules:
   cancellation of the caller.
 * Data read from a connection before the request left are no reply to it: the request does not
   leave there, and the connection is closed.
+* When a request that left gets no reply in time, the connections of its pool may all be dark, as
+  after a flush of a firewall's table: later requests are made on new ones.
 * Redirects are not followed, cookies are not kept, proxies from the environment are not used.
 * No exception carries a URL, nor does one behind it: it would carry the signature.
 """
@@ -23,11 +25,18 @@ from aiohttp.abc import AbstractStreamWriter
 from msgspec import Struct
 from yarl import URL
 
-from htx_cancel.errors import NoAnswerError, NotSentError, TransportError
+from htx_cancel.errors import (
+    NoAnswerError,
+    NotSentError,
+    StaleConnectionError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.http import StreamWriter
+
+CONNECT_TIMEOUT = 2.0  #: seconds; an attempt that waits for a connection holds its token meanwhile
 
 _HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
 _UNASKED = "data arrived before the request left"
@@ -79,40 +88,62 @@ class AiohttpTransport:
         self._max_connections = max_connections
         self._max_reply_bytes = max_reply_bytes
         self._ssl_context = ssl_context
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: _Pool | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> "_Pool":
         if self._closed:
             raise NotSentError("the transport was closed")
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._max_connections,
-                    ssl=self._ssl_context or True,
-                    keepalive_timeout=60.0,
-                ),
+        if self._pool is None:
+            connector = aiohttp.TCPConnector(
+                limit=self._max_connections,
+                ssl=self._ssl_context or True,
+                keepalive_timeout=60.0,
+            )
+            session = aiohttp.ClientSession(
+                connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=_HEADERS,
-                timeout=aiohttp.ClientTimeout(),
+                timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT),
                 trust_env=False,
             )
-        return self._session
+            self._pool = _Pool(session)
+        return self._pool
+
+    def _leave(self, pool: "_Pool", *, dark: bool) -> None:
+        """End the use of a pool; one that went dark is used no more, and closed when it is free."""
+        pool.users -= 1
+        if dark and pool is self._pool:
+            self._pool = None
+        if not pool.users and pool is not self._pool:
+            task = asyncio.get_running_loop().create_task(pool.session.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
         """Send once; raise ``NotSentError`` or ``NoAnswerError``, or return any reply."""
         body = _Body(request.body)
         limit = asyncio.timeout(timeout)
+        pool = self._open()
+        pool.users += 1
+        dark = True
         try:
             async with limit:
-                return await self._exchange(request, body)
+                reply = await self._exchange(pool.session, request, body)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             failure = body.failure(error)  # nobody cancelled: a library raised it by itself
         except Exception as error:  # noqa: BLE001 - whatever it is, it says whether the body left
+            dark = limit.expired()
             failure = body.failure(error)
+        else:
+            dark = False
+            return reply
+        finally:
+            self._leave(pool, dark=dark and body.left_at is not None)
         if limit.expired():
             what = "not sent" if body.left_at is None else "no reply"
             failure = type(failure)(f"{what} within {timeout:.3g} s")
@@ -121,8 +152,10 @@ class AiohttpTransport:
         finally:
             del failure  # it would hold this frame, which holds it
 
-    async def _exchange(self, request: Request, body: "_Body") -> Reply:
-        response = await self._open().request(
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, body: "_Body"
+    ) -> Reply:
+        response = await session.request(
             request.method,
             URL(request.origin + request.target, encoded=True),
             data=body,
@@ -150,8 +183,20 @@ class AiohttpTransport:
     async def close(self) -> None:
         """Close every connection."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        if self._pool is not None:
+            await self._pool.session.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
+class _Pool:
+    """Connections that were opened by one session, and how many requests use them."""
+
+    __slots__ = ("session", "users")
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.users = 0
 
 
 class _Body(aiohttp.BytesPayload):
@@ -165,7 +210,7 @@ class _Body(aiohttp.BytesPayload):
         """Write headers and body, which leave together, unless data were there before them."""
         protocol = cast("ResponseHandler", cast("StreamWriter", writer).protocol)
         if protocol.should_close:
-            raise NotSentError(_UNASKED)
+            raise StaleConnectionError(_UNASKED)
         self.left_at = asyncio.get_running_loop().time()
         await super().write_with_length(writer, content_length)
 
@@ -179,11 +224,16 @@ class _Body(aiohttp.BytesPayload):
             raise self.failure(error) from None
         if self.left_at is None:
             response.close()
-            raise NotSentError(_UNASKED)
+            raise StaleConnectionError(_UNASKED)
         return response
 
     def failure(self, error: BaseException) -> TransportError:
         """Say what an error means: whether the request had begun to leave, and why it failed."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, TransportError):
+                return cause  # one of ours, perhaps within one of aiohttp's
+            cause = cause.__cause__
         return (NotSentError if self.left_at is None else NoAnswerError)(_words(error))
 
 
@@ -191,8 +241,6 @@ def _words(error: BaseException) -> str:
     """Describe an error by its kind and the system's words, never by its own text."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, TransportError):
-            return str(cause)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return _tls_words(cause)
         cause = cause.__cause__
