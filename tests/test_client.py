@@ -33,9 +33,11 @@ from htx_cancel import (
     Limit,
     OrderResult,
     Priority,
+    RetryPolicy,
 )
 from htx_cancel.errors import NoAnswerError, WrongLoopError
 from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.transport import Reply, Request, Transport
 
@@ -510,6 +512,164 @@ def test_closing_at_once_settles_every_id_of_a_great_call() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("how", ["timeout", "close", "refused"])
+def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
+    """What cannot leave is told in slices, and the event loop turns between them."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another" if how == "refused" else SECRET)
+        client = in_process(exchange, delay=0.01)
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        turns = [0]  # how many batches were told in each turn of the loop
+
+        def on_batch(_results: tuple[OrderResult, ...]) -> None:
+            told.set()
+            if not turns[-1]:
+                loop.call_soon(turns.append, 0)
+            turns[-1] += 1
+
+        call = asyncio.create_task(
+            cancel(
+                client,
+                "swap",
+                range(1, 30_001),
+                on_batch=on_batch,
+                timeout=2.0 if how == "timeout" else None,
+            )
+        )
+        if how == "close":
+            await told.wait()
+            await client.aclose()
+        assert len((await call).unsent) == 29_640
+        assert sum(turns) == 3000
+        assert max(turns) <= 40
+
+    run(main())
+
+
+def test_a_call_of_one_batch_takes_one_task() -> None:
+    """Its feeder delivers it; and when it is done the client has forgotten it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange, delay=0.1) as client:
+            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 10)))
+            await asyncio.sleep(0.05)
+            assert len(asyncio.all_tasks() - {call, asyncio.current_task()}) == 1
+            await call
+            assert repr(client) == "<CancelClient for https://api.hbdm.com: 0 calls under way>"
+
+    run(main())
+
+
+def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
+    """As ``asyncio.run`` does at the end of a program: nothing is tried again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        async with in_process(exchange, delay=0.2) as client:
+            call = asyncio.create_task(cancel(client, "swap_trailing", ids))
+            await asyncio.sleep(0.1)
+            for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
+                task.cancel()
+            outcome = await call
+            assert asyncio.get_running_loop().time() < 0.11
+        assert outcome.counts == {CancelStatus.UNKNOWN: 50, CancelStatus.UNSENT: 50}
+        assert {result.message for result in outcome} == {"its task was cancelled"}
+
+    run(main())
+
+
+def test_the_wall_clock_is_read_for_signatures_only() -> None:
+    """Once an attempt; it may jump by minutes, and no call leaves sooner or later for that."""
+
+    async def main(jump: float) -> float:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        reads = 0
+
+        def clock() -> float:
+            nonlocal reads
+            reads += 1
+            return EPOCH + loop.time() + (jump if reads % 2 else -jump)
+
+        transport = InProcessTransport(exchange, delay=0.01, epoch=EPOCH)
+        async with CancelClient(credentials(), transport=transport, wall_clock=clock) as client:
+            outcome = await cancel(client, "swap_trailing", add(exchange, "swap_trailing", 200))
+        assert outcome.counts == {CancelStatus.ACCEPTED: 200}
+        assert reads == exchange.calls.total() == 20
+        return loop.time()
+
+    assert run(main(200.0)) == pytest.approx(run(main(0.0)), abs=1e-4)
+
+
+def test_an_urgent_call_pauses_a_quarter_of_a_second_at_most() -> None:
+    """Five pauses, whatever the policy says about others."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1, refusal=1004)
+        policy = RetryPolicy(seconds=100.0, first_pause=10.0, longest_pause=10.0)
+        async with in_process(exchange, retry=policy) as client:
+            outcome = await cancel(client, "swap", ids, priority=Priority.URGENT)
+        assert outcome.results[0].attempts == policy.attempts
+        assert asyncio.get_running_loop().time() < 5 * 0.25 + 0.1
+
+    run(main())
+
+
+def test_the_time_in_which_a_batch_waits_its_turn_is_not_counted() -> None:
+    """It failed twice, six seconds apart, and is tried a third time within its five seconds."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids, bulk = add(exchange, "swap_trailing", 1), add(exchange, "swap_trailing", 300)
+        plan = FaultPlan({ids[0]: ["busy", "busy"]})
+        policy = RetryPolicy(seconds=5.0)
+        async with in_process(exchange, retry=policy, faults=plan, delay=0.05) as client:
+            one = asyncio.create_task(
+                cancel(client, "swap_trailing", ids, priority=Priority.BACKGROUND)
+            )
+            await asyncio.sleep(0.01)
+            await cancel(client, "swap_trailing", bulk)
+            result = (await one).results[0]
+        assert (result.status, result.attempts) == (CancelStatus.ACCEPTED, 3)
+        assert asyncio.get_running_loop().time() > 5.5
+
+    run(main())
+
+
+def test_no_more_requests_are_under_way_than_a_client_was_told() -> None:
+    """A third one waits for a reply, though tokens are free."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.05, max_in_flight=2) as client:
+            await cancel(client, "swap", add(exchange, "swap", 100))
+        assert loop.time() == pytest.approx(5 * 0.1, abs=0.01)
+
+    run(main())
+
+
+def test_calls_charge_their_products_pool_too_where_the_exchange_counts_so() -> None:
+    """Trigger cancels spend what other orders of USDT-M need, and nothing is refused."""
+
+    async def main(*, charge: bool) -> int:
+        exchange = Exchange(charge_pools=True)
+        async with in_process(exchange, charge_pools=charge, retry=ONCE) as client:
+            await asyncio.gather(
+                cancel(client, "linear_trigger", add(exchange, "linear_trigger", 600)),
+                cancel(client, "v5", add(exchange, "v5", 144)),
+            )
+        return exchange.refused.total()
+
+    assert run(main(charge=True)) == 0
+    assert run(main(charge=False)) > 0
+
+
 def test_two_clients_of_one_uid_share_their_budgets() -> None:
     """Together they are no faster than one, and nothing is refused."""
 
@@ -579,6 +739,24 @@ def test_confirming_survives_a_transport_that_raises_anything() -> None:
         assert problems[:4] == ["0", "1", "2", "3"]
         assert outcome.results == accepted.results
         assert outcome["1"].status is CancelStatus.ACCEPTED
+
+    run(main())
+
+
+def test_a_reply_that_nobody_can_look_at_leaves_its_ids_unknown() -> None:
+    """It was sent; what a foreign transport made of the answer is reported, and costs no call."""
+
+    async def main() -> None:
+        problems: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["message"]))
+        replies: list[Any] = [None, v1_reply(["1"], [])]
+        async with CancelClient(
+            credentials(), transport=Scripted(replies), limits={"coin_m_swap_trade": Limit(1, 1)}
+        ) as client:
+            outcome = await cancel(client, "swap", range(1, 12))
+        assert [it.status for it in outcome][:10] == [CancelStatus.UNKNOWN] * 10
+        assert problems == ["an attempt failed"]
 
     run(main())
 

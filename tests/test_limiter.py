@@ -69,6 +69,7 @@ def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
         assert state(budgets).free == 1
         async with budgets.permit(A, timeout=0.1):
             assert state(budgets).in_flight == 1
+            await asyncio.sleep(0.01)
         assert state(budgets).resting == 1
         with pytest.raises(TooLateError):
             await budgets.permit(A, timeout=0.5).__aenter__()
@@ -79,6 +80,52 @@ def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
         await failing.__aexit__(ValueError, ValueError("mine"), None)
         assert (state(budgets).in_flight, state(budgets).free) == (0, 0)
         assert budgets.round_trip == 0.0
+
+    run(main())
+
+
+def test_a_request_of_an_engine_that_raised_counts_as_unanswered() -> None:
+    """Its token is back one window later, with no credit for the way."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({A: Limit(1, 1.0)}), 0.2)
+        with pytest.raises(ValueError, match="mine"):
+            async with budgets.permit(A):
+                raise ValueError("mine")
+        assert state(budgets).next_in == pytest.approx(1 + MARGIN, abs=1e-6)
+
+    run(main())
+
+
+def test_one_timer_serves_all_waiters() -> None:
+    """A hundred wait, in two lanes, some with a deadline, and the loop has one timer."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        budgets = Budgets()
+        for name in (A, B):
+            await spend(budgets, 5, name)
+        waiters = [
+            asyncio.create_task(budgets.acquire((A if place % 2 else B,), deadline=deadline))
+            for place in range(50)
+            for deadline in (None, 30.0 - place / 10)
+        ]
+        await asyncio.sleep(0.5)
+        timers = [each for each in loop._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
+        assert sum(each._callback == budgets._wake for each in timers) == 1
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+def test_a_permit_that_was_waited_for_knows_its_host() -> None:
+    """So its reply teaches the way to that one."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await spend(budgets, 1)
+        assert (await budgets.acquire((A,), host="here")).host == "here"
 
     run(main())
 
@@ -787,6 +834,9 @@ def test_an_urgent_call_need_not_leave_what_is_reserved_for_others() -> None:
             await asyncio.sleep(1.01)
         began = now()
         await take(budgets, 2)
+        at_once = budgets.acquire_now((A,), priority=Priority.URGENT)
+        assert at_once is not None
+        at_once.unsent()
         routine = asyncio.create_task(budgets.acquire((A,)))
         await turns()
         assert not routine.done()
@@ -931,6 +981,23 @@ def test_the_wait_of_the_kth_call_is_predicted() -> None:
         assert budgets.wait((A,), count=6) == pytest.approx(1 + MARGIN)
         assert budgets.wait((A,), count=16) == pytest.approx(3 * (1 + MARGIN))
         assert budgets.wait((A, U), count=100) == pytest.approx(19 * (1 + MARGIN))
+
+    run(main())
+
+
+def test_the_predicted_wait_counts_only_those_ahead_who_can_leave_before() -> None:
+    """Five hundred wait for a narrow budget as well, and leave the wide one's room to others."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5, A, U)
+        narrow = asyncio.create_task(budgets.acquire((A, U), backlog=500))
+        await turns()
+        assert budgets.wait((U,)) == 0.0
+        began = now()
+        await budgets.acquire((U,))
+        assert now() - began < 1e-6
+        narrow.cancel()
 
     run(main())
 

@@ -25,7 +25,7 @@ ONE, TWO = "https://one.example", "https://two.example"
 ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
 REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT
 
-#: What a host does with a request: ``ok``, ``refuse``, ``silent``, ``late`` or ``5xx``.
+#: What a host does with a request: see ``Net.send``.
 Behaviour = Callable[[Request], str]
 
 
@@ -53,6 +53,11 @@ class Net:
         behaviour = self.hosts[request.origin](request)
         if behaviour == "refuse":
             raise NotSentError("connection refused")
+        if behaviour == "refuse late":
+            await asyncio.sleep(0.01)
+            raise NotSentError("no route to host")
+        if behaviour == "broken":
+            raise NoAnswerError("connection reset")
         if behaviour == "silent":
             await asyncio.sleep(timeout)
             raise NoAnswerError(f"no reply within {timeout:g} s")
@@ -171,6 +176,43 @@ def test_attempts_to_reconnect_are_spread_evenly() -> None:
         gaps = [after - before for before, after in itertools.pairwise(later)]
         assert min(gaps) >= 1 / ATTEMPTS_PER_SECOND - 1e-6
         assert len(later) >= 9.9 * ATTEMPTS_PER_SECOND
+
+    run(main())
+
+
+def test_those_who_wait_for_tokens_in_an_outage_wait_to_reconnect_as_well() -> None:
+    """The tokens of the burst that found it out are free again, and yet nobody runs after it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse late")
+        async with net.client(retry=RetryPolicy(seconds=5.0)) as client:
+            tasks = await many(client, exchange, "v5", 1000, 1)
+            await asyncio.sleep(1.0)
+            assert len(net.log) <= 72 + ATTEMPTS_PER_SECOND
+            await asyncio.gather(*tasks)
+
+    run(main())
+
+
+def test_all_who_wait_to_reconnect_go_as_soon_as_one_got_through() -> None:
+    """Nobody waits for the pace of attempts at an exchange that is there again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client() as client:
+            routine = await many(client, exchange, "v5", 1000, 1)
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            net.log.clear()
+            await asyncio.sleep(0.1)
+            assert len(net.to(ONE)) == 72
+            for task in routine:
+                task.cancel()
+            await asyncio.wait(routine)
 
     run(main())
 
@@ -304,6 +346,79 @@ def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None
     run(main())
 
 
+def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
+    """Its answer takes four seconds; all other batches of that time go to the other host."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            await asyncio.sleep(COOLDOWN)
+            net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "late"
+            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await asyncio.sleep(0.1)
+            net.log.clear()
+            outcome = await cancel(client, "swap", add(exchange, "swap", 200))
+            assert outcome.counts == {ACCEPTED: 200}
+            assert (len(net.to(ONE)), len(net.to(TWO))) == (1, 19)
+
+    run(main())
+
+
+def test_of_hosts_that_are_all_down_the_one_that_is_longest_down_is_used() -> None:
+    """Its cooldown ends first; each failure there makes it the other one's turn."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts = dict.fromkeys((ONE, TWO), always("5xx"))
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+        posts = [where for _, where, method in net.log if method == "POST"]
+        assert posts == [ONE, TWO] * 3
+
+    run(main())
+
+
+def test_a_host_that_breaks_off_before_a_near_deadline_is_left() -> None:
+    """The deadline was nearer than the request's time, and yet it was not to blame."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("broken")
+        async with net.client(ONE, TWO) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1), timeout=2.0)
+            assert (outcome.counts, len(net.to(ONE))) == ({ACCEPTED: 1}, 1)
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert (len(net.to(ONE)), len(net.to(TWO))) == (1, 2)
+
+    run(main())
+
+
+def test_closing_waits_for_no_answer_of_a_host_that_is_asked() -> None:
+    """Nobody needs it any more."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        client = net.client(ONE, TWO)
+        await cancel(client, "swap", add(exchange, "swap", 1))
+        await asyncio.sleep(COOLDOWN)
+        net.hosts[ONE] = always("silent")
+        await cancel(client, "swap", add(exchange, "swap", 1))
+        began = now()
+        assert len(net.to(ONE, "GET")) == 1
+        await client.aclose()
+        assert now() - began < 0.001
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+
+
 def test_a_host_that_answers_5xx_is_left() -> None:
     """The next attempt goes to the other one."""
 
@@ -404,6 +519,26 @@ def test_a_slow_exchange_is_given_the_whole_time_of_a_call() -> None:
         async with net.client() as client:
             outcome = await cancel(client, "swap", add(exchange, "swap", 300), timeout=2.0)
         assert outcome.counts == {ACCEPTED: 300}
+
+    run(main())
+
+
+def test_the_third_attempt_has_all_the_time_that_is_left() -> None:
+    """A quarter of two seconds, then half of the rest, were lost; 0.7 s are enough for a reply."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        async with net.client(retry=RetryPolicy(first_pause=0.0)) as client:
+            await cancel(client, "swap", add(exchange, "swap", 10))
+            net.inner = InProcessTransport(exchange, delay=0.35, epoch=EPOCH)
+            behaviours = iter(["silent", "silent", "ok"])
+            net.hosts[ONE] = lambda _request: next(behaviours)
+            net.log.clear()
+            began = now()
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1), timeout=2.0)
+        assert outcome.counts == {ACCEPTED: 1}
+        assert [at - began for at in net.to(ONE)] == pytest.approx([0.0, 0.5, 1.25], abs=0.001)
 
     run(main())
 

@@ -106,6 +106,22 @@ def test_a_pause_is_within_its_bounds(tries: int, chance: float) -> None:
     assert 0 <= pause <= min(2.0, 0.1 * 2.0 ** min(tries - 1, 10))
 
 
+def test_a_pause_doubles_up_to_the_longest() -> None:
+    """Or to a quarter of a second where the call is urgent."""
+    policy = RetryPolicy(first_pause=0.1, longest_pause=2.0)
+    assert [policy.pause(n, 1.0) for n in (1, 2, 3, 5, 6, 99)] == [0.1, 0.2, 0.4, 1.6, 2.0, 2.0]
+    assert [policy.pause(n, 1.0, urgent=True) for n in (1, 2, 3, 99)] == [0.1, 0.2, 0.25, 0.25]
+    assert policy.pause(3, 0.5) == 0.2
+
+
+def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
+    """It is counted, whichever of its ids failed first."""
+    failed = {"1": Finding(Meaning.RATE_LIMITED), "2": Finding(Meaning.BUSY)}
+    for ids in (("1", "2"), ("2", "1")):
+        answer = Answer(Finding(Meaning.ACCEPTED), failed)
+        assert Attempts(ids, 0, 0.0).take(answer) is Again.PAUSE
+
+
 def test_a_policy_that_cannot_be_followed_is_refused() -> None:
     """Counts and spans are checked when the policy is made."""
     with pytest.raises(InvalidValueError, match="attempts is at least 1"):
