@@ -6,8 +6,9 @@ Rules:
 * A host goes down when it cannot be connected to, gives no answer in a request's time, breaks off
   or answers with 5xx. It is then left alone for ``COOLDOWN`` seconds. Each failure of a request
   that began after the last one doubles that, up to ``LONGEST_COOLDOWN``.
-* After the cooldown a public request asks whether it is there, one at a time. Once that is
-  answered, one signed request goes to it on trial. Once that is answered, the host is up.
+* After the cooldown a public request asks whether it is there, one at a time, unless it is the only
+  host. Once that is answered, one signed request goes to it on trial. Once that is answered, the
+  host is up.
 * Only a request that began after the last failure can bring a host up.
 * If none is up, something has to be tried: a host that fails at once before one that keeps silent,
   and of two alike that whose cooldown ends first.

@@ -105,12 +105,12 @@ def test_one_timer_serves_all_waiters() -> None:
         budgets = Budgets()
         for name in (A, B):
             await spend(budgets, 5, name)
-        waiters = [
-            asyncio.create_task(budgets.acquire((A if place % 2 else B,), deadline=deadline))
-            for place in range(50)
-            for deadline in (None, 30.0 - place / 10)
-        ]
-        await asyncio.sleep(0.5)
+        waiters = []
+        for place in range(50):
+            for deadline in (None, 30.0 - place / 10):
+                names = (A if place % 2 else B,)
+                waiters.append(asyncio.create_task(budgets.acquire(names, deadline=deadline)))
+                await asyncio.sleep(0.001)
         timers = [each for each in loop._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
         assert sum(each._callback == budgets._wake for each in timers) == 1
         for each in waiters:
