@@ -721,6 +721,8 @@ def test_a_limit_is_adopted_from_the_headers() -> None:
         ((A,), told(9, 60_001, 8)),
         ((A,), told(51, 1000, 8)),  # more than ten times what is known
         ((U,), told(7, 3000, 6)),  # less than a tenth
+        ((U,), told(200, 60_000, 7)),  # a window of a minute
+        ((U,), told(20, 900, 7)),  # a window of less than a third
         ((A,), told(9, 1000, 8) | {"ratelimit-limit": "+9"}),
         ((A,), told(9, 1000, 8) | {"ratelimit-limit": "1_0"}),
         ((A,), told(9, 1000, 8) | {"ratelimit-limit": "\u0669"}),  # an Arabic 9
@@ -819,6 +821,25 @@ def test_the_reserve_falls_to_what_headers_told(*, headers: bool, left: int) -> 
         permit.replied(told(5, 1000, 4) if headers else None)
         await asyncio.sleep(1.2)
         assert state(budgets).reserve == left
+
+    run(main())
+
+
+def test_a_smaller_limit_cuts_the_reserve() -> None:
+    """Others cannot be left more than there is."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        for _ in range(2):
+            (permit,) = await take(budgets, 1)
+            permit.replied(told(20, 1000, 1))
+            await asyncio.sleep(1.01)
+        assert state(budgets).reserve == 18
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 4))
+        assert (state(budgets).calls, state(budgets).reserve) == (5, 4)
+        await asyncio.sleep(1.01)
+        assert state(budgets).free == 1
 
     run(main())
 

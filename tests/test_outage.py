@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import parse_qs, urlsplit
@@ -11,13 +12,13 @@ import pytest
 from roads import EPOCH, ONCE, add, cancel, credentials
 from virtualtime import run
 
-from htx_cancel import CancelClient, CancelStatus, Outcome, Priority, RetryPolicy
-from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel import Budgets, CancelClient, CancelStatus, Limit, Outcome, Priority, RetryPolicy
+from htx_cancel.errors import NoAnswerError, NotSentError, StaleConnectionError
 from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN
-from htx_cancel.reconnect import ATTEMPTS_PER_SECOND
+from htx_cancel.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
-from htx_cancel.transport import Reply, Request
+from htx_cancel.transport import CONNECT_TIMEOUT, Reply, Request
 
 pytestmark = pytest.mark.loops
 
@@ -56,6 +57,11 @@ class Net:
         if behaviour == "refuse late":
             await asyncio.sleep(0.01)
             raise NotSentError("no route to host")
+        if behaviour == "hang":  # a connection that is never made
+            await asyncio.sleep(min(timeout, CONNECT_TIMEOUT))
+            raise NotSentError("no connection")
+        if behaviour == "stale":
+            raise StaleConnectionError("data arrived before the request left")
         if behaviour == "broken":
             raise NoAnswerError("connection reset")
         if behaviour == "silent":
@@ -658,5 +664,164 @@ def test_an_exchange_that_cannot_be_reached_is_tried_once_without_retries() -> N
         async with net.client(retry=ONCE) as client:
             outcome = await cancel(client, "swap", add(exchange, "swap", 10))
         assert (outcome.counts, len(net.log)) == ({UNSENT: 10}, 1)
+
+    run(main())
+
+
+# what must not be blamed, and what must not be held
+
+
+@pytest.mark.parametrize(("behaviour", "timeout"), [("hang", 0.05), ("stale", None)])
+def test_a_host_is_not_blamed_for_a_near_deadline_or_a_stale_connection(
+    behaviour: str, timeout: float | None
+) -> None:
+    """The next requests go there all the same, and nobody waits to reconnect."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        behaviours = iter([behaviour])
+        net.hosts[ONE] = lambda _request: next(behaviours, "ok")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1), timeout=timeout)
+            outcome = await cancel(client, "swap", add(exchange, "swap", 300))
+            assert outcome.counts == {ACCEPTED: 300}
+            assert now() < 0.3
+        assert not net.to(TWO)
+        assert not net.to(ONE, "GET")
+
+    run(main())
+
+
+def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
+    """Another client with the same budgets is not held up by one that reaches nobody."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        dark, bright, budgets = Net(exchange), Net(exchange), Budgets()
+        dark.hosts[ONE] = always("hang")
+        async with dark.client(budgets=budgets) as one, bright.client(budgets=budgets) as two:
+            routine = await many(one, exchange, "v5", 300, 1)
+            await asyncio.sleep(CONNECT_TIMEOUT + 0.1)
+            for _ in range(20):
+                assert sum(each.in_flight for each in budgets.snapshot()) <= AT_ONCE
+                began = now()
+                urgent = await cancel(two, "v5", add(exchange, "v5", 1), priority=Priority.URGENT)
+                assert urgent.counts == {ACCEPTED: 1}
+                assert now() - began < 0.1
+                await asyncio.sleep(0.2)
+            for task in routine:
+                task.cancel()
+
+    run(main())
+
+
+def test_those_who_waited_for_the_end_of_an_outage_go_some_a_turn() -> None:
+    """Three thousand at once would stall the event loop."""
+
+    async def main() -> None:
+        exchange = Exchange(limits=False)
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        limits = {"coin_m_swap_trade": Limit(5000, 3.0)}
+        async with net.client(limits=limits, max_in_flight=5000) as client:
+            calls = await many(client, exchange, "swap", 3000, 1)
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            net.log.clear()
+            outcomes = await asyncio.gather(*calls)
+            assert sum(len(outcome.accepted) for outcome in outcomes) == 3000
+        a_turn = Counter(at for at, _, _ in net.log)  # virtual time moves on with every turn
+        assert len(net.log) >= 3000
+        assert max(a_turn.values()) <= PER_TURN
+        assert now() < 1.5
+
+    run(main())
+
+
+def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
+    """A clock that fails once does not cost the host."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        loop = asyncio.get_running_loop()
+        problems: list[object] = []
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["exception"]))
+        failures = iter([False, False, False, True])
+
+        def clock() -> float:
+            if next(failures, False):
+                raise RuntimeError("no time")
+            return EPOCH + loop.time()
+
+        async with CancelClient(
+            credentials(), base_url=[ONE, TWO], transport=net, wall_clock=clock
+        ) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(COOLDOWN + 0.5)
+            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await asyncio.sleep(0.1)
+            await cancel(client, "swap", add(exchange, "swap", 1))  # on trial, at the second go
+            before = len(net.to(TWO))
+            assert (await cancel(client, "swap", add(exchange, "swap", 1))).counts == {ACCEPTED: 1}
+            assert len(net.to(TWO)) == before
+        assert len(problems) == 1
+
+    run(main())
+
+
+def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> None:
+    """A silent one costs five seconds an attempt."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("silent")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[TWO] = always("refuse")
+            began = now()
+            urgent = asyncio.create_task(
+                cancel(client, "swap", add(exchange, "swap", 1), priority=Priority.URGENT)
+            )
+            await asyncio.sleep(1.0)
+            net.hosts[TWO] = always("ok")
+            assert (await urgent).counts == {ACCEPTED: 1}
+            assert now() - began < 1.5
+
+    run(main())
+
+
+def test_attempts_that_fail_at_once_let_others_run() -> None:
+    """A clock that always fails, without pauses: the event loop turns between the attempts."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, _about: None)
+        attempts: list[int] = []
+        turns = 0
+
+        def clock() -> float:
+            attempts.append(turns)
+            raise RuntimeError("no time")
+
+        async with CancelClient(
+            credentials(),
+            transport=Net(exchange),
+            base_url=ONE,
+            wall_clock=clock,
+            retry=RetryPolicy(attempts=50, first_pause=0.0),
+        ) as client:
+            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+            while not call.done():
+                turns += 1
+                await asyncio.sleep(0)
+            assert (await call).counts == {UNSENT: 1}
+        assert len(attempts) == 50
+        assert len(set(attempts)) >= 49
 
     run(main())

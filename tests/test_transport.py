@@ -12,10 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from roads import ONCE, credentials
+from roads import ONCE, add, credentials
 
-from htx_cancel import CancelClient, CancelStatus, OrderResult
+from htx_cancel import Budgets, CancelClient, CancelStatus, OrderResult
 from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.sandbox import Exchange, SandboxServer
 from htx_cancel.transport import AiohttpTransport, Request
 
 pytestmark = pytest.mark.loops
@@ -539,3 +540,43 @@ async def test_a_server_that_speaks_no_tls_is_named() -> None:
     async with serving(talk) as raw, transporting() as transport:
         with pytest.raises(NotSentError, match=r"^TLS: [a-z ]*(record|version)"):
             await transport.send(request(raw.origin.replace("http", "https")), timeout=SECONDS)
+
+
+async def test_after_a_reply_that_did_not_come_requests_go_on_new_connections() -> None:
+    """A pool that went dark is left; what is under way there may still be answered."""
+
+    async def talk(connection: Talk) -> None:
+        while True:
+            head = await connection.request()
+            if connection.number > 4 or b"/first" in head:
+                await connection.say(reply())
+            elif b"/late" in head:
+                await asyncio.sleep(0.5)
+                await connection.say(reply(b"late"))
+
+    async with serving(talk) as raw, transporting(max_connections=10) as transport:
+        first = [request(raw.origin, "/first") for _ in range(4)]
+        await asyncio.gather(*(transport.send(each, timeout=5.0) for each in first))
+        late = asyncio.create_task(transport.send(request(raw.origin, "/late"), timeout=5.0))
+        with pytest.raises(NoAnswerError):
+            await transport.send(request(raw.origin), timeout=0.2)
+        for _ in range(3):
+            assert (await transport.send(request(raw.origin), timeout=5.0)).status == 200
+        assert raw.connections == 5
+        assert (await late).body == b"late"
+
+
+async def test_a_pool_is_as_large_as_the_budgets_that_a_client_shares() -> None:
+    """No request waits for a connection with its token in hand."""
+    exchange = Exchange()
+    ids = add(exchange, "swap", 20)
+    async with (
+        SandboxServer(exchange, delay=0.3) as server,
+        CancelClient(
+            credentials(), base_url=server.base_url, budgets=Budgets(), max_in_flight=1
+        ) as client,
+    ):
+        began = asyncio.get_running_loop().time()
+        outcome = await client.cancel_swap_orders("BTC-USD", ids)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 20}
+        assert asyncio.get_running_loop().time() - began < 1.1

@@ -71,3 +71,17 @@ def test_a_timeout_of_the_warm_up_is_checked() -> None:
                 await client.warm_up(timeout="1")  # type: ignore[arg-type]
 
     run(main())
+
+
+def test_warming_up_ends_with_the_client() -> None:
+    """A host that takes a request and answers none holds nobody up."""
+
+    async def main() -> None:
+        client = CancelClient(credentials(), transport=Uneven(), wall_clock=lambda: EPOCH)
+        warming = asyncio.create_task(client.warm_up(4))
+        await asyncio.sleep(0.1)
+        await client.aclose()
+        assert await warming == 2
+        assert asyncio.get_running_loop().time() < 0.2
+
+    run(main())
