@@ -961,6 +961,23 @@ def test_a_refusal_with_some_left_points_to_another_budget(
     run(main())
 
 
+def test_a_refusal_that_is_told_late_returns_no_token_twice() -> None:
+    """Its token had come back by itself."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 0, reset=0.5), EPOCH)
+        await asyncio.sleep(1.5)
+        assert state(budgets).resting == 0
+        permit.refused()
+        await asyncio.sleep(2.5)
+        assert (state(budgets).free, state(budgets).in_flight) == (5, 0)
+        assert repr(budgets) == "<Budgets in_flight=0 waiting=0 taken=[]>"
+
+    run(main())
+
+
 def test_no_later_word_shortens_a_hold() -> None:
     """Neither a late reply nor a second refusal that would end sooner."""
 
