@@ -252,3 +252,16 @@ async def test_the_module_serves_until_sigint(tmp_path: Path) -> None:
     _, errors = await process.communicate()
     assert reply["data"]["successes"] == "11"
     assert (process.returncode, errors) == (0, b"")
+
+
+async def test_a_server_that_is_up_or_down_already_stays_so() -> None:
+    """Whoever does not know its state may say it again."""
+    async with SandboxServer(Exchange()) as server:
+        base_url = server.base_url
+        await server.up()
+        await server.down()
+        await server.down()
+        await server.up()
+        assert server.base_url == base_url
+        async with aiohttp.ClientSession() as session:
+            assert (await session.get(f"{base_url}/api/v1/timestamp")).status == 200

@@ -77,7 +77,9 @@ class SandboxServer:
         await self._runner.cleanup()
 
     async def up(self) -> None:
-        """Listen, again on the same port after ``down``."""
+        """Listen, again on the same port after ``down``; do nothing if it listens."""
+        if self._runner.sites:
+            return
         self._site = web.TCPSite(
             self._runner,
             self._host,
@@ -90,7 +92,9 @@ class SandboxServer:
         self._port = self._runner.addresses[0][1]
 
     async def down(self) -> None:
-        """Refuse connections and close those that there are, until ``up``."""
+        """Refuse connections, and close those that there are, until ``up``; or do nothing."""
+        if not self._runner.sites:
+            return
         await self._site.stop()
         self._held = _hold(self._host, self._port)
         self._connections.abort()
