@@ -20,7 +20,7 @@ from benchmarks.peers import PEERS
 from benchmarks.process import Server, fresh, soon, until
 from benchmarks.report import Findings, Options, Table, Target
 from benchmarks.workload import WORK, order_ids
-from htx_cancel.limiter import IN_FLIGHT
+from htx_cancel.limits.limiter import IN_FLIGHT
 
 NAME = "pull"
 QUESTION = "1. How long until N orders are pulled?"

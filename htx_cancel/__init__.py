@@ -22,7 +22,8 @@ from htx_cancel.errors import (
     TooLateError,
     WrongLoopError,
 )
-from htx_cancel.limiter import Budgets
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import BudgetEvent, BudgetState, Permit, Priority
 from htx_cancel.outcome import (
     CallResult,
     CancelAllOutcome,
@@ -34,9 +35,8 @@ from htx_cancel.outcome import (
     Refusal,
     Source,
 )
-from htx_cancel.permit import BudgetEvent, BudgetState, Permit, Priority
 from htx_cancel.retry import RetryPolicy
-from htx_cancel.signing import Credentials
+from htx_cancel.wire.signing import Credentials
 
 __all__ = [
     "BudgetEvent",

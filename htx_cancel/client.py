@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self, overload
 
-from htx_cancel import codec, endpoints, plan, signing
-from htx_cancel.call import Call, Job, Road, Terms
+from htx_cancel import arguments, endpoints
+from htx_cancel.attempt import Sender
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import (
@@ -18,14 +18,15 @@ from htx_cancel.errors import (
     WrongLoopError,
 )
 from htx_cancel.hosts import Host
-from htx_cancel.limiter import IN_FLIGHT, Budgets
+from htx_cancel.job import Call, Job, Road, Terms
+from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
+from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
 from htx_cancel.pages import Pages
-from htx_cancel.permit import Priority
 from htx_cancel.retry import ALL, RetryPolicy
-from htx_cancel.sender import Sender
-from htx_cancel.signing import Credentials, Signer
-from htx_cancel.transport import AiohttpTransport, Transport
+from htx_cancel.wire import cancels, signing
+from htx_cancel.wire.signing import Credentials, Signer
+from htx_cancel.wire.transport import AiohttpTransport, Transport
 
 
 class IdCollection(Protocol):
@@ -103,18 +104,18 @@ class CancelClient:
             raise InvalidTypeError(f"credentials must be Credentials, got {kind}")
         if budgets is not None and limits is not None:
             raise InvalidValueError("either limits or budgets must be given, got both")
-        in_flight = plan.whole("max_in_flight", max_in_flight)
+        in_flight = arguments.whole("max_in_flight", max_in_flight)
         self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
         sender = Sender(
             transport
             or AiohttpTransport(
                 max_connections=self._budgets.max_in_flight,
-                max_reply_bytes=plan.whole("max_reply_bytes", max_reply_bytes),
+                max_reply_bytes=arguments.whole("max_reply_bytes", max_reply_bytes),
                 ssl_context=ssl_context,
             ),
             _hosts(credentials, base_url, signing_host),
             self._budgets,
-            request_timeout=plan.seconds("request_timeout", request_timeout),
+            request_timeout=arguments.seconds("request_timeout", request_timeout),
             wall_clock=wall_clock,
         )
         policy = retry or RetryPolicy()
@@ -158,9 +159,9 @@ class CancelClient:
             ClientClosedError: after ``aclose``.
         """
         self._check_open()
-        connections = plan.whole("connections", connections)
+        connections = arguments.whole("connections", connections)
         if timeout is not None:
-            timeout = plan.seconds("timeout", timeout)
+            timeout = arguments.seconds("timeout", timeout)
         return await self._road.sender.warm_up(connections, timeout=timeout)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
@@ -227,7 +228,7 @@ class CancelClient:
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
         """
         terms = _terms(priority, timeout, on_batch)
-        ids = plan.one_kind(order_ids, client_order_ids)
+        ids = arguments.one_kind(order_ids, client_order_ids)
         return await self._cancel(endpoints.SWAP_CANCEL, contract_code, ids, terms)
 
     async def cancel_swap_trailing_orders(
@@ -244,7 +245,7 @@ class CancelClient:
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51be6e-77b6-11ed-9966-0242ac110003
         """
         terms = _terms(priority, timeout, on_batch)
-        ids = plan.one_kind(order_ids, None)
+        ids = arguments.one_kind(order_ids, None)
         return await self._cancel(endpoints.SWAP_TRACK_CANCEL, contract_code, ids, terms)
 
     async def cancel_all_swap_trailing_orders(
@@ -267,11 +268,11 @@ class CancelClient:
         """
         terms = _terms(priority, timeout, on_batch)
         filters = {
-            "direction": plan.choice("direction", direction, ("buy", "sell")),
-            "offset": plan.choice("offset", offset, ("open", "close")),
+            "direction": arguments.choice("direction", direction, ("buy", "sell")),
+            "offset": arguments.choice("offset", offset, ("open", "close")),
         }
         self._check_open()
-        body = codec.encode_all(plan.contract_code(contract_code), filters)
+        body = cancels.encode_all(arguments.contract_code(contract_code), filters)
         batches: Pages[str] = Pages()
         batches.append((ALL,))
         job = Job(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
@@ -296,7 +297,7 @@ class CancelClient:
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb86f61-77b5-11ed-9966-0242ac110003
         """
         terms = _terms(priority, timeout, on_batch)
-        ids = plan.one_kind(order_ids, None)
+        ids = arguments.one_kind(order_ids, None)
         return await self._cancel(endpoints.LINEAR_SWAP_TRIGGER_CANCEL, contract_code, ids, terms)
 
     @overload
@@ -341,7 +342,7 @@ class CancelClient:
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-1958947efe6
         """
         terms = _terms(priority, timeout, on_batch)
-        ids = plan.one_kind(order_ids, client_order_ids)
+        ids = arguments.one_kind(order_ids, client_order_ids)
         return await self._cancel(endpoints.V5_CANCEL_ORDER, contract_code, ids, terms)
 
     async def confirm(
@@ -388,7 +389,7 @@ class CancelClient:
         """
         self._check_open()
         terms = _terms(priority, None, on_batch)
-        deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
+        deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
         merged = Outcome.merge(*outcomes)
         for part in merged.parts:
             if part.source.endpoint not in endpoints.QUERIES:
@@ -411,7 +412,7 @@ class CancelClient:
     ) -> Outcome:
         """Look at every id, then send."""
         self._check_open()
-        plan.contract_code(contract_code)
+        arguments.contract_code(contract_code)
         field, given = ids
         batches = await _batches(field, given, endpoint.batch_size)
         job = Job(endpoint, contract_code, batches, field)
@@ -461,15 +462,15 @@ def _hosts(
 async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str]:
     """Check and cut ids; let the event loop turn now and then."""
     batches: Pages[str] = Pages()
-    seen, freed = plan.Seen(), 0
-    for batch in plan.batches(ids, field, size, seen):
+    seen, freed = arguments.Seen(), 0
+    for batch in arguments.batches(ids, field, size, seen):
         if batch:
             batches.append(batch)
         else:
             await asyncio.sleep(0)
     while seen.parts:
         freed += len(seen.parts.popitem()[1])
-        if freed >= plan.BREATH:
+        if freed >= arguments.BREATH:
             freed = 0
             await asyncio.sleep(0)
     return batches
@@ -478,8 +479,8 @@ async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str
 def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:
     deadline = None
     if timeout is not None:
-        deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
-    plan.hook("on_batch", on_batch)
+        deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
+    arguments.hook("on_batch", on_batch)
     if not isinstance(priority, Priority):
         raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
     return Terms(priority, deadline, on_batch)

@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from htx_cancel import hooks
-from htx_cancel.call import Road
 from htx_cancel.inquiry import Asker, Inquiry, inquiry
+from htx_cancel.job import Road
+from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import (
     CancelStatus,
     OrderResult,
@@ -26,7 +27,6 @@ from htx_cancel.outcome import (
     Tally,
     refusal,
 )
-from htx_cancel.permit import Priority
 
 #: Batches looked at in one turn of the event loop.
 SLICE = 10

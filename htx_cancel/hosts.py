@@ -16,7 +16,7 @@ Rules:
 
 from collections.abc import Sequence
 
-from htx_cancel.signing import Signer
+from htx_cancel.wire.signing import Signer
 
 COOLDOWN = 5.0  #: seconds
 LONGEST_COOLDOWN = 60.0  #: seconds

@@ -21,14 +21,15 @@ from itertools import islice
 
 from msgspec import Struct
 
-from htx_cancel import hooks, orders
-from htx_cancel.call import Road
+from htx_cancel import hooks
+from htx_cancel.attempt import SKEW, Errand
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import TooLateError, TransportError
-from htx_cancel.orders import States
+from htx_cancel.job import Road
+from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
-from htx_cancel.permit import Permit, Priority
-from htx_cancel.sender import SKEW, Errand
+from htx_cancel.wire import queries
+from htx_cancel.wire.queries import States
 
 #: What to add to a query, one after another, until an order is found. The others need nothing.
 _MODES: dict[str, Sequence[dict[str, str]]] = {
@@ -144,7 +145,7 @@ class Inquiry(ABC):
     async def _read(self, errand: Errand, permit: Permit) -> States:
         sender = self._asker.road.sender
         reply, stamp = await sender.send(errand, permit, self._asker.deadline)
-        states = orders.read(reply.status, reply.body, self._query, self._source.field)
+        states = queries.read(reply.status, reply.body, self._query, self._source.field)
         if states.rate_limited:
             permit.refused()
         refused = states.refused
@@ -198,11 +199,11 @@ class ById(Inquiry):
     ) -> None:
         """Ask for some orders; add to ``missing`` who is not found, or learn that, too."""
         query = self._query
-        params = orders.ask(self._source.contract_code, self._source.field, ids) | mode
+        params = queries.ask(self._source.contract_code, self._source.field, ids) | mode
         if query.method == "GET":
             errand = Errand("GET", query.path, params=params)
         else:
-            errand = Errand("POST", query.path, orders.encode(params))
+            errand = Errand("POST", query.path, queries.encode(params))
         states = await self._send(errand, permit)
         found = {key: states.of[key] for key in ids if states.of.get(key) is not None}
         absent = [key for key in ids if key not in states.of] if states.complete else []
@@ -243,7 +244,7 @@ class ByList(Inquiry):
     async def _page(self, number: int) -> States | None:
         """Read one page, with as many attempts as a batch has."""
         policy, loop = self._asker.road.policy, asyncio.get_running_loop()
-        body = orders.ask_page(self._query, self._source.contract_code, number)
+        body = queries.ask_page(self._query, self._source.contract_code, number)
         for attempt in range(1, policy.attempts + 1):
             permit = await self._permit()
             if permit is None:

@@ -9,9 +9,9 @@ from enum import Enum
 
 from msgspec import Struct
 
-from htx_cancel.codec import Answer
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
 from htx_cancel.outcome import ACCEPTED, Finding, OrderResult, order_result
+from htx_cancel.wire.cancels import Answer
 
 #: The longest pause of an urgent call, in seconds.
 URGENT_PAUSE = 0.25

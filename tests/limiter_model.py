@@ -13,9 +13,9 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence
 
-from htx_cancel.budget import Paths
-from htx_cancel.limiter import Budgets
-from htx_cancel.permit import Permit, Priority
+from htx_cancel.limits.budget import Paths
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import Permit, Priority
 
 RULES = ("first", "epoch", "slide")
 EPOCH = 1_700_000_000.0  #: the wall clock at loop time zero

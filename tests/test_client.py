@@ -39,7 +39,7 @@ from htx_cancel.errors import NoAnswerError, WrongLoopError
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
-from htx_cancel.transport import Reply, Request, Transport
+from htx_cancel.wire.transport import Reply, Request, Transport
 
 pytestmark = pytest.mark.loops
 

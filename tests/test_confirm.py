@@ -37,7 +37,7 @@ from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 

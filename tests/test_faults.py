@@ -22,7 +22,7 @@ from htx_cancel import (
 from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
 from htx_cancel.sandbox.faults import FAULTS, FaultPlan
 from htx_cancel.sandbox.rules import Kind
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from laws import ARROWS, DOORS, PUBLIC, PURE, PURE_OF_THE_SANDBOX
 
 import htx_cancel
 from htx_cancel import endpoints
@@ -16,75 +17,6 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")
 }
 
-#: The allowed arrows: a module, and what of this package it may import. Down the flow only.
-ARROWS: dict[str, set[str]] = {
-    "errors": set(),
-    "endpoints": {"errors"},
-    "pages": set(),
-    "outcome": {"errors", "pages"},
-    "plan": {"errors"},
-    "signing": {"errors"},
-    "envelope": {"errors", "outcome"},
-    "codec": {"endpoints", "envelope", "errors", "outcome"},
-    "orders": {"endpoints", "envelope", "errors", "outcome"},
-    "retry": {"codec", "errors", "outcome"},
-    "budget": {"endpoints"},
-    "lanes": {"budget", "permit"},
-    "pulse": set(),
-    "permit": {"budget"},
-    "hooks": set(),
-    "limiter": {"budget", "endpoints", "errors", "hooks", "lanes", "permit", "plan", "pulse"},
-    "transport": {"errors"},
-    "hosts": {"signing"},
-    "reconnect": {"hooks"},
-    "sender": {"errors", "hooks", "hosts", "permit", "reconnect", "transport"},
-}
-ARROWS["call"] = {"codec", "endpoints", "errors", "hooks", "outcome", "pages", "permit", "retry"}
-ARROWS["call"] |= {"sender"}
-ARROWS["inquiry"] = {"call", "endpoints", "errors", "hooks", "orders", "outcome", "permit"}
-ARROWS["inquiry"] |= {"sender"}
-ARROWS["confirm"] = {"call", "hooks", "inquiry", "outcome", "permit"}
-ARROWS["client"] = set(ARROWS)
-ARROWS["__init__"] = {
-    "client",
-    "endpoints",
-    "errors",
-    "limiter",
-    "outcome",
-    "permit",
-    "retry",
-    "signing",
-}
-PUBLIC = {"", "endpoints", "plan", "sandbox"}
-DOORS = {"errors", "transport"}
-
-PURE = {
-    "plan",
-    "pages",
-    "codec",
-    "envelope",
-    "orders",
-    "signing",
-    "endpoints",
-    "outcome",
-    "errors",
-    "retry",
-    "budget",
-    "hosts",
-}
-PURE_OF_THE_SANDBOX = {
-    "access",
-    "book",
-    "cancels",
-    "exchange",
-    "life",
-    "messages",
-    "parameters",
-    "queries",
-    "rules",
-    "windows",
-    "words",
-}
 IMPURE = {"asyncio", "aiohttp", "aiolimiter", "socket", "time", "random"}
 
 

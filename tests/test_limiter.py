@@ -8,11 +8,11 @@ import pytest
 from limiter_model import EPOCH, refusals, with_known_way
 from virtualtime import VirtualLoop, run
 
-from htx_cancel.budget import HASTE, MARGIN, SPREAD, Path
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
-from htx_cancel.limiter import Budgets
-from htx_cancel.permit import BudgetEvent, BudgetState, Limiter, Permit, Priority
+from htx_cancel.limits.budget import HASTE, MARGIN, SPREAD, Path
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import BudgetEvent, BudgetState, Limiter, Permit, Priority
 
 A = "swap_track_cancel"
 B = "swap_track_cancelall"

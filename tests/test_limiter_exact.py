@@ -26,8 +26,8 @@ from virtualtime import run
 
 from htx_cancel.endpoints import Limit
 from htx_cancel.errors import TooLateError
-from htx_cancel.limiter import Budgets
-from htx_cancel.permit import Permit, Priority
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import Permit, Priority
 
 A = "swap_track_cancel"
 B = "swap_track_cancelall"

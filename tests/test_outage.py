@@ -15,10 +15,10 @@ from virtualtime import run
 from htx_cancel import Budgets, CancelClient, CancelStatus, Limit, Outcome, Priority, RetryPolicy
 from htx_cancel.errors import NoAnswerError, NotSentError, StaleConnectionError
 from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN
-from htx_cancel.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN
+from htx_cancel.limits.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
-from htx_cancel.transport import CONNECT_TIMEOUT, Reply, Request
+from htx_cancel.wire.transport import CONNECT_TIMEOUT, Reply, Request
 
 pytestmark = pytest.mark.loops
 

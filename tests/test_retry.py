@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel.codec import Answer
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
 from htx_cancel.outcome import STATUS, CancelStatus, Finding
 from htx_cancel.retry import AGAIN, ALL, Again, Attempts, RetryPolicy, merge
+from htx_cancel.wire.cancels import Answer
 
 findings = st.builds(Finding, st.sampled_from(Meaning))
 

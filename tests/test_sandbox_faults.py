@@ -17,7 +17,7 @@ from htx_cancel.errors import NoAnswerError, NotSentError
 from htx_cancel.sandbox import FAULTS, Exchange, Fault, FaultPlan, InProcessTransport, SandboxServer
 from htx_cancel.sandbox.exchange import Script
 from htx_cancel.sandbox.faults import respond
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 NOW = 1767323045.0
 TIMEOUT = 5.0

@@ -9,7 +9,7 @@ from test_sandbox_exchange import CANCEL, NOW, batch, signed_target
 
 from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange, InProcessTransport
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 BODY = json.dumps(batch("BTC-USD", "1")).encode()
 

@@ -7,7 +7,7 @@ import pytest
 from test_sandbox_exchange import CANCEL, NOW, TRACK_ALL, V5, ask, batch
 
 from htx_cancel.sandbox import Book, Exchange, Order
-from htx_cancel.sandbox.life import Fate, Life
+from htx_cancel.sandbox.lifecycle import Fate, Life
 from htx_cancel.sandbox.rules import State
 
 DELAY = 0.05

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_cancel.sandbox.rules import INTERFACES, PRODUCTS, Rules
+from htx_cancel.sandbox.texts import DENIALS, TEXTS, contract_refusal, refusal, text
 from htx_cancel.sandbox.windows import (
     WINDOWS,
     Budget,
@@ -15,7 +16,6 @@ from htx_cancel.sandbox.windows import (
     WindowState,
     milliseconds,
 )
-from htx_cancel.sandbox.words import DENIALS, TEXTS, contract_refusal, refusal, text
 
 CANCEL = "/swap-api/v1/swap_cancel"
 TRACK = "/swap-api/v1/swap_track_cancel"

@@ -21,7 +21,7 @@ from htx_cancel import (
 )
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 

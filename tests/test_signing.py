@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel import signing
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
-from htx_cancel.signing import Credentials, Signer
+from htx_cancel.wire import signing
+from htx_cancel.wire.signing import Credentials, Signer
 
 KEY = "test-access-key-0000-0000-00000001"
 SECRET = "test-secret-key-0000-0000-00000001"

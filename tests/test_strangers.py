@@ -11,7 +11,7 @@ from htx_cancel import CancelClient, CancelStatus, Priority
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.sandbox.windows import WindowRule
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 

@@ -17,7 +17,7 @@ from roads import ONCE, add, credentials
 from htx_cancel import Budgets, CancelClient, CancelStatus, OrderResult
 from htx_cancel.errors import NoAnswerError, NotSentError
 from htx_cancel.sandbox import Exchange, SandboxServer
-from htx_cancel.transport import AiohttpTransport, Request
+from htx_cancel.wire.transport import AiohttpTransport, Request
 
 pytestmark = pytest.mark.loops
 

@@ -8,7 +8,7 @@ from virtualtime import run
 
 from htx_cancel import CancelClient, InvalidTypeError, InvalidValueError
 from htx_cancel.sandbox import Exchange
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 

@@ -11,7 +11,7 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
-from htx_cancel import Credentials, HtxCancelError, plan
+from htx_cancel import Credentials, HtxCancelError, arguments
 from htx_cancel.cli import files
 from htx_cancel.cli.demo import demo as run_demo
 from htx_cancel.cli.groups import Group
@@ -185,7 +185,7 @@ def _credentials() -> Credentials:
 
 
 def _seconds(timeout: float | None) -> float | None:
-    return None if timeout is None else plan.seconds("timeout", timeout)
+    return None if timeout is None else arguments.seconds("timeout", timeout)
 
 
 def _live(err: Console, output: Path | None) -> bool:

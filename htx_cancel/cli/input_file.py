@@ -17,7 +17,7 @@ from io import StringIO
 import msgspec
 from msgspec import Struct
 
-from htx_cancel import HtxCancelError, plan
+from htx_cancel import HtxCancelError, arguments
 from htx_cancel.cli.groups import Group
 from htx_cancel.endpoints import ENDPOINTS
 
@@ -119,7 +119,7 @@ def _sorted(row: Row) -> tuple[Key, str | int]:
     endpoint = ENDPOINTS.get(row.endpoint)
     if endpoint is None:
         raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {row.endpoint!r}")
-    code = plan.contract_code(row.contract_code)
+    code = arguments.contract_code(row.contract_code)
     ids: Mapping[str, str | int | float] = {
         name: value
         for name, value in (("order_id", row.order_id), ("client_order_id", row.client_order_id))
@@ -130,8 +130,8 @@ def _sorted(row: Row) -> tuple[Key, str | int]:
         return (row.endpoint, code, field, None, None), _exact(field, ids[field])
     if ids:
         raise ValueError(f"{row.endpoint} must have no id, got an {next(iter(ids))}")
-    direction = plan.choice("direction", row.direction or None, ("buy", "sell"))
-    offset = plan.choice("offset", row.offset or None, ("open", "close"))
+    direction = arguments.choice("direction", row.direction or None, ("buy", "sell"))
+    offset = arguments.choice("offset", row.offset or None, ("open", "close"))
     return (row.endpoint, code, "", direction, offset), ""
 
 
@@ -159,7 +159,7 @@ def _group(key: Key, cells: list[tuple[int, str | int]]) -> Group:
     ids: dict[str, None] = {}
     for line, value in cells if field else ():
         try:
-            ids[plan.one_id(value, field)] = None
+            ids[arguments.one_id(value, field)] = None
         except HtxCancelError as error:
             raise BadInputError(f"line {line}: {error}") from None
     return Group(ENDPOINTS[name], code, field, direction, offset, tuple(ids))

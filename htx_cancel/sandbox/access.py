@@ -12,7 +12,7 @@ import re
 from datetime import datetime
 from urllib.parse import parse_qsl, quote
 
-from htx_cancel.sandbox.words import Denial
+from htx_cancel.sandbox.texts import Denial
 
 TOLERANCE = 300.0
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)

@@ -5,9 +5,9 @@ from collections import defaultdict, deque
 from itertools import count
 from typing import Literal
 
-from htx_cancel.sandbox.life import Fate, Life, Order
+from htx_cancel.sandbox.lifecycle import Fate, Life, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State
-from htx_cancel.sandbox.words import NOT_FOUND, STATE_CODES
+from htx_cancel.sandbox.texts import NOT_FOUND, STATE_CODES
 
 #: Ids that are made have 19 digits, and no float can tell one from the next.
 _FIRST_ID = 1_100_000_000_000_000_001

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from htx_cancel.sandbox.book import Book
-from htx_cancel.sandbox.life import Order
+from htx_cancel.sandbox.lifecycle import Order
 from htx_cancel.sandbox.parameters import Wanted
 from htx_cancel.sandbox.rules import Interface
-from htx_cancel.sandbox.words import NOT_FOUND, refusal, text
+from htx_cancel.sandbox.texts import NOT_FOUND, refusal, text
 
 
 def cancel(book: Book, interface: Interface, wanted: Wanted, now: float) -> dict[str, Any]:

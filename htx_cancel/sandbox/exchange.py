@@ -17,13 +17,13 @@ from msgspec import Struct
 from htx_cancel.sandbox.access import Access
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.cancels import cancel
-from htx_cancel.sandbox.life import Life, Order
+from htx_cancel.sandbox.lifecycle import Life, Order
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 from htx_cancel.sandbox.parameters import asked, read
 from htx_cancel.sandbox.queries import answer
 from htx_cancel.sandbox.rules import PRODUCTS, ROUTES, TIMESTAMP, Interface, Limits, Rules
+from htx_cancel.sandbox.texts import DENIALS, Refused, contract_refusal, refusal
 from htx_cancel.sandbox.windows import WindowRule, WindowState, milliseconds
-from htx_cancel.sandbox.words import DENIALS, Refused, contract_refusal, refusal
 
 __all__ = ["Book", "Call", "Exchange", "HttpRequest", "HttpResponse", "Order", "Script"]
 

@@ -4,12 +4,12 @@ import asyncio
 from urllib.parse import urlsplit
 
 from htx_cancel.errors import NoAnswerError, NotSentError
+from htx_cancel.sandbox.delay import Line
 from htx_cancel.sandbox.exchange import Exchange
 from htx_cancel.sandbox.faults import CALM, Fault, FaultPlan, respond
-from htx_cancel.sandbox.line import Line
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 from htx_cancel.sandbox.parameters import asked
-from htx_cancel.transport import Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 _HEADERS = {"Content-Type": "application/json"}
 

@@ -15,7 +15,7 @@ import msgspec
 
 from htx_cancel.sandbox.messages import HttpRequest
 from htx_cancel.sandbox.rules import Interface
-from htx_cancel.sandbox.words import contract_refusal, refusal
+from htx_cancel.sandbox.texts import contract_refusal, refusal
 
 _MOST_CLIENT_ID = 2**63 - 1
 _FILTERS = {"direction": ("buy", "sell"), "offset": ("open", "close")}

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from htx_cancel.sandbox.book import Book
-from htx_cancel.sandbox.life import Order
+from htx_cancel.sandbox.lifecycle import Order
 from htx_cancel.sandbox.parameters import Wanted
 from htx_cancel.sandbox.rules import Interface, State
+from htx_cancel.sandbox.texts import NONE_FOUND, NOT_FOUND, refusal
 from htx_cancel.sandbox.windows import milliseconds
-from htx_cancel.sandbox.words import NONE_FOUND, NOT_FOUND, refusal
 
 _PARTLY_FILLED = 4
 #: An order's status in v1.

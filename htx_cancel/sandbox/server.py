@@ -9,12 +9,12 @@ from typing import Self
 
 from aiohttp import web
 
+from htx_cancel.sandbox.connections import Connections
+from htx_cancel.sandbox.delay import Line
 from htx_cancel.sandbox.exchange import Exchange
 from htx_cancel.sandbox.faults import CALM, FaultPlan, respond
-from htx_cancel.sandbox.line import Line
 from htx_cancel.sandbox.messages import HttpRequest
 from htx_cancel.sandbox.parameters import asked
-from htx_cancel.sandbox.wire import Connections
 
 
 class SandboxServer:

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from htx_cancel.budget import Budget, Told, read
+from htx_cancel.limits.budget import Budget, Told, read
 
 
 class Priority(IntEnum):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel import plan
+from htx_cancel import arguments
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
 VISIBLE = "".join(chr(code) for code in range(33, 127) if chr(code) != ",")
@@ -17,7 +17,7 @@ ids = st.lists(st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size
 
 def ids_of(given_ids: Iterable[str | int]) -> list[str]:
     """Check ids, and leave out those seen before."""
-    return list(chain.from_iterable(plan.batches(given_ids, "order_id", 1, plan.Seen())))
+    return list(chain.from_iterable(arguments.batches(given_ids, "order_id", 1, arguments.Seen())))
 
 
 @given(ids, st.integers(1, 20))
@@ -25,7 +25,7 @@ def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
     given_ids: list[str | int], size: int
 ) -> None:
     """Joined, the batches are the distinct ids in the order given; all but the last are full."""
-    batches = list(filter(None, plan.batches(given_ids, "order_id", size, plan.Seen())))
+    batches = list(filter(None, arguments.batches(given_ids, "order_id", size, arguments.Seen())))
     joined = [order_id for batch in batches for order_id in batch]
     assert joined == list(dict.fromkeys(map(str, given_ids)))
     assert len(batches) == -(-len(joined) // size)
@@ -41,7 +41,7 @@ def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
             taken.append(number)
             yield number
 
-    batches = plan.batches(source(), "order_id", 10, plan.Seen())
+    batches = arguments.batches(source(), "order_id", 10, arguments.Seen())
     assert next(batches) == tuple(map(str, range(1, 11)))
     assert taken == list(range(1, 11))
 
@@ -52,14 +52,14 @@ def test_planning_says_when_to_pause_however_many_ids_are_alike() -> None:
 
     def source() -> Iterator[int]:
         nonlocal taken
-        for _ in range(10 * plan.BREATH):
+        for _ in range(10 * arguments.BREATH):
             taken += 1
             yield 7
 
-    batches = plan.batches(source(), "order_id", 10, plan.Seen())
+    batches = arguments.batches(source(), "order_id", 10, arguments.Seen())
     for pauses in range(1, 11):
         assert next(batches) == ()
-        assert taken == pauses * plan.BREATH
+        assert taken == pauses * arguments.BREATH
     assert list(batches) == [("7",)]
 
 
@@ -98,8 +98,8 @@ def test_an_id_is_sent_as_a_plain_string_of_its_own_value() -> None:
 
 def test_what_was_seen_is_kept_in_small_parts() -> None:
     """No part takes long to grow or to free."""
-    seen = plan.Seen()
-    assert sum(map(len, plan.batches(range(1, 10_001), "order_id", 10, seen))) == 10_000
+    seen = arguments.Seen()
+    assert sum(map(len, arguments.batches(range(1, 10_001), "order_id", 10, seen))) == 10_000
     assert max(map(len, seen.parts.values())) < 200
     assert sum(map(len, seen.parts.values())) == 10_000
 
@@ -145,12 +145,12 @@ def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
 @pytest.mark.parametrize("bad", ["", "BTC USD", "BTC-USD\n", "BTÇ"])
 def test_a_contract_code_is_a_word(bad: str) -> None:
     """Empty or broken contract codes raise a ValueError."""
-    assert plan.contract_code("BTC-USD") == "BTC-USD"
+    assert arguments.contract_code("BTC-USD") == "BTC-USD"
     with pytest.raises(
         InvalidValueError,
         match="contract_code must be a word such as 'BTC-USD' without blanks, got",
     ):
-        plan.contract_code(bad)
+        arguments.contract_code(bad)
 
 
 def test_a_contract_code_is_a_string() -> None:
@@ -158,39 +158,39 @@ def test_a_contract_code_is_a_string() -> None:
     with pytest.raises(
         InvalidTypeError, match="contract_code must be a str such as 'BTC-USD', got None"
     ):
-        plan.contract_code(None)
+        arguments.contract_code(None)
 
 
 def test_a_choice_is_one_of_the_exchanges_words() -> None:
     """Direction and offset are HTX's words, or None."""
-    assert plan.choice("direction", None, ("buy", "sell")) is None
-    assert plan.choice("direction", "buy", ("buy", "sell")) == "buy"
+    assert arguments.choice("direction", None, ("buy", "sell")) is None
+    assert arguments.choice("direction", "buy", ("buy", "sell")) == "buy"
     with pytest.raises(
         InvalidValueError, match="direction must be one of 'buy', 'sell' or None, got 'BUY'"
     ):
-        plan.choice("direction", "BUY", ("buy", "sell"))
+        arguments.choice("direction", "BUY", ("buy", "sell"))
     with pytest.raises(InvalidTypeError, match="direction must be one of"):
-        plan.choice("direction", 1, ("buy", "sell"))
+        arguments.choice("direction", 1, ("buy", "sell"))
 
 
 def test_exactly_one_kind_of_id_is_given() -> None:
     """Both kinds, or neither, raise a ValueError."""
-    assert plan.one_kind(["1"], None) == ("order_id", ["1"])
-    assert plan.one_kind(None, ["1"]) == ("client_order_id", ["1"])
+    assert arguments.one_kind(["1"], None) == ("order_id", ["1"])
+    assert arguments.one_kind(None, ["1"]) == ("client_order_id", ["1"])
     with pytest.raises(
         InvalidValueError, match="either order_ids or client_order_ids must be given, got both"
     ):
-        plan.one_kind(["1"], ["2"])
+        arguments.one_kind(["1"], ["2"])
     with pytest.raises(InvalidValueError, match="the ids to cancel must be given, got None"):
-        plan.one_kind(None, None)
+        arguments.one_kind(None, None)
 
 
 @pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan")])
 def test_a_time_span_is_above_zero(bad: float) -> None:
     """Spans that cannot pass raise a ValueError."""
-    assert plan.seconds("timeout", 3) == 3.0
+    assert arguments.seconds("timeout", 3) == 3.0
     with pytest.raises(InvalidValueError, match="timeout must be above 0 seconds and finite, got"):
-        plan.seconds("timeout", bad)
+        arguments.seconds("timeout", bad)
 
 
 def test_settings_of_another_type_are_refused() -> None:
@@ -200,15 +200,15 @@ def test_settings_of_another_type_are_refused() -> None:
         raise AssertionError
 
     with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got '3'"):
-        plan.seconds("timeout", "3")
+        arguments.seconds("timeout", "3")
     with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got True"):
-        plan.seconds("timeout", given=True)
+        arguments.seconds("timeout", given=True)
     with pytest.raises(InvalidTypeError, match="max_in_flight must be a whole number, got True"):
-        plan.whole("max_in_flight", given=True)
+        arguments.whole("max_in_flight", given=True)
     with pytest.raises(InvalidTypeError, match=r"max_in_flight must be a whole number, got 1\.5"):
-        plan.whole("max_in_flight", 1.5)
+        arguments.whole("max_in_flight", 1.5)
     with pytest.raises(InvalidValueError, match="max_in_flight must be at least 1, got 0"):
-        plan.whole("max_in_flight", 0)
+        arguments.whole("max_in_flight", 0)
 
     class Coroutine:
         async def __call__(self) -> None:
@@ -216,4 +216,4 @@ def test_settings_of_another_type_are_refused() -> None:
 
     for bad in (coroutine_function, partial(coroutine_function), Coroutine(), 7):
         with pytest.raises(InvalidTypeError, match="on_batch must be a plain function, got"):
-            plan.hook("on_batch", bad)  # type: ignore[arg-type]
+            arguments.hook("on_batch", bad)  # type: ignore[arg-type]

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Struct
 
 from htx_cancel.endpoints import Query
-from htx_cancel.envelope import id_of, json_object, server_time, verdict
 from htx_cancel.errors import MAYBE_CLOCK, Meaning
 from htx_cancel.outcome import Finding, OrderState
+from htx_cancel.wire.envelope import id_of, json_object, server_time, verdict
 
 #: The numbers of coin-M orders and the words of v5 orders. What is not here says nothing.
 STATES: dict[object, OrderState] = {

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel import orders
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import Meaning
-from htx_cancel.orders import States
 from htx_cancel.outcome import Finding, OrderState
+from htx_cancel.wire import queries
+from htx_cancel.wire.queries import States
 
 BY_IDS, PAGED, V5 = (
     QUERIES[name] for name in ("swap_cancel", "swap_track_cancel", "v5_cancel_order")
@@ -21,7 +21,7 @@ def read(
     reply: object, query: Query = BY_IDS, field: str = "order_id", status: int = 200
 ) -> States:
     """Read a reply given as what its JSON holds."""
-    return orders.read(status, json.dumps(reply).encode(), query, field)
+    return queries.read(status, json.dumps(reply).encode(), query, field)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_query_that_failed_says_nothing(reply: object, query: Query) -> None:
 def test_a_refusal_for_the_rate_is_told() -> None:
     """In either envelope, and as a bare HTTP 429."""
     assert read({"status": "error", "err_code": 1032}).rate_limited
-    assert orders.read(429, b"", BY_IDS, "order_id").rate_limited
+    assert queries.read(429, b"", BY_IDS, "order_id").rate_limited
 
 
 @pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
@@ -159,11 +159,11 @@ def test_a_refusal_that_echoes_the_request_is_not_quoted() -> None:
 
 def test_a_query_carries_what_its_page_asks_for() -> None:
     """Ids are joined by commas; pages are counted from one."""
-    assert orders.ask("BTC-USD", "order_id", ["1", "2"]) == {
+    assert queries.ask("BTC-USD", "order_id", ["1", "2"]) == {
         "contract_code": "BTC-USD",
         "order_id": "1,2",
     }
-    assert json.loads(orders.ask_page(PAGED, "BTC-USD", 2)) == {
+    assert json.loads(queries.ask_page(PAGED, "BTC-USD", 2)) == {
         "contract_code": "BTC-USD",
         "page_index": 2,
         "page_size": 50,
@@ -173,6 +173,6 @@ def test_a_query_carries_what_its_page_asks_for() -> None:
 @given(st.binary(max_size=100), st.sampled_from([BY_IDS, PAGED, V5]), st.integers(100, 599))
 def test_random_bytes_never_raise_and_say_nothing(body: bytes, query: Query, status: int) -> None:
     """Only the exchange's own replies tell anything."""
-    states = orders.read(status, body, query, "order_id")
+    states = queries.read(status, body, query, "order_id")
     assert not states.complete
     assert not states.of

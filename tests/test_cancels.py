@@ -8,22 +8,23 @@ from hypothesis import strategies as st
 from roads import add, cancel, in_process
 from virtualtime import run
 
-from htx_cancel import CancelStatus, codec
-from htx_cancel.codec import Answer
+from htx_cancel import CancelStatus
 from htx_cancel.endpoints import ENDPOINTS, SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
-from htx_cancel.envelope import CLIENT_ID_CAVEAT
 from htx_cancel.errors import Meaning
 from htx_cancel.outcome import STATUS, Finding
 from htx_cancel.sandbox import Exchange, Fault, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import Kind
+from htx_cancel.wire import cancels
+from htx_cancel.wire.cancels import Answer
+from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 
 
 def read(
     reply: object, *, status: int = 200, endpoint: Endpoint = SWAP_CANCEL, field: str = "order_id"
 ) -> Answer:
     """Decode a reply given as what its JSON holds."""
-    return codec.decode(status, json.dumps(reply).encode(), endpoint, field)
+    return cancels.decode(status, json.dumps(reply).encode(), endpoint, field)
 
 
 def of(answer: Answer, order_id: str) -> Finding:
@@ -38,13 +39,13 @@ def ok(successes: object, *errors: dict[str, object]) -> dict[str, object]:
 
 def test_ids_travel_as_one_string_joined_by_commas() -> None:
     """The body holds strings only, whatever the ids look like."""
-    body = codec.encode("BTC-USD", "order_id", ["1329854625038651393", "2"])
+    body = cancels.encode("BTC-USD", "order_id", ["1329854625038651393", "2"])
     assert json.loads(body) == {"contract_code": "BTC-USD", "order_id": "1329854625038651393,2"}
 
 
 def test_a_filter_that_is_not_given_is_left_out() -> None:
     """Cancel-all sends no nulls."""
-    body = codec.encode_all("BTC-USD", {"direction": "buy", "offset": None})
+    body = cancels.encode_all("BTC-USD", {"direction": "buy", "offset": None})
     assert json.loads(body) == {"contract_code": "BTC-USD", "direction": "buy"}
 
 
@@ -198,7 +199,7 @@ def test_odd_replies_have_a_meaning(reply: object, expected: Meaning) -> None:
 )
 def test_bytes_that_are_no_json_object_are_unreadable(body: bytes) -> None:
     """Empty, cut, HTML and deeply nested bodies are one kind of answer."""
-    answer = codec.decode(200, body, SWAP_CANCEL)
+    answer = cancels.decode(200, body, SWAP_CANCEL)
     assert of(answer, "1").meaning is Meaning.UNREADABLE
     assert "html" not in answer.whole.message
 
@@ -243,7 +244,7 @@ def test_a_time_that_is_none_is_not_told(ts: object) -> None:
 
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
     """A bare 429 says what code 1032 says."""
-    assert codec.decode(429, b"slow down", SWAP_CANCEL).rate_limited
+    assert cancels.decode(429, b"slow down", SWAP_CANCEL).rate_limited
 
 
 #: Refusals of the account, whatever the call: nothing was carried out.
@@ -322,7 +323,7 @@ def test_another_404_is_not_htx_s(status: int, reply: dict[str, object]) -> None
 def test_a_404_page_in_html_is_unreadable() -> None:
     """A page of something in between says nothing of the exchange."""
     body = b"<html><h1>404 Not Found</h1></html>"
-    assert codec.decode(404, body, SWAP_CANCEL).whole.meaning is Meaning.UNREADABLE
+    assert cancels.decode(404, body, SWAP_CANCEL).whole.meaning is Meaning.UNREADABLE
 
 
 @pytest.mark.parametrize("kind", ["swap", "v5"])
@@ -486,5 +487,5 @@ def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_random_bytes_never_raise_and_never_accept(body: bytes, status: int) -> None:
     """Bytes that are not the exchange's accept nothing."""
-    answer = codec.decode(status, body, SWAP_CANCEL)
+    answer = cancels.decode(status, body, SWAP_CANCEL)
     assert of(answer, "1").meaning is not Meaning.ACCEPTED

@@ -24,9 +24,9 @@ from htx_cancel.errors import (
     TransportError,
 )
 from htx_cancel.hosts import Host, Hosts
-from htx_cancel.permit import Limiter, Permit
-from htx_cancel.reconnect import Reconnect
-from htx_cancel.transport import Reply, Request, Transport
+from htx_cancel.limits.permit import Limiter, Permit
+from htx_cancel.limits.reconnect import Reconnect
+from htx_cancel.wire.transport import Reply, Request, Transport
 
 PATIENCE = 3  #: round trips that an attempt may take at the least
 SHARES = (0.25, 0.5)  #: of the time that is left, for the first attempts of a batch

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from htx_cancel.budget import Budget, by, when
-from htx_cancel.permit import Priority
+from htx_cancel.limits.budget import Budget, by, when
+from htx_cancel.limits.permit import Priority
 
 if TYPE_CHECKING:
     import asyncio

@@ -27,13 +27,13 @@ from contextlib import asynccontextmanager
 from itertools import count as counter
 from math import inf
 
-from htx_cancel import hooks, plan
-from htx_cancel.budget import MARGIN, Budget, Paths, Told
+from htx_cancel import arguments, hooks
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
-from htx_cancel.lanes import Forecast, Lane, Place, Waiter, kept
-from htx_cancel.permit import BudgetEvent, BudgetState, End, Permit, Priority
-from htx_cancel.pulse import Pulse
+from htx_cancel.limits.budget import MARGIN, Budget, Paths, Told
+from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
+from htx_cancel.limits.pulse import Pulse
+from htx_cancel.limits.queue import Forecast, Lane, Place, Waiter, kept
 
 SHORTEST_TIMER = 0.001  #: seconds; tokens that come back closer together leave together
 ROUNDING = 1e-6  #: seconds by which a timer is set late, so that its token is surely back
@@ -121,7 +121,7 @@ class Budgets:
         """
         deadline = None
         if timeout is not None:
-            deadline = asyncio.get_running_loop().time() + plan.seconds("timeout", timeout)
+            deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
         permit = await self.acquire(names, priority=priority, deadline=deadline)
         permit.left_at = None  # nobody knows when it leaves
         try:

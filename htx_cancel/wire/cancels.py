@@ -15,7 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from htx_cancel.endpoints import Endpoint
-from htx_cancel.envelope import (
+from htx_cancel.errors import Meaning
+from htx_cancel.outcome import ACCEPTED, Finding
+from htx_cancel.wire.envelope import (
     CLIENT_ID_CAVEAT,
     code_of,
     finding,
@@ -26,8 +28,6 @@ from htx_cancel.envelope import (
     text_of,
     verdict,
 )
-from htx_cancel.errors import Meaning
-from htx_cancel.outcome import ACCEPTED, Finding
 
 UNNAMED = Finding(Meaning.UNNAMED, None, "the reply names this id in neither list")
 

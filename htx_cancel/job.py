@@ -28,15 +28,16 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from htx_cancel import codec, hooks
-from htx_cancel.codec import Answer
+from htx_cancel import hooks
+from htx_cancel.attempt import SKEW, Errand, Sender
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import MAYBE_CLOCK, Meaning, NoAnswerError, NotSentError, TooLateError
+from htx_cancel.limits.permit import Limiter, Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, Source, Tally, call_result, order_result
 from htx_cancel.pages import Pages
-from htx_cancel.permit import Limiter, Permit, Priority
 from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
-from htx_cancel.sender import SKEW, Errand, Sender
+from htx_cancel.wire import cancels
+from htx_cancel.wire.cancels import Answer
 
 #: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
 #: one, too: a window's whole burst would stall the loop for 10 ms.
@@ -435,7 +436,7 @@ class Call:
     async def _attempt(self, batch: Attempts, permit: Permit) -> Again:
         """Send once; whatever happens becomes an answer."""
         job, sender = self._job, self._road.sender
-        body = job.body or codec.encode(job.contract_code, job.field, batch.pending)
+        body = job.body or cancels.encode(job.contract_code, job.field, batch.pending)
         errand = Errand("POST", job.endpoint.path, body)
         batch.left = True
         try:
@@ -457,7 +458,7 @@ class Call:
             hooks.report("the transport raised", error)
             answer = _no_answer(Meaning.NO_ANSWER, type(error).__name__)
         else:
-            answer = codec.decode(reply.status, reply.body, job.endpoint, job.field)
+            answer = cancels.decode(reply.status, reply.body, job.endpoint, job.field)
             answer = self._judge(answer, permit, stamp)
         again = batch.take(answer)
         if again is Again.RESYNC and batch.server_time is not None:

@@ -1,0 +1,82 @@
+"""The laws of the house as tables: who may import whom, and what is pure.
+
+``python tests/laws.py`` prints the pure modules' files, for the coverage that they must have.
+"""
+
+import sys
+
+#: The allowed arrows: a module, and what of this package it may import. Down the flow only.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "hooks": set(),
+    "endpoints": {"errors"},
+    "arguments": {"errors"},
+    "outcome": {"errors", "pages"},
+    "pages": set(),
+    "wire.__init__": set(),
+    "wire.signing": {"errors"},
+    "wire.transport": {"errors"},
+    "wire.envelope": {"errors", "outcome"},
+    "wire.cancels": {"endpoints", "errors", "outcome", "wire.envelope"},
+    "wire.queries": {"endpoints", "errors", "outcome", "wire.envelope"},
+    "retry": {"errors", "outcome", "wire.cancels"},
+    "limits.__init__": set(),
+    "limits.pulse": set(),
+    "limits.budget": {"endpoints"},
+    "limits.permit": {"limits.budget"},
+    "limits.queue": {"limits.budget", "limits.permit"},
+    "limits.limiter": {"arguments", "endpoints", "errors", "hooks"}
+    | {f"limits.{name}" for name in ("budget", "permit", "pulse", "queue")},
+    "limits.reconnect": {"hooks"},
+    "hosts": {"wire.signing"},
+    "attempt": {"errors", "hooks", "hosts", "limits.permit", "limits.reconnect", "wire.transport"},
+}
+ARROWS["job"] = {"attempt", "endpoints", "errors", "hooks", "limits.permit", "outcome", "pages"}
+ARROWS["job"] |= {"retry", "wire.cancels"}
+ARROWS["inquiry"] = {"attempt", "endpoints", "errors", "hooks", "job", "limits.permit", "outcome"}
+ARROWS["inquiry"] |= {"wire.queries"}
+ARROWS["confirm"] = {"hooks", "inquiry", "job", "limits.permit", "outcome"}
+ARROWS["client"] = set(ARROWS)
+ARROWS["__init__"] = set(ARROWS)
+PUBLIC = {"", "arguments", "endpoints", "sandbox"}
+DOORS = {"errors", "wire.transport"}
+
+#: What may use neither the loop nor a socket, a clock or chance.
+PURE = {
+    "arguments",
+    "endpoints",
+    "errors",
+    "hosts",
+    "limits.budget",
+    "limits.permit",
+    "outcome",
+    "pages",
+    "retry",
+    "wire.cancels",
+    "wire.envelope",
+    "wire.queries",
+    "wire.signing",
+}
+PURE_OF_THE_SANDBOX = {
+    "access",
+    "book",
+    "cancels",
+    "exchange",
+    "lifecycle",
+    "messages",
+    "parameters",
+    "queries",
+    "rules",
+    "texts",
+    "windows",
+}
+
+
+def files() -> str:
+    """List the files of the pure modules, with commas between."""
+    modules = [*PURE, *(f"sandbox.{name}" for name in PURE_OF_THE_SANDBOX)]
+    return ",".join(f"htx_cancel/{name.replace('.', '/')}.py" for name in sorted(modules))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(files())
