@@ -68,7 +68,7 @@ async def outage(urls: dict[str, str], start: Callable[[], Awaitable[Any]]) -> l
             held,
         )
     ]
-    async with client(urls["shut"], retry=RetryPolicy(seconds=5.0)) as one:
+    async with client(urls["shut"], retry=RetryPolicy(max_elapsed=5.0)) as one:
         outcome, took = await cancel(one, "v5", 0, 3000)
     held = took <= 10.0 and len(outcome.unsent) == len(outcome)
     rows.append(

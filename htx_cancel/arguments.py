@@ -15,7 +15,7 @@ from math import isfinite
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
-BREATH = 200  #: ids looked at between two turns of the event loop
+YIELD_EVERY = 200  #: ids looked at between two turns of the event loop
 _LONGEST = 64  #: characters of an id
 _PARTS = 256
 
@@ -53,7 +53,7 @@ def batches(
 ) -> Iterator[tuple[str, ...]]:
     """Check ids and cut them into batches of ``size``, each id once, as the strings to send.
 
-    Only the last batch may be smaller. After every ``BREATH`` ids comes an empty one, for the
+    Only the last batch may be smaller. After every ``YIELD_EVERY`` ids comes an empty one, for the
     caller to let others work. Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id
     that cannot be sent.
     """
@@ -73,7 +73,7 @@ def batches(
             if len(batch) == size:
                 yield tuple(batch)
                 batch = []
-        if looked % BREATH == 0:
+        if looked % YIELD_EVERY == 0:
             yield ()
     if batch:
         yield tuple(batch)
@@ -115,12 +115,13 @@ def one_kind(
     return "order_id", order_ids
 
 
-def seconds(name: str, given: object) -> float:
+def seconds(name: str, given: object, *, zero: bool = False) -> float:
     """Check a time span."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise InvalidTypeError(f"{name} must be a number of seconds, got {_shown(given)}")
-    if not isfinite(given) or given <= 0:
-        raise InvalidValueError(f"{name} must be above 0 seconds and finite, got {_shown(given)}")
+    if not isfinite(given) or given < 0 or (given == 0 and not zero):
+        least = "0 or more" if zero else "above 0"
+        raise InvalidValueError(f"{name} must be {least} seconds and finite, got {_shown(given)}")
     return float(given)
 
 

@@ -32,7 +32,7 @@ PATIENCE = 3  #: round trips that an attempt may take at the least
 SHARES = (0.25, 0.5)  #: of the time that is left, for the first attempts of a batch
 SKEW = 60.0  #: seconds between a stamp and the exchange's clock that explain a refused signature
 ROUNDING = 1e-6  #: seconds
-QUIET_CALLS = 10  #: that follow to each host that answered, one after another
+PROBES = 10  #: that follow to each host that answered, one after another
 
 #: A public call that changes nothing and counts against no private budget.
 TIMESTAMP = "/api/v1/timestamp"
@@ -225,7 +225,7 @@ class Sender:
                 *(greet(host.origin) for host in self.hosts.all for _ in range(connections))
             )
             for origin in dict.fromkeys(answered):
-                for _ in range(QUIET_CALLS):
+                for _ in range(PROBES):
                     if not await self._greet(origin, learn=True, alone=True):
                         break
 

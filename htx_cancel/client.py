@@ -18,7 +18,7 @@ from htx_cancel.errors import (
     WrongLoopError,
 )
 from htx_cancel.hosts import Host
-from htx_cancel.job import Call, Job, Road, Terms
+from htx_cancel.job import Context, Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
@@ -119,15 +119,15 @@ class CancelClient:
             wall_clock=wall_clock,
         )
         policy = retry or RetryPolicy()
-        self._road = Road(sender, self._budgets, policy, charge_pools)
-        self._calls: set[Call] = set()
+        self._context = Context(sender, self._budgets, policy, charge_pools)
+        self._jobs: set[Job] = set()
         self._confirmations: set[Confirmation] = set()
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._calls)} calls under way"
-        origins = ", ".join(host.origin for host in self._road.sender.hosts.all)
+        state = "closed" if self._closed else f"{len(self._jobs)} calls under way"
+        origins = ", ".join(host.origin for host in self._context.sender.hosts.all)
         return f"<CancelClient for {origins}: {state}>"
 
     async def __aenter__(self) -> Self:
@@ -162,7 +162,7 @@ class CancelClient:
         connections = arguments.whole("connections", connections)
         if timeout is not None:
             timeout = arguments.seconds("timeout", timeout)
-        return await self._road.sender.warm_up(connections, timeout=timeout)
+        return await self._context.sender.warm_up(connections, timeout=timeout)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
@@ -174,17 +174,17 @@ class CancelClient:
         self._closed = True
         for confirmation in self._confirmations:
             confirmation.stop()
-        for call in self._calls:
-            call.stop(CLOSED)
+        for job in self._jobs:
+            job.stop(CLOSED)
         asking = {each.task for each in self._confirmations if each.task is not None}
-        calling = {task for call in self._calls for task in call.tasks}
+        calling = {task for job in self._jobs for task in job.tasks}
         if asking or calling:
             await asyncio.wait(asking | calling, timeout=drain)
         if calling:
-            for call in self._calls:
-                call.abort(CLOSED)
+            for job in self._jobs:
+                job.abort(CLOSED)
             await asyncio.wait(calling)
-        await self._road.sender.close()
+        await self._context.sender.close()
 
     @overload
     async def cancel_swap_orders(
@@ -227,9 +227,9 @@ class CancelClient:
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
         """
-        terms = _terms(priority, timeout, on_batch)
+        options = _options(priority, timeout, on_batch)
         ids = arguments.one_kind(order_ids, client_order_ids)
-        return await self._cancel(endpoints.SWAP_CANCEL, contract_code, ids, terms)
+        return await self._cancel(endpoints.SWAP_CANCEL, contract_code, ids, options)
 
     async def cancel_swap_trailing_orders(
         self,
@@ -244,9 +244,9 @@ class CancelClient:
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51be6e-77b6-11ed-9966-0242ac110003
         """
-        terms = _terms(priority, timeout, on_batch)
+        options = _options(priority, timeout, on_batch)
         ids = arguments.one_kind(order_ids, None)
-        return await self._cancel(endpoints.SWAP_TRACK_CANCEL, contract_code, ids, terms)
+        return await self._cancel(endpoints.SWAP_TRACK_CANCEL, contract_code, ids, options)
 
     async def cancel_all_swap_trailing_orders(
         self,
@@ -266,7 +266,7 @@ class CancelClient:
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
         """
-        terms = _terms(priority, timeout, on_batch)
+        options = _options(priority, timeout, on_batch)
         filters = {
             "direction": arguments.choice("direction", direction, ("buy", "sell")),
             "offset": arguments.choice("offset", offset, ("open", "close")),
@@ -275,10 +275,10 @@ class CancelClient:
         body = cancels.encode_all(arguments.contract_code(contract_code), filters)
         batches: Pages[str] = Pages()
         batches.append((ALL,))
-        job = Job(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
-        call = await self._run(job, terms)
-        return call.tally.outcome_of_all(
-            job.source, call.whole, error=refusal(call.error), retry_in=call.retry_in()
+        spec = JobSpec(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
+        job = await self._run(spec, options)
+        return job.tally.outcome_of_all(
+            spec.source, job.whole, error=refusal(job.error), retry_in=job.retry_in()
         )
 
     async def cancel_linear_trigger_orders(
@@ -296,9 +296,9 @@ class CancelClient:
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb86f61-77b5-11ed-9966-0242ac110003
         """
-        terms = _terms(priority, timeout, on_batch)
+        options = _options(priority, timeout, on_batch)
         ids = arguments.one_kind(order_ids, None)
-        return await self._cancel(endpoints.LINEAR_SWAP_TRIGGER_CANCEL, contract_code, ids, terms)
+        return await self._cancel(endpoints.LINEAR_SWAP_TRIGGER_CANCEL, contract_code, ids, options)
 
     @overload
     async def cancel_v5_orders(
@@ -341,9 +341,9 @@ class CancelClient:
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-1958947efe6
         """
-        terms = _terms(priority, timeout, on_batch)
+        options = _options(priority, timeout, on_batch)
         ids = arguments.one_kind(order_ids, client_order_ids)
-        return await self._cancel(endpoints.V5_CANCEL_ORDER, contract_code, ids, terms)
+        return await self._cancel(endpoints.V5_CANCEL_ORDER, contract_code, ids, options)
 
     async def confirm(
         self,
@@ -388,14 +388,18 @@ class CancelClient:
             ClientClosedError: after ``aclose``.
         """
         self._check_open()
-        terms = _terms(priority, None, on_batch)
+        options = _options(priority, None, on_batch)
         deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
         merged = Outcome.merge(*outcomes)
         for part in merged.parts:
             if part.source.endpoint not in endpoints.QUERIES:
                 raise InvalidValueError(f"each outcome must be of a cancel call, got {part.source}")
         confirmation = Confirmation(
-            merged, self._road, priority=terms.priority, deadline=deadline, on_batch=terms.on_batch
+            merged,
+            self._context,
+            priority=options.priority,
+            deadline=deadline,
+            on_batch=options.on_batch,
         )
         self._confirmations.add(confirmation)
         try:
@@ -408,32 +412,32 @@ class CancelClient:
         endpoint: Endpoint,
         contract_code: str,
         ids: tuple[str, Iterable[str | int]],
-        terms: Terms,
+        options: Options,
     ) -> Outcome:
         """Look at every id, then send."""
         self._check_open()
         arguments.contract_code(contract_code)
         field, given = ids
         batches = await _batches(field, given, endpoint.batch_size)
-        job = Job(endpoint, contract_code, batches, field)
-        call = await self._run(job, terms)
-        error, retry_in = refusal(call.error), call.retry_in()
-        return call.tally.outcome(job.source, error=error, retry_in=retry_in)
+        spec = JobSpec(endpoint, contract_code, batches, field)
+        job = await self._run(spec, options)
+        error, retry_in = refusal(job.error), job.retry_in()
+        return job.tally.outcome(spec.source, error=error, retry_in=retry_in)
 
-    async def _run(self, job: Job, terms: Terms) -> Call:
+    async def _run(self, spec: JobSpec, options: Options) -> Job:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
-        call = Call(job, terms, self._road, self._calls)
-        if not job.batches:
-            return call
+        job = Job(spec, options, self._context, self._jobs)
+        if not spec.batches:
+            return job
         if self._closed:
-            call.stop(CLOSED)
-        call.start()
+            job.stop(CLOSED)
+        job.start()
         try:
-            await call.done
+            await job.done
         except asyncio.CancelledError:
-            call.stop("the awaiting task was cancelled")
+            job.stop("the awaiting task was cancelled")
             raise
-        return call
+        return job
 
     def _check_open(self) -> None:
         if self._closed:
@@ -470,17 +474,17 @@ async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str
             await asyncio.sleep(0)
     while seen.parts:
         freed += len(seen.parts.popitem()[1])
-        if freed >= arguments.BREATH:
+        if freed >= arguments.YIELD_EVERY:
             freed = 0
             await asyncio.sleep(0)
     return batches
 
 
-def _terms(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Terms:
+def _options(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Options:
     deadline = None
     if timeout is not None:
         deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
     arguments.hook("on_batch", on_batch)
     if not isinstance(priority, Priority):
         raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
-    return Terms(priority, deadline, on_batch)
+    return Options(priority, deadline, on_batch)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from htx_cancel import hooks
 from htx_cancel.inquiry import Asker, Inquiry, inquiry
-from htx_cancel.job import Road
+from htx_cancel.job import Context
 from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import (
     CancelStatus,
@@ -29,7 +29,7 @@ from htx_cancel.outcome import (
 )
 
 #: Batches looked at in one turn of the event loop.
-SLICE = 10
+PER_TURN = 10
 
 
 class Confirmation:
@@ -38,7 +38,7 @@ class Confirmation:
     def __init__(
         self,
         outcome: Outcome,
-        road: Road,
+        context: Context,
         *,
         priority: Priority,
         deadline: float,
@@ -48,7 +48,7 @@ class Confirmation:
         self._outcome = outcome
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        asker = Asker(road, priority, deadline, self._tell)
+        asker = Asker(context, priority, deadline, self._tell)
         self._inquiries: dict[Source, Inquiry] = {
             part.source: inquiry(part.source, asker) for part in outcome.parts
         }
@@ -87,7 +87,7 @@ class Confirmation:
             pending = self._inquiries[part.source].pending
             for number, batch in enumerate(part.batches, 1):
                 pending.update((it.order_id, it) for it in batch if it.unsettled)
-                if number % SLICE == 0:
+                if number % PER_TURN == 0:
                     await asyncio.sleep(0)
 
     async def _rebuild(self) -> Outcome:
@@ -101,7 +101,7 @@ class Confirmation:
                 told = tuple(map(about.confirmed, batch))
                 tally.put(number, told)
                 self._tell(tuple(_changed(batch, told, about)))
-                if number % SLICE == 0:
+                if number % PER_TURN == 0:
                     await asyncio.sleep(0)
             parts.append(tally.part(part.source))
             counts.update(tally.counts)

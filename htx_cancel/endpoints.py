@@ -14,9 +14,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from htx_cancel.errors import InvalidTypeError, InvalidValueError
+from htx_cancel import arguments
 
-PAGES = "https://www.htx.com/en-us/opend/newApiPages/?id="
+PAGE_URL = "https://www.htx.com/en-us/opend/newApiPages/?id="
 
 
 class Limit(Struct, frozen=True):
@@ -27,14 +27,8 @@ class Limit(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what no exchange could mean."""
-        if isinstance(self.calls, bool) or not isinstance(self.calls, int):
-            raise InvalidTypeError(f"calls is a whole number, not {self.calls!r}")
-        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float):
-            raise InvalidTypeError(f"seconds is a number, not {self.seconds!r}")
-        if self.calls < 1:
-            raise InvalidValueError(f"calls is at least 1, not {self.calls!r}")
-        if not 0 < self.seconds < float("inf"):
-            raise InvalidValueError(f"seconds is above 0 and finite, not {self.seconds!r}")
+        arguments.whole("calls", self.calls)
+        arguments.seconds("seconds", self.seconds)
 
 
 class Endpoint(Struct, frozen=True):
@@ -75,7 +69,7 @@ BUDGETS: dict[str, Limit] = {
 SWAP_CANCEL = Endpoint(
     name="swap_cancel",
     path="/swap-api/v1/swap_cancel",
-    page=PAGES + "5d51a18b-77b6-11ed-9966-0242ac110003",
+    page=PAGE_URL + "5d51a18b-77b6-11ed-9966-0242ac110003",
     pool="coin_m_swap_trade",
     batch_size=10,
     client_ids=True,
@@ -83,7 +77,7 @@ SWAP_CANCEL = Endpoint(
 SWAP_TRACK_CANCEL = Endpoint(
     name="swap_track_cancel",
     path="/swap-api/v1/swap_track_cancel",
-    page=PAGES + "5d51be6e-77b6-11ed-9966-0242ac110003",
+    page=PAGE_URL + "5d51be6e-77b6-11ed-9966-0242ac110003",
     pool="coin_m_swap_trade",
     interface="swap_track_cancel",
     batch_size=10,
@@ -91,14 +85,14 @@ SWAP_TRACK_CANCEL = Endpoint(
 SWAP_TRACK_CANCELALL = Endpoint(
     name="swap_track_cancelall",
     path="/swap-api/v1/swap_track_cancelall",
-    page=PAGES + "5d51bfd0-77b6-11ed-9966-0242ac110003",
+    page=PAGE_URL + "5d51bfd0-77b6-11ed-9966-0242ac110003",
     pool="coin_m_swap_trade",
     interface="swap_track_cancelall",
 )
 LINEAR_SWAP_TRIGGER_CANCEL = Endpoint(
     name="linear_swap_trigger_cancel",
     path="/linear-swap-api/v1/swap_trigger_cancel",
-    page=PAGES + "8cb86f61-77b5-11ed-9966-0242ac110003",
+    page=PAGE_URL + "8cb86f61-77b5-11ed-9966-0242ac110003",
     pool="usdt_m_trade",
     interface="linear_swap_trigger_cancel",
     batch_size=20,
@@ -106,7 +100,7 @@ LINEAR_SWAP_TRIGGER_CANCEL = Endpoint(
 V5_CANCEL_ORDER = Endpoint(
     name="v5_cancel_order",
     path="/v5/trade/cancel_order",
-    page=PAGES + "8cb89359-77b5-11ed-9966-1958947efe6",
+    page=PAGE_URL + "8cb89359-77b5-11ed-9966-1958947efe6",
     pool="usdt_m_trade",
     batch_size=1,
     client_ids=True,
@@ -134,14 +128,14 @@ QUERIES: dict[str, Query] = {
     "swap_cancel": Query(
         method="POST",
         path="/swap-api/v1/swap_order_info",
-        page=PAGES + "5d51a400-77b6-11ed-9966-0242ac110003",
+        page=PAGE_URL + "5d51a400-77b6-11ed-9966-0242ac110003",
         pool="coin_m_swap_read",
         batch_size=50,
     ),
     "swap_track_cancel": Query(
         method="POST",
         path="/swap-api/v1/swap_track_openorders",
-        page=PAGES + "5d51c0a2-77b6-11ed-9966-0242ac110003",
+        page=PAGE_URL + "5d51c0a2-77b6-11ed-9966-0242ac110003",
         pool="coin_m_swap_read",
         batch_size=50,
         paged=True,
@@ -149,7 +143,7 @@ QUERIES: dict[str, Query] = {
     "linear_swap_trigger_cancel": Query(
         method="POST",
         path="/linear-swap-api/v1/swap_trigger_openorders",
-        page=PAGES + "8cb873a8-77b5-11ed-9966-0242ac110003",
+        page=PAGE_URL + "8cb873a8-77b5-11ed-9966-0242ac110003",
         pool="linear_swap_trigger_openorders",
         batch_size=50,
         paged=True,
@@ -157,7 +151,7 @@ QUERIES: dict[str, Query] = {
     "v5_cancel_order": Query(
         method="GET",
         path="/v5/trade/order",
-        page=PAGES + "8cb89359-77b5-11ed-9966-196a8401f83",
+        page=PAGE_URL + "8cb89359-77b5-11ed-9966-196a8401f83",
         pool="usdt_m_read",
         batch_size=1,
     ),

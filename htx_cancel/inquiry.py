@@ -25,11 +25,11 @@ from htx_cancel import hooks
 from htx_cancel.attempt import SKEW, Errand
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import TooLateError, TransportError
-from htx_cancel.job import Road
+from htx_cancel.job import Context
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
 from htx_cancel.wire import queries
-from htx_cancel.wire.queries import States
+from htx_cancel.wire.queries import OrderStates
 
 #: What to add to a query, one after another, until an order is found. The others need nothing.
 _MODES: dict[str, Sequence[dict[str, str]]] = {
@@ -42,13 +42,13 @@ BY_CLIENT_ID = (
     " after the order ended: the order may be live"
 )
 
-_NOTHING = States({})
+_NOTHING = OrderStates({})
 
 
 class Asker(Struct, frozen=True):
     """For whom the questions are asked, and on what terms."""
 
-    road: Road
+    context: Context
     priority: Priority
     deadline: float  #: loop time
     tell: Callable[[tuple[OrderResult, ...]], None]  #: what became final
@@ -64,14 +64,14 @@ class Inquiry(ABC):
         self._source = source
         self._query = query
         self._asker = asker
-        self._turn = 0
+        self._ticket = 0
         self._failed = False
 
     async def run(self) -> None:
         """Ask until every state is final, or the time is over."""
         loop, rounds = asyncio.get_running_loop(), 0
         while self.pending:
-            self._turn = self._asker.road.limiter.turn()
+            self._ticket = self._asker.context.limiter.ticket()
             await self._round()
             pause = self._pause(rounds)
             if not self.pending or loop.time() + pause >= self._asker.deadline or self._ended():
@@ -92,7 +92,7 @@ class Inquiry(ABC):
 
     def _pause(self, rounds: int) -> float:
         """Return twice the last pause, but no more than a quarter of the time that is left."""
-        first = self._asker.road.policy.first_pause
+        first = self._asker.context.policy.backoff_initial
         left = self._asker.deadline - asyncio.get_running_loop().time()
         return max(first, min(first * 2.0 ** min(rounds, 60), left / 4))
 
@@ -116,17 +116,17 @@ class Inquiry(ABC):
             return None
         try:
             async with asyncio.timeout_at(self._asker.deadline):
-                await self._asker.road.sender.reconnect.wait(self._asker.priority)
-            return await self._asker.road.limiter.acquire(
+                await self._asker.context.sender.reconnect.wait(self._asker.priority)
+            return await self._asker.context.limiter.acquire(
                 (self._query.pool,),
                 priority=self._asker.priority,
-                turn=self._turn,
+                ticket=self._ticket,
                 deadline=self._asker.deadline,
             )
         except (TooLateError, TimeoutError):
             return None
 
-    async def _send(self, errand: Errand, permit: Permit) -> States:
+    async def _send(self, errand: Errand, permit: Permit) -> OrderStates:
         """Send one query; whatever fails says nothing."""
         try:
             return await self._read(errand, permit)
@@ -142,8 +142,8 @@ class Inquiry(ABC):
             permit.unsent()  # if nobody has said what became of it
         return _NOTHING
 
-    async def _read(self, errand: Errand, permit: Permit) -> States:
-        sender = self._asker.road.sender
+    async def _read(self, errand: Errand, permit: Permit) -> OrderStates:
+        sender = self._asker.context.sender
         reply, stamp = await sender.send(errand, permit, self._asker.deadline)
         states = queries.read(reply.status, reply.body, self._query, self._source.field)
         if states.rate_limited:
@@ -241,11 +241,11 @@ class ByList(Inquiry):
                 states[key] = OrderState.GONE
         self._learn(states)
 
-    async def _page(self, number: int) -> States | None:
+    async def _page(self, number: int) -> OrderStates | None:
         """Read one page, with as many attempts as a batch has."""
-        policy, loop = self._asker.road.policy, asyncio.get_running_loop()
+        policy, loop = self._asker.context.policy, asyncio.get_running_loop()
         body = queries.ask_page(self._query, self._source.contract_code, number)
-        for attempt in range(1, policy.attempts + 1):
+        for attempt in range(1, policy.max_attempts + 1):
             permit = await self._permit()
             if permit is None:
                 return None
@@ -253,7 +253,7 @@ class ByList(Inquiry):
             if states.complete:
                 return states
             left = self._asker.deadline - loop.time()
-            await asyncio.sleep(max(0.0, min(policy.pause(attempt, 1.0), left)))
+            await asyncio.sleep(max(0.0, min(policy.backoff(attempt, 1.0), left)))
         return None
 
 

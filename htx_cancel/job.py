@@ -35,13 +35,13 @@ from htx_cancel.errors import MAYBE_CLOCK, Meaning, NoAnswerError, NotSentError,
 from htx_cancel.limits.permit import Limiter, Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, Source, Tally, call_result, order_result
 from htx_cancel.pages import Pages
-from htx_cancel.retry import ALL, Again, Attempts, RetryPolicy
+from htx_cancel.retry import ALL, BatchState, RetryAction, RetryPolicy
 from htx_cancel.wire import cancels
-from htx_cancel.wire.cancels import Answer
+from htx_cancel.wire.cancels import CancelReply
 
 #: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
 #: one, too: a window's whole burst would stall the loop for 10 ms.
-SLICE = 10
+PER_TURN = 10
 
 UNSENT = call_result(Finding(Meaning.NOT_SENT), 0)
 TOO_LATE = "the time was over before it could leave"
@@ -51,7 +51,7 @@ OnBatch = Callable[[tuple[OrderResult, ...]], object]
 T = TypeVar("T")
 
 
-class Job(Struct, frozen=True, gc=False):
+class JobSpec(Struct, frozen=True, gc=False):
     """What a call is to send."""
 
     endpoint: Endpoint
@@ -66,7 +66,7 @@ class Job(Struct, frozen=True, gc=False):
         return Source(self.endpoint.name, self.contract_code, self.field)
 
 
-class Terms(Struct, frozen=True):
+class Options(Struct, frozen=True):
     """On what terms a call is to be sent."""
 
     priority: Priority
@@ -74,7 +74,7 @@ class Terms(Struct, frozen=True):
     on_batch: OnBatch | None
 
 
-class Road(Struct, frozen=True):
+class Context(Struct, frozen=True):
     """What all calls of a client share."""
 
     sender: Sender
@@ -83,35 +83,37 @@ class Road(Struct, frozen=True):
     charge_pools: bool
 
 
-class Call:
+class Job:
     """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time.
 
     ``done`` is for its one caller to await. That may be cancelled, and nothing else is then:
     ``tasks`` has what still runs. ``error`` is the refusal of the account that stopped it.
     """
 
-    def __init__(self, job: Job, terms: Terms, road: Road, calls: "set[Call]") -> None:
-        self.tally = Tally(len(job.batches))
+    def __init__(
+        self, spec: JobSpec, options: Options, context: Context, calls: "set[Job]"
+    ) -> None:
+        self.tally = Tally(len(spec.batches))
         self.whole = UNSENT
         self.error: Finding | None = None
         self._opens_at: float | None = None  # when what was too late could have left
-        self._job = job
-        self._terms = terms
-        self._road = road
-        self._budgets = job.endpoint.budgets(charge_pools=road.charge_pools)
-        self._limiter = road.limiter
-        self._reconnect = road.sender.reconnect
-        self._ticket = road.limiter.turn()
+        self._spec = spec
+        self._options = options
+        self._context = context
+        self._budgets = spec.endpoint.budgets(charge_pools=context.charge_pools)
+        self._limiter = context.limiter
+        self._reconnect = context.sender.reconnect
+        self._ticket = context.limiter.ticket()
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()  # those that wait for leave to send
         self._calls = calls  # those under way
-        self._left = len(job.batches)  # that are not settled
+        self._left = len(spec.batches)  # that are not settled
         self._fresh = 0  # the number of the first batch that was never tried
-        self._fits = len(job.batches)  # how many were to be tried
-        self._retries: list[tuple[float, int, Attempts]] = []  # a heap: due, number
-        self._ready: deque[tuple[Attempts, Permit]] = deque()  # may be sent
+        self._fits = len(spec.batches)  # how many were to be tried
+        self._retries: list[tuple[float, int, BatchState]] = []  # a heap: due, number
+        self._ready: deque[tuple[BatchState, Permit]] = deque()  # may be sent
         self._wake: asyncio.Future[None] | None = None  # for which the feeder sleeps
         self._unreachable_since: float | None = None
         self._stopped = ""
@@ -174,7 +176,7 @@ class Call:
             self._fresh = number + 1
             self._leave_out(number, Finding(Meaning.NOT_SENT, None, self._stopped))
 
-    def _lost_delivery(self, batch: Attempts, permit: Permit) -> None:
+    def _lost_delivery(self, batch: BatchState, permit: Permit) -> None:
         """Settle a batch whose delivery died."""
         if batch.settled:
             return
@@ -213,8 +215,8 @@ class Call:
 
     async def _feed(self) -> None:
         """Start an attempt for each batch as soon as the budgets allow, until all are settled."""
-        if self._terms.deadline is not None:
-            await self._drop_what_is_too_late(self._terms.deadline)
+        if self._options.deadline is not None:
+            await self._drop_what_is_too_late(self._options.deadline)
         while self._left and not self._stopped:
             now = self._loop.time()
             if why := self._why_not(now):
@@ -238,10 +240,10 @@ class Call:
         """Say why what waits cannot be sent any more, if so."""
         if not self._retries and self._fresh == self._fits:
             return ""  # nothing waits
-        if now >= (self._terms.deadline or inf):
+        if now >= (self._options.deadline or inf):
             return TOO_LATE
         if now >= self._reach_by:
-            return f"the exchange could not be reached for {self._road.policy.seconds:g} s"
+            return f"the exchange could not be reached for {self._context.policy.max_elapsed:g} s"
         return ""
 
     @property
@@ -251,7 +253,7 @@ class Call:
             self._unreachable_since = None
         if self._unreachable_since is None:
             return inf
-        return self._unreachable_since + self._road.policy.seconds
+        return self._unreachable_since + self._context.policy.max_elapsed
 
     def _is_work(self, now: float) -> bool:
         """Say whether a batch may be sent now, if there is a token for it."""
@@ -262,28 +264,28 @@ class Call:
         held_back = self._reconnect.unreachable and self._left > self._fits - self._fresh
         return not held_back
 
-    def _next(self) -> Attempts:
+    def _next(self) -> BatchState:
         """Take the batch that is sent next: one that is due again, else one never tried."""
         now = self._loop.time()
         if not self._reconnect.unreachable:
             self._unreachable_since = None
         if self._retries and self._retries[0][0] <= now:
             batch = heapq.heappop(self._retries)[2]
-            if batch.again is not Again.BUDGET and self._unreachable_since is None:
+            if batch.action is not RetryAction.WAIT_FOR_BUDGET and self._unreachable_since is None:
                 batch.began += now - batch.due  # it waited its turn
             return batch
         number, self._fresh = self._fresh, self._fresh + 1
         began = now if self._unreachable_since is None else self._unreachable_since
-        return Attempts(self._take(number), number, began)
+        return BatchState(self._take(number), number, began)
 
     async def _sleep(self) -> None:
         """Wait until a batch is due again, comes back, or the last one is settled."""
         self._wake = self._loop.create_future()
         timer = None
         if self._retries:
-            due = min(self._retries[0][0], self._terms.deadline or inf, self._reach_by)
+            due = min(self._retries[0][0], self._options.deadline or inf, self._reach_by)
             timer = self._loop.call_at(due, self._rouse)
-        self._reconnect.sleepers[self._on_reachable] = self._terms.priority
+        self._reconnect.sleepers[self._on_reachable] = self._options.priority
         try:
             await self._unless_stopped(self._wake)
         finally:
@@ -308,10 +310,10 @@ class Call:
 
     def _permit_now(self) -> Permit | None:
         """Take a permit if there is one and nothing more is to be asked."""
-        if self._terms.deadline is not None or self._reconnect.unreachable:
+        if self._options.deadline is not None or self._reconnect.unreachable:
             return None
         return self._limiter.acquire_now(
-            self._budgets, priority=self._terms.priority, turn=self._ticket
+            self._budgets, priority=self._options.priority, ticket=self._ticket
         )
 
     async def _permit(self) -> Permit | None:
@@ -321,10 +323,10 @@ class Call:
             return None
         acquire = self._limiter.acquire(
             self._budgets,
-            priority=self._terms.priority,
-            turn=self._ticket,
+            priority=self._options.priority,
+            ticket=self._ticket,
             backlog=self._fits - self._fresh + len(self._retries),
-            deadline=self._terms.deadline,
+            deadline=self._options.deadline,
         )
         try:
             permit = await self._unless_stopped(acquire)
@@ -341,20 +343,20 @@ class Call:
         """Wait for leave to try to reach the exchange, as long as that makes sense."""
         if self._unreachable_since is None:
             self._unreachable_since = self._loop.time()
-        limit = min(self._reach_by, self._terms.deadline or inf)
+        limit = min(self._reach_by, self._options.deadline or inf)
         with suppress(TimeoutError):
             await self._unless_stopped(self._reconnect_by(limit))
         return not self._stopped and self._loop.time() < limit
 
     async def _reconnect_by(self, limit: float) -> None:
         async with asyncio.timeout_at(limit):
-            await self._reconnect.wait(self._terms.priority)
+            await self._reconnect.wait(self._options.priority)
 
     # what is not sent
 
     async def _drop_what_is_too_late(self, deadline: float) -> None:
         """Say at once which batches cannot leave before the deadline."""
-        priority = self._terms.priority
+        priority = self._options.priority
         fits = self._limiter.fits(self._budgets, deadline=deadline, priority=priority)
         if fits < self._fits:
             wait = self._limiter.wait(self._budgets, count=fits + 1, priority=priority)
@@ -381,7 +383,7 @@ class Call:
         try:
             for done, number in enumerate(left, 1):
                 self._leave_out(number, finding)
-                if done % SLICE == 0:
+                if done % PER_TURN == 0:
                     await self._breathe()
         finally:
             for number in left:
@@ -404,13 +406,13 @@ class Call:
 
     def _take(self, number: int) -> tuple[str, ...]:
         """Take out the ids of a batch: its results will hold them."""
-        return self._job.batches.swap(number, ())
+        return self._spec.batches.swap(number, ())
 
     # deliveries
 
     def _begin(self) -> None:
         """Start some deliveries, and the others in the next turns of the event loop."""
-        for _ in range(len(self._ready) if self._stopped else min(SLICE, len(self._ready))):
+        for _ in range(len(self._ready) if self._stopped else min(PER_TURN, len(self._ready))):
             batch, permit = self._ready.popleft()
             lost = partial(self._lost_delivery, batch, permit)
             if self._stopped:
@@ -424,24 +426,24 @@ class Call:
         if self._ready:
             self._loop.call_soon(self._begin)
 
-    async def _deliver(self, batch: Attempts, permit: Permit) -> None:
+    async def _deliver(self, batch: BatchState, permit: Permit) -> None:
         """Make one attempt; settle the batch, or give it back to be tried again."""
         try:
-            batch.again = await self._attempt(batch, permit)
+            batch.action = await self._attempt(batch, permit)
             self._decide(batch)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not cost an answer
             hooks.report("an attempt failed", error)
             self._lost_delivery(batch, permit)
 
-    async def _attempt(self, batch: Attempts, permit: Permit) -> Again:
+    async def _attempt(self, batch: BatchState, permit: Permit) -> RetryAction:
         """Send once; whatever happens becomes an answer."""
-        job, sender = self._job, self._road.sender
-        body = job.body or cancels.encode(job.contract_code, job.field, batch.pending)
-        errand = Errand("POST", job.endpoint.path, body)
+        spec, sender = self._spec, self._context.sender
+        body = spec.body or cancels.encode(spec.contract_code, spec.field, batch.pending)
+        errand = Errand("POST", spec.endpoint.path, body)
         batch.left = True
         try:
             attempt = batch.failures + 1
-            reply, stamp = await sender.send(errand, permit, self._terms.deadline, attempt)
+            reply, stamp = await sender.send(errand, permit, self._options.deadline, attempt)
         except NotSentError as error:
             batch.left = False
             answer = _no_answer(Meaning.NOT_SENT, str(error))
@@ -458,14 +460,14 @@ class Call:
             hooks.report("the transport raised", error)
             answer = _no_answer(Meaning.NO_ANSWER, type(error).__name__)
         else:
-            answer = cancels.decode(reply.status, reply.body, job.endpoint, job.field)
+            answer = cancels.decode(reply.status, reply.body, spec.endpoint, spec.field)
             answer = self._judge(answer, permit, stamp)
-        again = batch.take(answer)
-        if again is Again.RESYNC and batch.server_time is not None:
+        action = batch.take(answer)
+        if action is RetryAction.RESYNC_CLOCK and batch.server_time is not None:
             sender.resync(batch.server_time)
-        return again
+        return action
 
-    def _judge(self, answer: Answer, permit: Permit, stamp: float) -> Answer:
+    def _judge(self, answer: CancelReply, permit: Permit, stamp: float) -> CancelReply:
         """Tell the limiter of a refusal for the rate, and stop at one of the whole account."""
         whole, told = answer.whole, answer.server_time
         if answer.rate_limited:
@@ -474,27 +476,29 @@ class Call:
             late = told is not None and abs(told - stamp) > SKEW
             if late and whole.code in MAYBE_CLOCK:
                 clock = Finding(Meaning.CLOCK, whole.code, whole.message)
-                return Answer(clock, answer.named, told)
+                return CancelReply(clock, answer.named, told)
             self.error = self.error or whole
             self.stop(f"the exchange refused the account: {whole.code} {whole.message}")
         return answer
 
-    def _decide(self, batch: Attempts) -> None:
+    def _decide(self, batch: BatchState) -> None:
         """Settle a batch, or let it be tried again when its pause is over."""
-        policy, pause, again = self._road.policy, 0.0, batch.again
-        now, urgent = self._loop.time(), self._terms.priority is Priority.URGENT
-        if again is Again.PAUSE:
+        policy, pause, action = self._context.policy, 0.0, batch.action
+        now, urgent = self._loop.time(), self._options.priority is Priority.URGENT
+        if action is RetryAction.BACKOFF:
             batch.failures += 1
-            pause = policy.pause(batch.failures, random(), urgent=urgent)  # noqa: S311 - no secret
-        batch.tries += again is not Again.BUDGET and (batch.left or not self._reconnect.unreachable)
+            pause = policy.backoff(batch.failures, random(), urgent=urgent)  # noqa: S311 - no secret
+        batch.attempt_count += action is not RetryAction.WAIT_FOR_BUDGET and (
+            batch.left or not self._reconnect.unreachable
+        )
         batch.due = now + pause
         if (
-            again is Again.NEVER
+            action is RetryAction.STOP
             or self._stopped
-            or policy.attempts == 1
-            or batch.tries > policy.attempts
-            or batch.due >= (self._terms.deadline or inf)
-            or batch.due - batch.began >= policy.seconds
+            or policy.max_attempts == 1
+            or batch.attempt_count > policy.max_attempts
+            or batch.due >= (self._options.deadline or inf)
+            or batch.due - batch.began >= policy.max_elapsed
         ):
             self._settle(batch)
             return
@@ -503,7 +507,7 @@ class Call:
 
     # results
 
-    def _settle(self, batch: Attempts) -> None:
+    def _settle(self, batch: BatchState) -> None:
         """Take the results of a batch that was tried."""
         batch.settled = True
         if batch.is_whole:
@@ -515,8 +519,8 @@ class Call:
         self.tally.put(number, results)
         self._left -= 1
         try:
-            if self._terms.on_batch is not None:
-                hooks.call("on_batch", self._terms.on_batch, results)
+            if self._options.on_batch is not None:
+                hooks.call("on_batch", self._options.on_batch, results)
         finally:
             if self._left == 0 or self._reconnect.unreachable:
                 self._rouse()
@@ -530,5 +534,5 @@ def _this_task() -> "asyncio.Task[None]":
     return task
 
 
-def _no_answer(meaning: Meaning, words: str) -> Answer:
-    return Answer(Finding(meaning, None, words), {})
+def _no_answer(meaning: Meaning, words: str) -> CancelReply:
+    return CancelReply(Finding(meaning, None, words), {})

@@ -9,81 +9,82 @@ from enum import Enum
 
 from msgspec import Struct
 
-from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
+from htx_cancel import arguments
+from htx_cancel.errors import Meaning
 from htx_cancel.outcome import ACCEPTED, Finding, OrderResult, order_result
-from htx_cancel.wire.cancels import Answer
+from htx_cancel.wire.cancels import CancelReply
 
 #: The longest pause of an urgent call, in seconds.
-URGENT_PAUSE = 0.25
+URGENT_BACKOFF_MAX = 0.25
 
 #: Stands for the ids in a call that names none.
 ALL = ""
 
 
-class Again(Enum):
+class RetryAction(Enum):
     """What to do after an answer."""
 
-    NEVER = "the answer stands"
-    PAUSE = "again after a pause, and counted"
-    BUDGET = "again when the budget allows, not counted"
-    RESYNC = "again once, with the exchange's clock"
+    STOP = "the answer stands"
+    BACKOFF = "again after a pause, and counted"
+    WAIT_FOR_BUDGET = "again when the budget allows, not counted"
+    RESYNC_CLOCK = "again once, with the exchange's clock"
 
 
-AGAIN: dict[Meaning, Again] = {
-    Meaning.ACCEPTED: Again.NEVER,
-    Meaning.FILLED: Again.NEVER,
-    Meaning.CANCELED: Again.NEVER,
-    Meaning.CANCELING: Again.NEVER,
-    Meaning.NOT_FOUND: Again.NEVER,
-    Meaning.AUTH: Again.NEVER,
-    Meaning.INVALID: Again.NEVER,
-    Meaning.REFUSED: Again.NEVER,
-    Meaning.UNCLEAR: Again.NEVER,
-    Meaning.RATE_LIMITED: Again.BUDGET,
-    Meaning.CLOCK: Again.RESYNC,
-    Meaning.BUSY: Again.PAUSE,
-    Meaning.FAULT: Again.PAUSE,
-    Meaning.UNNAMED: Again.PAUSE,
-    Meaning.UNREADABLE: Again.PAUSE,
-    Meaning.NO_ANSWER: Again.PAUSE,
-    Meaning.NOT_SENT: Again.PAUSE,
+RETRY: dict[Meaning, RetryAction] = {
+    Meaning.ACCEPTED: RetryAction.STOP,
+    Meaning.FILLED: RetryAction.STOP,
+    Meaning.CANCELED: RetryAction.STOP,
+    Meaning.CANCELING: RetryAction.STOP,
+    Meaning.NOT_FOUND: RetryAction.STOP,
+    Meaning.AUTH: RetryAction.STOP,
+    Meaning.INVALID: RetryAction.STOP,
+    Meaning.REFUSED: RetryAction.STOP,
+    Meaning.UNCLEAR: RetryAction.STOP,
+    Meaning.RATE_LIMITED: RetryAction.WAIT_FOR_BUDGET,
+    Meaning.CLOCK: RetryAction.RESYNC_CLOCK,
+    Meaning.BUSY: RetryAction.BACKOFF,
+    Meaning.FAULT: RetryAction.BACKOFF,
+    Meaning.UNNAMED: RetryAction.BACKOFF,
+    Meaning.UNREADABLE: RetryAction.BACKOFF,
+    Meaning.NO_ANSWER: RetryAction.BACKOFF,
+    Meaning.NOT_SENT: RetryAction.BACKOFF,
 }
 
 
 class RetryPolicy(Struct, frozen=True):
     """How often and how long a batch is tried.
 
-    ``attempts`` is the most attempts that count: those refused for the rate do not, nor do those
-    that found the exchange unreachable. With 1 there is one attempt, whatever becomes of it.
-    ``seconds`` is the most time from a batch's first attempt to the beginning of its last; that
-    clock stands still while the batch waits its turn for a token, unless it waits because it was
-    refused for the rate. A call that cannot reach the exchange for so long gives up what it has.
-    Pauses are drawn evenly from 0 to ``first_pause * 2**n`` seconds, at most ``longest_pause``, or
-    ``URGENT_PAUSE`` for an urgent call.
+    Args:
+        max_attempts: the most attempts that count: those refused for the rate do not, nor do those
+            that found the exchange unreachable. With 1 there is one attempt, whatever becomes of
+            it.
+        max_elapsed: the most seconds from a batch's first attempt to the beginning of its last.
+            That clock stands still while the batch waits its turn for a token, unless it waits
+            because it was refused for the rate. A call that cannot reach the exchange for so long
+            gives up what it has.
+        backoff_initial: the backoff after the first failure is drawn evenly from 0 to so many
+            seconds; each further failure doubles that.
+        backoff_max: the longest backoff in seconds; of an urgent call it is ``URGENT_BACKOFF_MAX``.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: for what is no count, or no span of 0 or more seconds.
     """
 
-    attempts: int = 6
-    seconds: float = 30.0
-    first_pause: float = 0.1
-    longest_pause: float = 2.0
+    max_attempts: int = 6
+    max_elapsed: float = 30.0
+    backoff_initial: float = 0.1
+    backoff_max: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be followed."""
-        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
-            raise InvalidTypeError(f"attempts is a whole number, not {self.attempts!r}")
-        if self.attempts < 1:
-            raise InvalidValueError(f"attempts is at least 1, not {self.attempts!r}")
-        for name in ("seconds", "first_pause", "longest_pause"):
-            given = getattr(self, name)
-            if isinstance(given, bool) or not isinstance(given, int | float):
-                raise InvalidTypeError(f"{name} is a number of seconds, not {given!r}")
-            if not 0 <= given < float("inf"):
-                raise InvalidValueError(f"{name} is 0 or more seconds, not {given!r}")
+        arguments.whole("max_attempts", self.max_attempts)
+        for name in ("max_elapsed", "backoff_initial", "backoff_max"):
+            arguments.seconds(name, getattr(self, name), zero=True)
 
-    def pause(self, failures: int, chance: float, *, urgent: bool = False) -> float:
-        """Return the pause after so many failures; ``chance`` is from 0 to 1."""
-        longest = min(self.longest_pause, URGENT_PAUSE) if urgent else self.longest_pause
-        return chance * min(longest, self.first_pause * 2.0 ** min(failures - 1, 60))
+    def backoff(self, failures: int, chance: float, *, urgent: bool = False) -> float:
+        """Return the seconds to wait after so many failures; ``chance`` is from 0 to 1."""
+        longest = min(self.backoff_max, URGENT_BACKOFF_MAX) if urgent else self.backoff_max
+        return chance * min(longest, self.backoff_initial * 2.0 ** min(failures - 1, 60))
 
 
 def merge(earlier: Finding | None, later: Finding) -> Finding:
@@ -110,13 +111,14 @@ Known = tuple[Finding, int]  #: of an id, and the requests that carried it
 _AT_ONCE: Known = (ACCEPTED, 1)
 
 
-class Attempts:
+class BatchState:
     """What the tries of one batch have said so far, and which of its ids to send again."""
 
     __slots__ = (
         "_known",
         "_listed",
-        "again",
+        "action",
+        "attempt_count",
         "began",
         "due",
         "failures",
@@ -125,7 +127,6 @@ class Attempts:
         "pending",
         "server_time",
         "settled",
-        "tries",
     )
 
     def __init__(self, ids: Sequence[str], number: int, began: float) -> None:
@@ -133,8 +134,8 @@ class Attempts:
         self.number = number  #: of the batch in its call
         self.began = began  #: loop time
         self.due = began  #: when it may be tried again
-        self.again = Again.NEVER  #: what is to be done with it
-        self.tries = 1  #: that count, the one that is next among them
+        self.action = RetryAction.STOP  #: what is to be done with it
+        self.attempt_count = 1  #: that count, the one that is next among them
         self.failures = 0
         self.left = False  #: whether the attempt under way, or the last one, may have left
         self.settled = False
@@ -142,36 +143,40 @@ class Attempts:
         self._known: dict[str, Known] = {}
         self._listed: dict[str, Finding] = {}  # where the call names no ids
 
-    def take(self, answer: Answer) -> Again:
+    def take(self, answer: CancelReply) -> RetryAction:
         """Take the answer to a try of ``pending``; say what to do about what is left of it."""
         found = list(map(answer.named.get, self.pending))
         if not self._known and found.count(ACCEPTED) == len(found):  # nearly always
             self._known = dict.fromkeys(self.pending, _AT_ONCE)
             self.pending = ()
-            return Again.NEVER
+            return RetryAction.STOP
         left, wanted = [], set()
         requests = 0 if answer.whole.meaning is Meaning.NOT_SENT else 1
         for key, named in zip(self.pending, found, strict=True):
             finding = answer.whole if key is ALL else named or answer.unnamed
             earlier, carried = self._known.get(key, (None, 0))
             self._known[key] = (merge(earlier, finding), carried + requests)
-            again = AGAIN[finding.meaning]
-            if again is not Again.NEVER:
+            action = RETRY[finding.meaning]
+            if action is not RetryAction.STOP:
                 left.append(key)
-                wanted.add(again)
+                wanted.add(action)
         self.pending = left
-        if Again.RESYNC in wanted:
+        if RetryAction.RESYNC_CLOCK in wanted:
             return self._resync(answer.server_time)
         if self.is_whole:
             self._listed.update(answer.named)
-        return Again.PAUSE if Again.PAUSE in wanted else next(iter(wanted), Again.NEVER)
+        return (
+            RetryAction.BACKOFF
+            if RetryAction.BACKOFF in wanted
+            else next(iter(wanted), RetryAction.STOP)
+        )
 
-    def _resync(self, server_time: float | None) -> Again:
+    def _resync(self, server_time: float | None) -> RetryAction:
         """Allow one try with the exchange's clock, if its reply told the time."""
         if server_time is None or self.server_time is not None:
-            return Again.NEVER
+            return RetryAction.STOP
         self.server_time = server_time
-        return Again.RESYNC
+        return RetryAction.RESYNC_CLOCK
 
     @property
     def is_whole(self) -> bool:

@@ -9,7 +9,7 @@ import sys
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "hooks": set(),
-    "endpoints": {"errors"},
+    "endpoints": {"arguments"},
     "arguments": {"errors"},
     "outcome": {"errors", "pages"},
     "pages": set(),
@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "wire.envelope": {"errors", "outcome"},
     "wire.cancels": {"endpoints", "errors", "outcome", "wire.envelope"},
     "wire.queries": {"endpoints", "errors", "outcome", "wire.envelope"},
-    "retry": {"errors", "outcome", "wire.cancels"},
+    "retry": {"arguments", "errors", "outcome", "wire.cancels"},
     "limits.__init__": set(),
     "limits.pulse": set(),
     "limits.budget": {"endpoints"},

@@ -13,7 +13,7 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence
 
-from htx_cancel.limits.budget import Paths
+from htx_cancel.limits.budget import RoundTrips
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Permit, Priority
 
@@ -116,11 +116,11 @@ class Driver:
     ) -> float:
         """Send many calls as one caller does, one turn for all; say when all were answered."""
         loop = asyncio.get_running_loop()
-        turn = self.budgets.turn()
+        ticket = self.budgets.ticket()
         sends: list[asyncio.Task[None]] = []
         while len(sends) < count and loop.time() < until:
             permit = await self.budgets.acquire(
-                names, priority=priority, turn=turn, backlog=count - len(sends)
+                names, priority=priority, ticket=ticket, backlog=count - len(sends)
             )
             sends.append(asyncio.create_task(self.send(permit, servers)))
         await asyncio.gather(*sends)
@@ -146,25 +146,25 @@ def refusals(arrivals: Iterable[float], calls: int, seconds: float) -> int:
     return sum(server.refused for server in servers)
 
 
-class KnownWay(Paths):
+class KnownWay(RoundTrips):
     """A way whose shortest round trip is known; the estimate is not what is tested."""
 
     def __init__(self, shortest: float) -> None:
         super().__init__()
-        self.credit = shortest
+        self.floor = shortest
         self.young = False
 
     def learn(
         self, host: str, trip: float, now: float, lag: float = 0.0, *, alone: bool = False
     ) -> None:
         """Check only that the trip is possible."""
-        assert trip >= self.credit - EDGE, (host, trip, lag, now, alone)
+        assert trip >= self.floor - EDGE, (host, trip, lag, now, alone)
         self.mean = trip
 
 
 def with_known_way(budgets: Budgets, shortest: float) -> Budgets:
     """Give budgets the true shortest round trip, so that exactness has its condition."""
-    budgets._paths = KnownWay(shortest)
+    budgets._round_trips = KnownWay(shortest)
     for budget in budgets._budgets.values():
-        budget.paths = budgets._paths
+        budget.round_trips = budgets._round_trips
     return budgets

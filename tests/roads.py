@@ -13,7 +13,7 @@ from htx_cancel.sandbox.rules import Kind
 KEY = "sandbox-access-key"
 SECRET = "sandbox-secret-key"
 EPOCH = 1767323045.0
-ONCE = RetryPolicy(attempts=1)
+ONCE = RetryPolicy(max_attempts=1)
 
 #: The contract that each kind of order is in here.
 CONTRACTS: dict[Kind, str] = {

@@ -52,14 +52,14 @@ def test_planning_says_when_to_pause_however_many_ids_are_alike() -> None:
 
     def source() -> Iterator[int]:
         nonlocal taken
-        for _ in range(10 * arguments.BREATH):
+        for _ in range(10 * arguments.YIELD_EVERY):
             taken += 1
             yield 7
 
     batches = arguments.batches(source(), "order_id", 10, arguments.Seen())
     for pauses in range(1, 11):
         assert next(batches) == ()
-        assert taken == pauses * arguments.BREATH
+        assert taken == pauses * arguments.YIELD_EVERY
     assert list(batches) == [("7",)]
 
 

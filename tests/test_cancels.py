@@ -16,18 +16,18 @@ from htx_cancel.sandbox import Exchange, Fault, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire import cancels
-from htx_cancel.wire.cancels import Answer
+from htx_cancel.wire.cancels import CancelReply
 from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 
 
 def read(
     reply: object, *, status: int = 200, endpoint: Endpoint = SWAP_CANCEL, field: str = "order_id"
-) -> Answer:
+) -> CancelReply:
     """Decode a reply given as what its JSON holds."""
     return cancels.decode(status, json.dumps(reply).encode(), endpoint, field)
 
 
-def of(answer: Answer, order_id: str) -> Finding:
+def of(answer: CancelReply, order_id: str) -> Finding:
     """Say what an answer means for one id."""
     return answer.named.get(order_id, answer.unnamed)
 

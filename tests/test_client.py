@@ -611,10 +611,10 @@ def test_an_urgent_call_pauses_a_quarter_of_a_second_at_most() -> None:
     async def main() -> None:
         exchange = Exchange()
         ids = add(exchange, "swap", 1, refusal=1004)
-        policy = RetryPolicy(seconds=100.0, first_pause=10.0, longest_pause=10.0)
+        policy = RetryPolicy(max_elapsed=100.0, backoff_initial=10.0, backoff_max=10.0)
         async with in_process(exchange, retry=policy) as client:
             outcome = await cancel(client, "swap", ids, priority=Priority.URGENT)
-        assert outcome.results[0].attempts == policy.attempts
+        assert outcome.results[0].attempts == policy.max_attempts
         assert asyncio.get_running_loop().time() < 5 * 0.25 + 0.1
 
     run(main())
@@ -627,7 +627,7 @@ def test_the_time_in_which_a_batch_waits_its_turn_is_not_counted() -> None:
         exchange = Exchange()
         ids, bulk = add(exchange, "swap_trailing", 1), add(exchange, "swap_trailing", 300)
         plan = FaultPlan({ids[0]: ["busy", "busy"]})
-        policy = RetryPolicy(seconds=5.0)
+        policy = RetryPolicy(max_elapsed=5.0)
         async with in_process(exchange, retry=policy, faults=plan, delay=0.05) as client:
             one = asyncio.create_task(
                 cancel(client, "swap_trailing", ids, priority=Priority.BACKGROUND)

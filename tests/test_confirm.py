@@ -369,7 +369,7 @@ def test_closing_the_client_ends_a_confirmation() -> None:
     async def main() -> None:
         exchange = Exchange(cancel_after=60.0)
         loop = asyncio.get_running_loop()
-        client = in_process(exchange, retry=RetryPolicy(longest_pause=0.5))
+        client = in_process(exchange, retry=RetryPolicy(backoff_max=0.5))
         outcome = await cancel(client, "swap", add(exchange, "swap", 1))
         confirming = asyncio.create_task(client.confirm(outcome, timeout=100.0))
         await asyncio.sleep(1.0)
@@ -958,7 +958,7 @@ def test_a_page_that_cannot_be_read_is_tried_as_often_as_a_batch() -> None:
             return {"status": "ok", "data": {"orders": [], "total_page": 2}}
 
         transport = Answering(answer)
-        async with transport.client(retry=RetryPolicy(attempts=4)) as client:
+        async with transport.client(retry=RetryPolicy(max_attempts=4)) as client:
             outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=60.0)
         assert outcome["7"].state is OrderState.GONE
         assert [params["page_index"] for params in transport.asked] == [1, 2, 2, 2, 2, 1, 2]
@@ -1009,7 +1009,7 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
         loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
         async with Answering(missing).client() as client:
             with monkeypatch.context() as patch:
-                patch.setattr(client._road.sender, "send", failing)
+                patch.setattr(client._context.sender, "send", failing)
                 await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
             nothing_is_left(client)
             assert problems == ["the transport raised"]

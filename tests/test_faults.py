@@ -152,7 +152,7 @@ def test_a_refusal_for_the_rate_is_not_counted_as_a_failure() -> None:
         exchange = Exchange()
         ids = add(exchange, "swap_trailing", 1)
         plan = FaultPlan({ids[0]: ["rate"] * 10})
-        policy = RetryPolicy(attempts=2)
+        policy = RetryPolicy(max_attempts=2)
         async with in_process(exchange, retry=policy, faults=plan) as client:
             result = (await cancel(client, "swap_trailing", ids)).results[0]
         assert (result.status, result.attempts) == (ACCEPTED, 11)
@@ -167,7 +167,7 @@ def test_trying_again_ends_with_its_time() -> None:
         exchange = Exchange()
         ids = add(exchange, "swap_trailing", 1)
         plan = FaultPlan({ids[0]: ["rate"] * 100})
-        policy = RetryPolicy(seconds=5.0)
+        policy = RetryPolicy(max_elapsed=5.0)
         async with in_process(exchange, retry=policy, faults=plan) as client:
             result = (await cancel(client, "swap_trailing", ids)).results[0]
         assert (result.status, result.code) == (REJECTED, 1032)
@@ -185,7 +185,7 @@ def test_trying_again_ends_with_the_attempts_allowed() -> None:
         plan = FaultPlan({ids[0]: ["lost_before"] * 100})
         async with in_process(exchange, request_timeout=0.5, faults=plan) as client:
             result = (await cancel(client, "swap", ids)).results[0]
-        assert (result.status, result.attempts) == (UNKNOWN, RetryPolicy().attempts)
+        assert (result.status, result.attempts) == (UNKNOWN, RetryPolicy().max_attempts)
 
     run(main())
 
@@ -210,7 +210,7 @@ def test_only_the_ids_that_are_not_settled_are_sent_again() -> None:
     async def main() -> None:
         exchange = Exchange()
         good, bad = add(exchange, "swap", 9), add(exchange, "swap", 1, refusal=1004)
-        async with in_process(exchange, retry=RetryPolicy(attempts=3)) as client:
+        async with in_process(exchange, retry=RetryPolicy(max_attempts=3)) as client:
             outcome = await cancel(client, "swap", [*good, *bad])
         assert {it.order_id: it.attempts for it in outcome} == {
             **dict.fromkeys(good, 1),
@@ -323,7 +323,7 @@ async def test_a_warm_client_opens_no_connection_for_its_first_cancel() -> None:
         assert await client.warm_up(3) == 3
         assert exchange.calls == {"/api/v1/timestamp": 3 + 10}
         assert door.opened == 3
-        assert client.budgets._paths.mean > 0  # the way was learnt
+        assert client.budgets.round_trip > 0  # the way was learnt
         outcome = await cancel(client, "swap", ids)
         assert outcome.counts == {ACCEPTED: 10}
         assert door.opened == 3
@@ -422,7 +422,7 @@ def test_no_key_and_no_signature_is_ever_shown(
             transport=InProcessTransport(exchange, epoch=EPOCH, faults=plan),
             wall_clock=lambda: EPOCH + loop.time(),
             request_timeout=0.5,
-            retry=RetryPolicy(attempts=2),
+            retry=RetryPolicy(max_attempts=2),
         )
         async with client:
             outcome: Outcome = await cancel(client, "swap", ids)

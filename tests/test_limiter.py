@@ -10,7 +10,7 @@ from virtualtime import VirtualLoop, run
 
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
-from htx_cancel.limits.budget import HASTE, MARGIN, SPREAD, Path
+from htx_cancel.limits.budget import HASTE, MARGIN, SPREAD, RoundTrip
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, Limiter, Permit, Priority
 
@@ -70,7 +70,7 @@ def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
         async with budgets.permit(A, timeout=0.1):
             assert state(budgets).in_flight == 1
             await asyncio.sleep(0.01)
-        assert state(budgets).resting == 1
+        assert state(budgets).cooling == 1
         with pytest.raises(TooLateError):
             await budgets.permit(A, timeout=0.5).__aenter__()
         with pytest.raises(InvalidValueError, match="timeout"):
@@ -226,35 +226,35 @@ def test_the_shortest_of_all_hosts_is_credited() -> None:
                 await asyncio.sleep(trip)
                 permit.replied()
             known = {"far": 0.3, "near": 0.1, "new": 0.0}[host]
-            assert known - HASTE <= budgets._paths.credit <= known
+            assert known - HASTE <= budgets._round_trips.floor <= known
 
     run(main())
 
 
 def test_the_estimate_of_a_way_stays_below_it_and_starts_again_when_it_changes() -> None:
     """A shorter trip than the estimate proves it wrong."""
-    path = Path()
+    path = RoundTrip()
     for at, trip in enumerate((0.2, 0.21, 0.25, 0.22, 0.2, 0.23, 0.21, 0.2) * 20):
         path.learn(trip, at)
-        assert path.credit <= 0.2
-    assert path.credit > 0.18
+        assert path.floor <= 0.2
+    assert path.floor > 0.18
     path.learn(0.1, 200)
-    assert (path.credit, path.samples) == (0.0, 1)
+    assert (path.floor, path.samples) == (0.0, 1)
 
 
 def test_a_trip_a_little_below_the_estimate_only_lowers_it() -> None:
     """The margin made good for what was too much."""
-    path = Path()
+    path = RoundTrip()
     for at in range(100):
         path.learn(0.2, at)
-    trip = path.credit - MARGIN / 2
+    trip = path.floor - MARGIN / 2
     path.learn(trip, 100)
-    assert trip - HASTE < path.credit < trip
+    assert trip - HASTE < path.floor < trip
 
 
 def test_a_way_stays_young_while_the_event_loop_is_late() -> None:
     """Replies that a busy loop held up say little about the way, however many there are."""
-    path = Path()
+    path = RoundTrip()
     for at in range(20):
         path.learn(0.2, at, lag=0.05)
     assert path.young
@@ -265,18 +265,18 @@ def test_a_way_stays_young_while_the_event_loop_is_late() -> None:
 
 def test_calls_that_were_alone_teach_the_way_at_once() -> None:
     """A crowd's trips may all be long for one reason; those of calls alone are not."""
-    path = Path()
+    path = RoundTrip()
     for place in range(100):
         path.learn(0.05 + place / 1000, place / 1000)
     assert path.young
-    assert path.credit == 0
+    assert path.floor == 0
     for place in range(6):
         path.learn(0.02, 0.2 + place / 50, alone=True)
     assert not path.young
     path.restart()
     for place in range(6):
         path.learn(0.02, 1 + place / 50, alone=True)
-    assert 0.02 - HASTE / 6 < path.credit < 0.02
+    assert 0.02 - HASTE / 6 < path.floor < 0.02
 
 
 def test_a_call_beside_others_is_not_alone() -> None:
@@ -287,7 +287,7 @@ def test_a_call_beside_others_is_not_alone() -> None:
         await take(budgets, 1)
         for _ in range(6):
             budgets.learn_trip("here", 0.02, alone=True)
-        return budgets._paths.young
+        return budgets._round_trips.young
 
     assert run(main())
 
@@ -301,9 +301,9 @@ def test_a_refusal_starts_the_estimate_again() -> None:
             permit = await budgets.acquire((U,), host="here")
             await asyncio.sleep(0.2)
             permit.replied()
-        assert budgets._paths.credit > 0
+        assert budgets._round_trips.floor > 0
         permit.refused()
-        assert budgets._paths.credit == 0
+        assert budgets._round_trips.floor == 0
 
     run(main())
 
@@ -509,9 +509,9 @@ def test_a_call_of_many_batches_keeps_its_place_with_one_waiter() -> None:
 
         async def call(name: str, count: int) -> None:
             nonlocal got
-            turn = budgets.turn()
+            ticket = budgets.ticket()
             for left in range(count, 0, -1):
-                permit = await budgets.acquire((A,), turn=turn, backlog=left)
+                permit = await budgets.acquire((A,), ticket=ticket, backlog=left)
                 got += name
                 asyncio.get_running_loop().call_later(0.01, permit.replied)
 
@@ -531,9 +531,9 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
 
         async def call(name: str, *, backlog: int = 1) -> None:
             nonlocal got
-            turn = budgets.turn()
+            ticket = budgets.ticket()
             for left in range(backlog, 0, -1):
-                await budgets.acquire((A,), turn=turn, backlog=left)
+                await budgets.acquire((A,), ticket=ticket, backlog=left)
                 got += name
 
         early = asyncio.create_task(call("a", backlog=2))
@@ -969,7 +969,7 @@ def test_a_refusal_that_is_told_late_returns_no_token_twice() -> None:
         (permit,) = await take(budgets, 1)
         permit.replied(told(5, 1000, 0, reset=0.5), EPOCH)
         await asyncio.sleep(1.5)
-        assert state(budgets).resting == 0
+        assert state(budgets).cooling == 0
         permit.refused()
         await asyncio.sleep(2.5)
         assert (state(budgets).free, state(budgets).in_flight) == (5, 0)
@@ -1065,10 +1065,10 @@ def test_an_old_turn_waits_only_for_older_ones() -> None:
     async def main() -> None:
         budgets = with_known_way(Budgets({A: Limit(1, 1.0)}), 0.0)
         await spend(budgets, 1)
-        early, late = budgets.turn(), budgets.turn()
+        early, late = budgets.ticket(), budgets.ticket()
         keep = [
-            asyncio.create_task(budgets.acquire((A,), turn=turn, backlog=backlog))
-            for turn, backlog in ((budgets.turn(), 1), (late, 50), (early, 2), (early, 100))
+            asyncio.create_task(budgets.acquire((A,), ticket=ticket, backlog=backlog))
+            for ticket, backlog in ((budgets.ticket(), 1), (late, 50), (early, 2), (early, 100))
         ]
         await turns()
         keep[3].cancel()
@@ -1126,11 +1126,11 @@ def test_a_snapshot_shows_every_budget() -> None:
         first.replied()
         second.no_reply()
         shown = state(budgets)
-        assert (shown.free, shown.in_flight, shown.resting, shown.next_in) == (2, 1, 2, 0.0)
+        assert (shown.free, shown.in_flight, shown.cooling, shown.next_in) == (2, 1, 2, 0.0)
         assert [each.name for each in budgets.snapshot()] == list(BUDGETS)
         assert repr(budgets) == f"<Budgets in_flight=1 waiting=0 taken=[{A} 3/5]>"
         limiter: Limiter = budgets
-        assert limiter.turn() < limiter.turn()
+        assert limiter.ticket() < limiter.ticket()
 
     run(main())
 

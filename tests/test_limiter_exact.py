@@ -222,20 +222,20 @@ class _Run:
 
     async def call(
         self,
-        turn: int,
+        ticket: int,
         plan: tuple[float, tuple[str, ...], Priority, str, float, float, float | None],
     ) -> None:
         at, names, priority, end, there, back, patience = plan
         await asyncio.sleep(at)
-        self.waiting[turn] = (frozenset(names), priority, asyncio.get_running_loop().time())
-        order = self.budgets.turn()
+        self.waiting[ticket] = (frozenset(names), priority, asyncio.get_running_loop().time())
+        order = self.budgets.ticket()
         try:
             async with asyncio.timeout(patience):
-                permit = await self.budgets.acquire(names, priority=priority, turn=order)
+                permit = await self.budgets.acquire(names, priority=priority, ticket=order)
         except TimeoutError:
             return
         finally:
-            mine = self.waiting.pop(turn)
+            mine = self.waiting.pop(ticket)
         self.grants += 1
         self.check_order(permit, mine)
         await self.travel(permit, end, SHORTEST + there, SHORTEST + back)
@@ -274,12 +274,14 @@ class _Run:
         """Give those who wait for one budget only, though it has room."""
         free = {state.name for state in self.budgets.snapshot() if state.free}
         full = self.budgets._in_flight == 7
-        return {turn for turn, (names, _, _) in self.waiting.items() if names <= free and not full}
+        return {
+            ticket for ticket, (names, _, _) in self.waiting.items() if names <= free and not full
+        }
 
     def check_rest(self) -> None:
         """When all is over and a window has passed, every token is back."""
         for state in self.budgets.snapshot():
-            assert (state.free, state.in_flight, state.resting, state.waiting) == (
+            assert (state.free, state.in_flight, state.cooling, state.waiting) == (
                 state.calls,
                 0,
                 0,
@@ -297,7 +299,7 @@ def test_no_schedule_is_refused_leaks_a_token_or_breaks_the_order(
 
     async def main() -> None:
         schedule = _Run()
-        await asyncio.gather(*(schedule.call(turn, plan) for turn, plan in enumerate(plans)))
+        await asyncio.gather(*(schedule.call(ticket, plan) for ticket, plan in enumerate(plans)))
         await asyncio.sleep(2.1)
         schedule.check_rest()
         for name, limit in LIMITS.items():
@@ -318,7 +320,7 @@ def test_nobody_waits_while_tokens_are_free(
         schedule = _Run()
         watch = asyncio.create_task(schedule.watch())
         alone = [(at, names[:1], *rest) for at, names, *rest in plans]
-        await asyncio.gather(*(schedule.call(turn, plan) for turn, plan in enumerate(alone)))  # type: ignore[arg-type]
+        await asyncio.gather(*(schedule.call(ticket, plan) for ticket, plan in enumerate(alone)))  # type: ignore[arg-type]
         assert not watch.done()
         watch.cancel()
 

@@ -146,7 +146,9 @@ def test_a_call_that_reaches_nobody_gives_up_in_its_time(
         exchange = Exchange()
         net = Net(exchange)
         net.hosts[ONE] = always("refuse")
-        async with net.client(retry=RetryPolicy(seconds=seconds), request_timeout=1.0) as client:
+        async with net.client(
+            retry=RetryPolicy(max_elapsed=seconds), request_timeout=1.0
+        ) as client:
             outcomes = await asyncio.gather(*await many(client, exchange, kind, calls, ids))
             assert seconds - 2.5 <= now() <= seconds + 1.0
         assert sum(len(outcome.unsent) for outcome in outcomes) == 3000
@@ -176,7 +178,7 @@ def test_attempts_to_reconnect_are_spread_evenly() -> None:
         exchange = Exchange()
         net = Net(exchange)
         net.hosts[ONE] = always("refuse")
-        async with net.client(retry=RetryPolicy(seconds=10.0)) as client:
+        async with net.client(retry=RetryPolicy(max_elapsed=10.0)) as client:
             await asyncio.gather(*await many(client, exchange, "v5", 3000, 1))
         later = [at for at in net.to(ONE) if at > 0.001]
         gaps = [after - before for before, after in itertools.pairwise(later)]
@@ -193,7 +195,7 @@ def test_those_who_wait_for_tokens_in_an_outage_wait_to_reconnect_as_well() -> N
         exchange = Exchange()
         net = Net(exchange)
         net.hosts[ONE] = always("refuse late")
-        async with net.client(retry=RetryPolicy(seconds=5.0)) as client:
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
             tasks = await many(client, exchange, "v5", 1000, 1)
             await asyncio.sleep(1.0)
             assert len(net.log) <= 72 + ATTEMPTS_PER_SECOND
@@ -236,7 +238,7 @@ def test_attempts_to_reconnect_go_by_priority() -> None:
             return "refuse"
 
         net.hosts[ONE] = note
-        async with net.client(retry=RetryPolicy(seconds=5.0)) as client:
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
             routine = await many(client, exchange, "v5", 1000, 1)
             await asyncio.sleep(1.0)
             ids = add(exchange, "v5", 1)
@@ -262,7 +264,7 @@ def test_attempts_to_reconnect_of_one_priority_go_by_arrival() -> None:
             return "refuse"
 
         net.hosts[ONE] = note
-        async with net.client(retry=RetryPolicy(seconds=5.0)) as client:
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
             ids = add(exchange, "v5", 100)
             await asyncio.gather(*(cancel(client, "v5", [key]) for key in ids))
         assert list(dict.fromkeys(seen)) == ids
@@ -573,7 +575,7 @@ def test_the_third_attempt_has_all_the_time_that_is_left() -> None:
     async def main() -> None:
         exchange = Exchange()
         net = Net(exchange)
-        async with net.client(retry=RetryPolicy(first_pause=0.0)) as client:
+        async with net.client(retry=RetryPolicy(backoff_initial=0.0)) as client:
             await cancel(client, "swap", add(exchange, "swap", 10))
             net.inner = InProcessTransport(exchange, delay=0.35, epoch=EPOCH)
             behaviours = iter(["silent", "silent", "ok"])
@@ -814,7 +816,7 @@ def test_attempts_that_fail_at_once_let_others_run() -> None:
             transport=Net(exchange),
             base_url=ONE,
             wall_clock=clock,
-            retry=RetryPolicy(attempts=50, first_pause=0.0),
+            retry=RetryPolicy(max_attempts=50, backoff_initial=0.0),
         ) as client:
             call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
             while not call.done():

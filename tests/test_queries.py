@@ -10,7 +10,7 @@ from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import Meaning
 from htx_cancel.outcome import Finding, OrderState
 from htx_cancel.wire import queries
-from htx_cancel.wire.queries import States
+from htx_cancel.wire.queries import OrderStates
 
 BY_IDS, PAGED, V5 = (
     QUERIES[name] for name in ("swap_cancel", "swap_track_cancel", "v5_cancel_order")
@@ -19,7 +19,7 @@ BY_IDS, PAGED, V5 = (
 
 def read(
     reply: object, query: Query = BY_IDS, field: str = "order_id", status: int = 200
-) -> States:
+) -> OrderStates:
     """Read a reply given as what its JSON holds."""
     return queries.read(status, json.dumps(reply).encode(), query, field)
 
@@ -42,7 +42,7 @@ def test_a_coin_m_order_has_a_numbered_status(number: object, state: OrderState 
     """The id is read as a string, whatever the number beside it; a new number says nothing."""
     item = {"order_id": 1.3e18, "order_id_str": "1329854625038651393", "status": number}
     states = read({"status": "ok", "data": [item, 7]})
-    assert states == States({"1329854625038651393": state}, complete=True)
+    assert states == OrderStates({"1329854625038651393": state}, complete=True)
 
 
 def test_a_coin_m_order_is_found_by_its_client_id() -> None:
@@ -56,32 +56,34 @@ def test_a_coin_m_order_is_found_by_its_client_id() -> None:
 def test_a_v5_order_has_a_state_in_words() -> None:
     """A reply about one order says nothing about another."""
     data = {"order_id": "5", "client_order_id": "", "state": "partially_canceled"}
-    assert read({"code": 200, "data": data}, V5) == States({"5": OrderState.PARTIALLY_CANCELED})
-    assert read({"code": 200, "data": None}, V5) == States({})
+    assert read({"code": 200, "data": data}, V5) == OrderStates(
+        {"5": OrderState.PARTIALLY_CANCELED}
+    )
+    assert read({"code": 200, "data": None}, V5) == OrderStates({})
 
 
 @pytest.mark.parametrize("code", [1017, 1061])
 def test_an_exchange_that_knows_none_of_the_orders_is_complete(code: int) -> None:
     """Then each of them does not exist."""
-    assert read({"status": "error", "err_code": code}) == States({}, complete=True)
-    assert read({"code": code, "message": ""}, V5) == States({}, complete=True)
+    assert read({"status": "error", "err_code": code}) == OrderStates({}, complete=True)
+    assert read({"code": code, "message": ""}, V5) == OrderStates({}, complete=True)
 
 
 @pytest.mark.parametrize("code", [1017, 1051, 1061])
 def test_a_list_that_is_refused_is_not_complete(code: int) -> None:
     """Only a list that is there says of an order that it is not open any more."""
-    assert read({"status": "error", "err_code": code}, PAGED) == States({})
+    assert read({"status": "error", "err_code": code}, PAGED) == OrderStates({})
 
 
 def test_a_page_lists_open_orders() -> None:
     """Status 9 is being canceled, all others are open; the number of pages is told."""
     listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}, None]
     data = {"orders": listed, "total_page": 3, "current_page": 1, "total_size": 120}
-    assert read({"status": "ok", "data": data}, PAGED) == States(
+    assert read({"status": "ok", "data": data}, PAGED) == OrderStates(
         {"1": OrderState.OPEN, "2": OrderState.CANCELING}, complete=True, pages=3
     )
     empty = {"orders": [], "total_page": 0}
-    assert read({"status": "ok", "data": empty}, PAGED) == States({}, complete=True, pages=1)
+    assert read({"status": "ok", "data": empty}, PAGED) == OrderStates({}, complete=True, pages=1)
 
 
 @pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
@@ -114,7 +116,7 @@ def test_a_refusal_for_the_rate_is_told() -> None:
 def test_a_query_that_the_account_may_not_make_is_told(query: Query, code: int) -> None:
     """Asking again would tell no more; of the orders it says nothing."""
     states = read({"status": "error", "err_code": code, "err_msg": "m"}, query)
-    assert states == States({}, refused=Finding(Meaning.AUTH, code, "m"))
+    assert states == OrderStates({}, refused=Finding(Meaning.AUTH, code, "m"))
 
 
 @pytest.mark.parametrize("code", [1032, 1004, 1067, 12001, 4999])
@@ -128,7 +130,7 @@ def test_htx_s_own_404_refuses_a_query(query: Query) -> None:
     """The exchange has no such query, so asking again tells nothing."""
     reply = {"timestamp": "t", "status": 404, "error": "Not Found", "path": query.path}
     refused = Finding(Meaning.AUTH, 404, f"HTX has no such path: {query.path}")
-    assert read(reply, query, status=404) == States({}, refused=refused)
+    assert read(reply, query, status=404) == OrderStates({}, refused=refused)
 
 
 @pytest.mark.parametrize("reply", [{"status": "error", "err_code": 0}, {"code": 0, "message": ""}])

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
 from htx_cancel.outcome import STATUS, CancelStatus, Finding
-from htx_cancel.retry import AGAIN, ALL, Again, Attempts, RetryPolicy, merge
-from htx_cancel.wire.cancels import Answer
+from htx_cancel.retry import ALL, RETRY, BatchState, RetryAction, RetryPolicy, merge
+from htx_cancel.wire.cancels import CancelReply
 
 findings = st.builds(Finding, st.sampled_from(Meaning))
 
@@ -19,8 +19,8 @@ def status(finding: Finding) -> CancelStatus:
 
 def test_every_meaning_says_whether_to_send_again() -> None:
     """The table is complete; what the exchange settled, or forbids, is never sent again."""
-    assert set(AGAIN) == set(Meaning)
-    assert {key for key in Meaning if AGAIN[key] is Again.NEVER} == {
+    assert set(RETRY) == set(Meaning)
+    assert {key for key in Meaning if RETRY[key] is RetryAction.STOP} == {
         Meaning.ACCEPTED,
         Meaning.FILLED,
         Meaning.CANCELED,
@@ -61,26 +61,26 @@ def test_two_answers_mean_together_what_the_table_says(
 
 
 @given(st.lists(findings, min_size=1, max_size=6))
-def test_tries_never_add_up_to_more_than_was_said(tries: list[Finding]) -> None:
+def test_tries_never_add_up_to_more_than_was_said(attempt_count: list[Finding]) -> None:
     """Accepted needs a try that said so; unsent needs that no try left."""
     known = None
-    for finding in tries:
+    for finding in attempt_count:
         known = merge(known, finding)
-    assert known in tries
-    said = [finding.meaning for finding in tries]
+    assert known in attempt_count
+    said = [finding.meaning for finding in attempt_count]
     assert (status(known) is CancelStatus.ACCEPTED) <= (Meaning.ACCEPTED in said)
     assert (status(known) is CancelStatus.UNSENT) == (set(said) == {Meaning.NOT_SENT})
 
 
 def test_only_what_is_not_settled_is_sent_again() -> None:
     """Attempts count the requests that carried an id."""
-    attempts = Attempts(("1", "2", "3"), 0, 0.0)
+    attempts = BatchState(("1", "2", "3"), 0, 0.0)
     first = {"1": Finding(Meaning.ACCEPTED), "2": Finding(Meaning.BUSY, 1004)}
-    assert attempts.take(Answer(Finding(Meaning.ACCEPTED), first)) is Again.PAUSE
+    assert attempts.take(CancelReply(Finding(Meaning.ACCEPTED), first)) is RetryAction.BACKOFF
     assert attempts.pending == ["2", "3"]
-    assert attempts.take(Answer(Finding(Meaning.NOT_SENT), {})) is Again.PAUSE
+    assert attempts.take(CancelReply(Finding(Meaning.NOT_SENT), {})) is RetryAction.BACKOFF
     second = {"2": Finding(Meaning.CANCELED, 1071), "3": Finding(Meaning.NOT_FOUND, 1061)}
-    assert attempts.take(Answer(Finding(Meaning.ACCEPTED), second)) is Again.NEVER
+    assert attempts.take(CancelReply(Finding(Meaning.ACCEPTED), second)) is RetryAction.STOP
     assert [(it.order_id, it.status, it.attempts) for it in attempts.results()] == [
         ("1", CancelStatus.ACCEPTED, 1),
         ("2", CancelStatus.CLOSED, 2),
@@ -90,45 +90,45 @@ def test_only_what_is_not_settled_is_sent_again() -> None:
 
 def test_a_call_that_names_no_ids_settles_as_a_whole() -> None:
     """What any try listed is in the results."""
-    attempts = Attempts((ALL,), 0, 0.0)
-    assert attempts.take(Answer(Finding(Meaning.UNREADABLE), {})) is Again.PAUSE
+    attempts = BatchState((ALL,), 0, 0.0)
+    assert attempts.take(CancelReply(Finding(Meaning.UNREADABLE), {})) is RetryAction.BACKOFF
     listed = {"7": Finding(Meaning.ACCEPTED)}
-    assert attempts.take(Answer(Finding(Meaning.ACCEPTED), listed)) is Again.NEVER
+    assert attempts.take(CancelReply(Finding(Meaning.ACCEPTED), listed)) is RetryAction.STOP
     assert attempts.whole() == (Finding(Meaning.ACCEPTED), 2)
     assert [(it.order_id, it.attempts) for it in attempts.results()] == [("7", 2)]
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
-def test_a_pause_is_within_its_bounds(tries: int, chance: float) -> None:
+def test_a_pause_is_within_its_bounds(attempt_count: int, chance: float) -> None:
     """Full jitter: from nothing to the doubled first pause, never above the longest."""
-    policy = RetryPolicy(first_pause=0.1, longest_pause=2.0)
-    pause = policy.pause(tries, chance)
-    assert 0 <= pause <= min(2.0, 0.1 * 2.0 ** min(tries - 1, 10))
+    policy = RetryPolicy(backoff_initial=0.1, backoff_max=2.0)
+    pause = policy.backoff(attempt_count, chance)
+    assert 0 <= pause <= min(2.0, 0.1 * 2.0 ** min(attempt_count - 1, 10))
 
 
 def test_a_pause_doubles_up_to_the_longest() -> None:
     """Or to a quarter of a second where the call is urgent."""
-    policy = RetryPolicy(first_pause=0.1, longest_pause=2.0)
-    assert [policy.pause(n, 1.0) for n in (1, 2, 3, 5, 6, 99)] == [0.1, 0.2, 0.4, 1.6, 2.0, 2.0]
-    assert [policy.pause(n, 1.0, urgent=True) for n in (1, 2, 3, 99)] == [0.1, 0.2, 0.25, 0.25]
-    assert policy.pause(3, 0.5) == 0.2
+    policy = RetryPolicy(backoff_initial=0.1, backoff_max=2.0)
+    assert [policy.backoff(n, 1.0) for n in (1, 2, 3, 5, 6, 99)] == [0.1, 0.2, 0.4, 1.6, 2.0, 2.0]
+    assert [policy.backoff(n, 1.0, urgent=True) for n in (1, 2, 3, 99)] == [0.1, 0.2, 0.25, 0.25]
+    assert policy.backoff(3, 0.5) == 0.2
 
 
 def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
     """It is counted, whichever of its ids failed first."""
     failed = {"1": Finding(Meaning.RATE_LIMITED), "2": Finding(Meaning.BUSY)}
     for ids in (("1", "2"), ("2", "1")):
-        answer = Answer(Finding(Meaning.ACCEPTED), failed)
-        assert Attempts(ids, 0, 0.0).take(answer) is Again.PAUSE
+        answer = CancelReply(Finding(Meaning.ACCEPTED), failed)
+        assert BatchState(ids, 0, 0.0).take(answer) is RetryAction.BACKOFF
 
 
 def test_a_policy_that_cannot_be_followed_is_refused() -> None:
     """Counts and spans are checked when the policy is made."""
-    with pytest.raises(InvalidValueError, match="attempts is at least 1"):
-        RetryPolicy(attempts=0)
-    with pytest.raises(InvalidTypeError, match="attempts is a whole number"):
-        RetryPolicy(attempts=1.5)  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="seconds is 0 or more"):
-        RetryPolicy(seconds=float("inf"))
-    with pytest.raises(InvalidTypeError, match="longest_pause is a number"):
-        RetryPolicy(longest_pause="2")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="max_attempts must be at least 1"):
+        RetryPolicy(max_attempts=0)
+    with pytest.raises(InvalidTypeError, match="max_attempts must be a whole number"):
+        RetryPolicy(max_attempts=1.5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="max_elapsed must be 0 or more"):
+        RetryPolicy(max_elapsed=float("inf"))
+    with pytest.raises(InvalidTypeError, match="backoff_max must be a number"):
+        RetryPolicy(backoff_max="2")  # type: ignore[arg-type]

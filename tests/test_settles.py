@@ -87,7 +87,7 @@ def strike_awaits(loop: VirtualLoop, sabotage: Sabotage) -> None:
     """Count the steps of every task that the client starts."""
 
     def factory(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
-        ours = getattr(work, "__qualname__", "").startswith(("Call.", "Sender.", "Confirmation."))
+        ours = getattr(work, "__qualname__", "").startswith(("Job.", "Sender.", "Confirmation."))
         return make_task(loop, Struck(work, sabotage) if ours else work, **given)
 
     loop.set_task_factory(factory)
@@ -97,7 +97,7 @@ def strike_starts(loop: VirtualLoop, sabotage: Sabotage) -> None:
     """Count the tasks that the client starts."""
 
     def factory(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
-        if getattr(work, "__qualname__", "").startswith("Call."):
+        if getattr(work, "__qualname__", "").startswith("Job."):
             sabotage.count()
         return make_task(loop, work, **given)
 
@@ -170,7 +170,7 @@ class Run:
             budgets=budgets,
             wall_clock=self.clock,
             request_timeout=0.5,
-            retry=RetryPolicy(seconds=20.0),
+            retry=RetryPolicy(max_elapsed=20.0),
         ) as client:
             if self.what == "awaits":
                 strike_awaits(self.loop, self.sabotage)

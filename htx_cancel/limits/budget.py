@@ -41,7 +41,7 @@ FIRST_BURST = 0.9  #: seconds from the first reply; less than the shortest windo
 HASTE = 0.01  #: seconds; what a machine may take from all calls of a moment alike
 
 
-class Path:
+class RoundTrip:
     """The shortest round trip to one host, estimated from below.
 
     The least of n samples lies above the true floor, by about their deviation over the square
@@ -58,7 +58,7 @@ class Path:
 
     __slots__ = (
         "burst",
-        "credit",
+        "floor",
         "later",
         "least",
         "samples",
@@ -74,7 +74,7 @@ class Path:
 
     def restart(self) -> None:
         """Forget what was learnt."""
-        self.credit = 0.0
+        self.floor = 0.0
         self.least = inf
         self.samples = 0
         self.since = inf
@@ -87,7 +87,7 @@ class Path:
 
     def learn(self, trip: float, now: float, lag: float = 0.0, *, alone: bool = False) -> None:
         """Take one round trip, in seconds, that ended now, with a lag of the loop in it."""
-        if trip < self.credit - MARGIN:
+        if trip < self.floor - MARGIN:
             self.restart()
         if not self.samples:
             self.since = now
@@ -109,17 +109,17 @@ class Path:
             variance = self.squares / n - (self.total / n) ** 2
             doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
             doubt = max(doubt, HASTE / (1 + age), self.burst if self.young else 0.0)
-            self.credit = max(0.0, (self.sure if self.young else self.least) - doubt)
+            self.floor = max(0.0, (self.sure if self.young else self.least) - doubt)
 
 
-class Paths:
+class RoundTrips:
     """The ways to all hosts; the next call may take the shortest, so the least credit counts."""
 
-    __slots__ = ("_hosts", "credit", "mean", "young")
+    __slots__ = ("_hosts", "floor", "mean", "young")
 
     def __init__(self) -> None:
-        self._hosts: dict[str, Path] = {}
-        self.credit = 0.0
+        self._hosts: dict[str, RoundTrip] = {}
+        self.floor = 0.0
         self.mean = 0.0  #: of the host heard last
         self.young = True  #: whether one of them is, or none is known
 
@@ -132,12 +132,12 @@ class Paths:
         """
         path = self._hosts.get(host)
         if path is None:
-            path = self._hosts[host] = Path()
+            path = self._hosts[host] = RoundTrip()
             self._choose()
-        credit, young = path.credit, path.young
+        floor, young = path.floor, path.young
         path.learn(trip, now, lag, alone=alone)
         self.mean = path.total / path.samples
-        if path.credit != credit or path.young is not young:
+        if path.floor != floor or path.young is not young:
             self._choose()
 
     def doubt(self, host: str) -> None:
@@ -147,7 +147,7 @@ class Paths:
             self._choose()
 
     def _choose(self) -> None:
-        self.credit = min(path.credit for path in self._hosts.values())
+        self.floor = min(path.floor for path in self._hosts.values())
         self.young = any(path.young for path in self._hosts.values())
 
 
@@ -180,25 +180,25 @@ class Budget:
         "_trial_until",
         "busy",
         "calls",
+        "cooling",
         "foreign",
         "granted",
         "held_until",
         "limit",
         "name",
-        "paths",
         "reserve",
-        "resting",
         "returned",
+        "round_trips",
         "seconds",
-        "silent",
+        "unanswered",
     )
 
-    def __init__(self, name: str, limit: Limit, paths: Paths) -> None:
+    def __init__(self, name: str, limit: Limit, round_trips: RoundTrips) -> None:
         self.name = name
-        self.paths = paths
+        self.round_trips = round_trips
         self.busy = 0
-        self.resting: deque[float] = deque()  #: times of replies
-        self.silent: deque[float] = deque()  #: times of giving up
+        self.cooling: deque[float] = deque()  #: times of replies
+        self.unanswered: deque[float] = deque()  #: times of giving up
         self.foreign: deque[float] = deque()  #: times at which others' use was seen
         self.granted = 0  #: tokens ever spent
         self.returned = 0  #: tokens ever come back
@@ -247,18 +247,18 @@ class Budget:
     def settle(self, now: float) -> None:
         """Free the tokens that have rested."""
         given_up = now - self._rest
-        replied = given_up + self.paths.credit
-        while self.resting and self.resting[0] <= replied:
-            self.resting.popleft()
+        replied = given_up + self.round_trips.floor
+        while self.cooling and self.cooling[0] <= replied:
+            self.cooling.popleft()
             self.returned += 1
         while self.foreign and self.foreign[0] <= replied:
             self.foreign.popleft()
-        while self.silent and self.silent[0] <= given_up:
-            self.silent.popleft()
+        while self.unanswered and self.unanswered[0] <= given_up:
+            self.unanswered.popleft()
             self.returned += 1
 
     def _free(self, *, urgent: bool) -> int:
-        free = self.calls - self.busy - len(self.resting) - len(self.silent)
+        free = self.calls - self.busy - len(self.cooling) - len(self.unanswered)
         if self.reserve or self.foreign:
             free -= max(0 if urgent else self.reserve, len(self.foreign))
         return free
@@ -272,21 +272,21 @@ class Budget:
         if self._trial is Trial.DUE:
             self._trial, self._trial_at = Trial.UNDER_WAY, now
 
-    def rest(self, granted: float, now: float) -> None:
+    def replied(self, granted: float, now: float) -> None:
         """Put the token of a call granted then to rest: its reply is here."""
         self.busy -= 1
-        self.resting.append(now)
+        self.cooling.append(now)
         if granted >= self.held_until:
             self._answered += 1
         self._end_trial(granted, Trial.NONE)
 
-    def rest_silent(self, granted: float, now: float) -> None:
+    def gave_up(self, granted: float, now: float) -> None:
         """Put the token of a call granted then to rest: its caller gave up."""
         self.busy -= 1
-        self.silent.append(now)
+        self.unanswered.append(now)
         self._end_trial(granted, Trial.DUE)
 
-    def give_back(self, granted: float) -> None:
+    def unsent(self, granted: float) -> None:
         """Free the token of a call granted then: it never left."""
         self.busy -= 1
         self.returned += 1
@@ -348,8 +348,8 @@ class Budget:
         if reset is not None and granted != self._trial_at:
             wait = min(reset + SPREAD, self.seconds)
             self._trial, self._trial_until = Trial.DUE, now + self._rest
-            if replied in self.resting:
-                self.resting.remove(replied)
+            if replied in self.cooling:
+                self.cooling.remove(replied)
                 self.returned += 1
         self.held_until = max(self.held_until, now + wait + MARGIN)
         self._answered = 0
@@ -396,40 +396,42 @@ class Budget:
         if self._trial is Trial.UNDER_WAY:
             return self._trial_until
         soonest = self._relax_at
-        credited = self._rest - self.paths.credit
-        if self.resting:
-            soonest = min(soonest, self.resting[0] + credited)
-        if self.silent:
-            soonest = min(soonest, self.silent[0] + self._rest)
+        less_floor = self._rest - self.round_trips.floor
+        if self.cooling:
+            soonest = min(soonest, self.cooling[0] + less_floor)
+        if self.unanswered:
+            soonest = min(soonest, self.unanswered[0] + self._rest)
         if self.foreign:
-            soonest = min(soonest, self.foreign[0] + credited)
+            soonest = min(soonest, self.foreign[0] + less_floor)
         return soonest
 
     @property
     def period(self) -> float:
         """The expected time from one use of a token to its next, in seconds."""
-        return max(self._rest + self.paths.mean - self.paths.credit, self.paths.mean)
+        return max(
+            self._rest + self.round_trips.mean - self.round_trips.floor, self.round_trips.mean
+        )
 
     def slots(self, now: float, *, urgent: bool = False) -> list[float]:
         """Predict when each usable token can be spent first, in order."""
         start = max(now, self.held_until)
-        credited = self._rest - self.paths.credit
+        less_floor = self._rest - self.round_trips.floor
         reserve = 0 if urgent else self.reserve
         extra = max(0, len(self.foreign) - reserve)
-        back = [at + credited for at in (*self.resting, *list(self.foreign)[:extra])]
-        back += [at + self._rest for at in self.silent]
+        back = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
+        back += [at + self._rest for at in self.unanswered]
         usable = max(1, self.calls - reserve)
         slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
         return (slots + [start + self.period] * usable)[:usable]
 
 
-def when(slots: list[float], period: float, count: int) -> float:
+def time_of_nth(slots: list[float], period: float, count: int) -> float:
     """Predict when the count-th call from now can leave."""
-    cycle, place = divmod(count - 1, len(slots))
-    return slots[place] + cycle * period
+    cycle, rank = divmod(count - 1, len(slots))
+    return slots[rank] + cycle * period
 
 
-def by(slots: list[float], period: float, until: float) -> int:
+def count_until(slots: list[float], period: float, until: float) -> int:
     """Predict how many calls can leave up to ``until``."""
     if until < slots[0]:
         return 0
@@ -438,7 +440,7 @@ def by(slots: list[float], period: float, until: float) -> int:
     return cycle * len(slots) + bisect_right(slots, until - cycle * period)
 
 
-class Told(NamedTuple):
+class RateLimitHeaders(NamedTuple):
     """What the rate-limit headers of one reply say."""
 
     limit: Limit
@@ -446,7 +448,7 @@ class Told(NamedTuple):
     reset: float | None  #: seconds from now
 
 
-def read(headers: Mapping[str, str], epoch: float | None) -> Told | None:
+def read(headers: Mapping[str, str], epoch: float | None) -> RateLimitHeaders | None:
     """Read the rate-limit headers; nonsense is as good as none.
 
     Their names are in lower case, or the mapping ignores case.
@@ -458,7 +460,9 @@ def read(headers: Mapping[str, str], epoch: float | None) -> Told | None:
     delay = None
     if reset is not None and epoch is not None:
         delay = min(max(reset / 1000 - epoch, 0.0), limit.seconds)
-    return Told(limit, _whole(headers.get("ratelimit-remaining"), 0, limit.calls), delay)
+    return RateLimitHeaders(
+        limit, _whole(headers.get("ratelimit-remaining"), 0, limit.calls), delay
+    )
 
 
 @lru_cache(maxsize=64)  # most replies say the same

@@ -30,10 +30,10 @@ from math import inf
 from htx_cancel import arguments, hooks
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
-from htx_cancel.limits.budget import MARGIN, Budget, Paths, Told
+from htx_cancel.limits.budget import MARGIN, Budget, RateLimitHeaders, RoundTrips
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
 from htx_cancel.limits.pulse import Pulse
-from htx_cancel.limits.queue import Forecast, Lane, Place, Waiter, kept
+from htx_cancel.limits.queue import Forecast, Lane, Rank, Waiter, reserved_for_earlier
 
 SHORTEST_TIMER = 0.001  #: seconds; tokens that come back closer together leave together
 ROUNDING = 1e-6  #: seconds by which a timer is set late, so that its token is surely back
@@ -56,9 +56,9 @@ class Budgets:
         on_event: Callable[[BudgetEvent], object] | None = None,
     ) -> None:
         _check(limits, max_in_flight, on_event)
-        self._paths = Paths()
+        self._round_trips = RoundTrips()
         self._budgets = {
-            name: Budget(name, limit, self._paths)
+            name: Budget(name, limit, self._round_trips)
             for name, limit in {**BUDGETS, **(limits or {})}.items()
         }
         self._lanes: dict[tuple[str, ...], Lane] = {}
@@ -66,18 +66,18 @@ class Budgets:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._on_event = on_event
-        self._turns = counter(1)
+        self._tickets = counter(1)
         self._serials = counter(1)
         self._waiting = 0
         self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._expected: Place | None = None  # whose next call is waited for, one turn of the loop
-        self._again: asyncio.Handle | None = None
-        self._renewed = False
+        self._turn_of: Rank | None = None  # whose next call is waited for, one turn of the loop
+        self._turn_release: asyncio.Handle | None = None
+        self._turn_renewed = False
         self._timer: asyncio.Handle | None = None
         self._timer_at = inf
-        self._timer_credit = 0.0
+        self._timer_floor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pulse = Pulse(lambda: self._paths.young and self._in_flight > 0)
+        self._pulse = Pulse(lambda: self._round_trips.young and self._in_flight > 0)
         self._ended = self._on_end  # bound once: permits are many
 
     def __repr__(self) -> str:
@@ -91,9 +91,9 @@ class Budgets:
 
     # the way in
 
-    def turn(self) -> int:
+    def ticket(self) -> int:
         """Take the next place in the order of arrival."""
-        return next(self._turns)
+        return next(self._tickets)
 
     def check_loop(self) -> None:
         """Raise ``WrongLoopError`` in another event loop than that of the first use."""
@@ -136,13 +136,13 @@ class Budgets:
         names: tuple[str, ...],
         *,
         priority: Priority = Priority.ROUTINE,
-        turn: int | None = None,
+        ticket: int | None = None,
         host: str = "",
     ) -> Permit | None:
         """Take one token of each named budget if all are free and nobody goes before."""
         if self._waiting or self._in_flight >= self._max_in_flight:
             return None
-        if self._expected is not None and self._expected[1] != turn:
+        if self._turn_of is not None and self._turn_of[1] != ticket:
             return None
         now = asyncio.get_running_loop().time()
         lane = self._known.get(names) or self._lane(names)
@@ -155,7 +155,7 @@ class Budgets:
         names: tuple[str, ...],
         *,
         priority: Priority = Priority.ROUTINE,
-        turn: int | None = None,
+        ticket: int | None = None,
         backlog: int = 1,
         deadline: float | None = None,
         host: str = "",
@@ -169,27 +169,27 @@ class Budgets:
         self.check_loop()
         if deadline is not None and deadline < (now := asyncio.get_running_loop().time()):
             raise TooLateError(self._predict(self._lane(names), 1, (priority, inf), now))
-        permit = self.acquire_now(names, priority=priority, turn=turn, host=host)
+        permit = self.acquire_now(names, priority=priority, ticket=ticket, host=host)
         if permit is not None:
             return permit
         now = asyncio.get_running_loop().time()
         lane = self._known.get(names) or self._lane(names)
-        place = (int(priority), next(self._turns) if turn is None else turn)
+        rank = (int(priority), next(self._tickets) if ticket is None else ticket)
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(lane, place, backlog, deadline, future)
+        waiter = Waiter(lane, rank, backlog, deadline, future)
         self._enqueue(waiter, now)
         permit = future.result() if future.done() else await self._granted(waiter, future)
         permit.host = host
         return permit
 
     def _enqueue(self, waiter: Waiter, now: float) -> None:
-        seq = next(self._turns)
+        seq = next(self._tickets)
         waiter.lane.push(waiter, seq)
         self._waiting += 1
         self._dispatch(now)
         if waiter.future.done() or (waiter.deadline is None and self._on_event is None):
             return
-        wait = self._predict(waiter.lane, 1, waiter.place, now)
+        wait = self._predict(waiter.lane, 1, waiter.rank, now)
         if waiter.deadline is not None:
             if now + wait > waiter.deadline:
                 self._drop(waiter)
@@ -213,7 +213,7 @@ class Budgets:
     def _take(self, lane: Lane, host: str, now: float) -> Permit:
         self._in_flight += 1
         permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
-        if self._paths.young:
+        if self._round_trips.young:
             permit.late = self._pulse.start(now)
         for budget in lane.budgets:
             budget.take(now)
@@ -222,9 +222,9 @@ class Budgets:
     def _lane(self, names: tuple[str, ...]) -> Lane:
         """Find or open the lane of these budgets."""
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-            raise InvalidTypeError(f"names is a tuple of budget names, not {names!r}")
+            raise InvalidTypeError(f"names must be a tuple of budget names, got {names!r}")
         if not names or not set(names) <= set(self._budgets):
-            raise InvalidValueError(f"names is some of {sorted(self._budgets)}, not {names!r}")
+            raise InvalidValueError(f"names must be some of {sorted(self._budgets)}, got {names!r}")
         key = tuple(sorted(set(names)))
         if key not in self._lanes:
             self._lanes[key] = Lane(key, tuple(self._budgets[name] for name in key))
@@ -242,7 +242,7 @@ class Budgets:
         stuck: list[Lane] = []
         while self._in_flight < self._max_in_flight:
             waiter = self._first(stuck, now)
-            if waiter is None or (self._expected is not None and waiter.place > self._expected):
+            if waiter is None or (self._turn_of is not None and waiter.rank > self._turn_of):
                 break
             if self._may_leave(waiter, stuck, now):
                 self._grant(waiter, now)
@@ -271,7 +271,7 @@ class Budgets:
     def _may_leave(self, waiter: Waiter, stuck: list[Lane], now: float) -> bool:
         for budget in waiter.lane.budgets:
             room = budget.room(now, urgent=waiter.urgent)
-            if room <= 0 or (stuck and room <= kept(budget, waiter, stuck, now)):
+            if room <= 0 or (stuck and room <= reserved_for_earlier(budget, waiter, stuck, now)):
                 return False
         return True
 
@@ -279,22 +279,22 @@ class Budgets:
         self._drop(waiter)
         waiter.future.set_result(self._take(waiter.lane, "", now))
         if waiter.backlog > 1:
-            self._expect(waiter.place)
+            self._keep_turn(waiter.rank)
 
-    def _expect(self, place: Place) -> None:
+    def _keep_turn(self, rank: Rank) -> None:
         """Let nobody pass a turn that has more calls until its caller could ask again."""
-        self._expected = place
-        self._renewed = self._again is not None
-        if self._again is None:
-            self._again = asyncio.get_running_loop().call_soon(self._expect_no_more)
+        self._turn_of = rank
+        self._turn_renewed = self._turn_release is not None
+        if self._turn_release is None:
+            self._turn_release = asyncio.get_running_loop().call_soon(self._release_turn)
 
-    def _expect_no_more(self) -> None:
+    def _release_turn(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._renewed:  # perhaps in this very turn
-            self._renewed = False
-            self._again = loop.call_soon(self._expect_no_more)
+        if self._turn_renewed:  # perhaps in this very turn
+            self._turn_renewed = False
+            self._turn_release = loop.call_soon(self._release_turn)
             return
-        self._again = self._expected = None
+        self._turn_release = self._turn_of = None
         self._dispatch(loop.time())
 
     def _fail(self, waiter: Waiter, now: float) -> None:
@@ -315,7 +315,7 @@ class Budgets:
         at = max(self._next_at(now) + ROUNDING, now + SHORTEST_TIMER)
         if LONG < at - now < inf:
             at -= (at - now) / 100
-        self._timer_credit = self._paths.credit
+        self._timer_floor = self._round_trips.floor
         if self._timer is not None:
             if self._timer_at == at:
                 return
@@ -359,9 +359,9 @@ class Budgets:
             look = True
             for budget in permit.budgets:
                 if end == "unsent":
-                    budget.give_back(permit.granted)
+                    budget.unsent(permit.granted)
                 else:
-                    budget.rest_silent(permit.granted, now)
+                    budget.gave_up(permit.granted, now)
         if look and self._waiting:
             self._dispatch(now)
 
@@ -370,16 +370,16 @@ class Budgets:
         permit.replied_at = now
         if permit.left_at is not None:
             lag = 0.0 if permit.late is None else self._pulse.late(now) - permit.late
-            self._paths.learn(permit.host, now - permit.left_at, now, lag)
-        look = self._paths.credit > self._timer_credit + MARGIN / 4
+            self._round_trips.learn(permit.host, now - permit.left_at, now, lag)
+        look = self._round_trips.floor > self._timer_floor + MARGIN / 4
         for budget in permit.budgets:
-            look = look or not budget.resting or budget.on_trial
-            budget.rest(permit.granted, now)
+            look = look or not budget.cooling or budget.on_trial
+            budget.replied(permit.granted, now)
         if permit.told is not None:
             self._learn(permit, permit.told, now)
         return look
 
-    def _learn(self, permit: Permit, told: Told, now: float) -> None:
+    def _learn(self, permit: Permit, told: RateLimitHeaders, now: float) -> None:
         """Adopt the limit that the headers state, and charge what others used."""
         budget = self._find(permit, told.limit)
         if budget is None or not budget.plausible(told.limit):
@@ -407,7 +407,7 @@ class Budgets:
 
     def _hold(self, permit: Permit, now: float) -> None:
         """Hold the budget that was exceeded."""
-        self._paths.doubt(permit.host)
+        self._round_trips.doubt(permit.host)
         meant, reset = self._exceeded(permit)
         before = max(budget.held_until for budget in meant)
         for budget in meant:
@@ -442,7 +442,7 @@ class Budgets:
     @property
     def round_trip(self) -> float:
         """The mean round trip to the host heard last, in seconds; 0 if there was none yet."""
-        return self._paths.mean
+        return self._round_trips.mean
 
     def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
         """Learn how long a call that charges no budget took to a host and back, until now.
@@ -450,7 +450,7 @@ class Budgets:
         It was ``alone`` if no other such call was under way.
         """
         alone = alone and self._in_flight == 0
-        self._paths.learn(host, seconds, asyncio.get_running_loop().time(), alone=alone)
+        self._round_trips.learn(host, seconds, asyncio.get_running_loop().time(), alone=alone)
 
     # prediction
 
@@ -469,10 +469,10 @@ class Budgets:
         lane = self._lane(names)
         return Forecast(self._lanes.values(), (priority, inf), now).fits(lane, deadline)
 
-    def _predict(self, lane: Lane, count: int, place: Place, now: float) -> float:
-        at = Forecast(self._lanes.values(), place, now).leaves(lane, count)
+    def _predict(self, lane: Lane, count: int, rank: Rank, now: float) -> float:
+        at = Forecast(self._lanes.values(), rank, now).leaves(lane, count)
         trips = (self._in_flight + count - 1) // self._max_in_flight
-        return max(at - now, trips * self._paths.mean)
+        return max(at - now, trips * self._round_trips.mean)
 
     def snapshot(self) -> tuple[BudgetState, ...]:
         """Show every budget as it is now."""
@@ -487,7 +487,7 @@ class Budgets:
             seconds=budget.seconds,
             free=max(0, budget.room(now)),
             in_flight=budget.busy,
-            resting=len(budget.resting) + len(budget.silent),
+            cooling=len(budget.cooling) + len(budget.unanswered),
             foreign=len(budget.foreign),
             reserve=budget.reserve,
             waiting=sum(len(lane.heap) - lane.dead for lane in lanes),
@@ -496,20 +496,16 @@ class Budgets:
         )
 
 
-def _check(limits: object, max_in_flight: object, on_event: object) -> None:
+def _check(limits: object, max_in_flight: object, on_event: Callable[..., object] | None) -> None:
     """Refuse arguments that are none."""
-    if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int):
-        raise InvalidTypeError(f"max_in_flight is a whole number, not {max_in_flight!r}")
-    if max_in_flight < 1:
-        raise InvalidValueError(f"max_in_flight is at least 1, not {max_in_flight!r}")
-    if on_event is not None and not callable(on_event):
-        raise InvalidTypeError(f"on_event is a function, not {on_event!r}")
+    arguments.whole("max_in_flight", max_in_flight)
+    arguments.hook("on_event", on_event)
     if limits is None:
         return
-    if not isinstance(limits, Mapping):
-        raise InvalidTypeError(f"limits is a mapping of names to Limit, not {limits!r}")
-    if not all(isinstance(limit, Limit) for limit in limits.values()):
-        raise InvalidTypeError(f"limits is a mapping of names to Limit, not {limits!r}")
+    if not (
+        isinstance(limits, Mapping) and all(isinstance(limit, Limit) for limit in limits.values())
+    ):
+        raise InvalidTypeError(f"limits must be a mapping of names to Limit, got {limits!r}")
     if not set(limits) <= set(BUDGETS):
-        unknown = set(limits) - set(BUDGETS)
-        raise InvalidValueError(f"limits names some of {sorted(BUDGETS)}, not {unknown}")
+        unknown = sorted(set(limits) - set(BUDGETS), key=str)
+        raise InvalidValueError(f"limits must name some of {sorted(BUDGETS)}, got {unknown}")

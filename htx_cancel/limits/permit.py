@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from htx_cancel.limits.budget import Budget, Told, read
+from htx_cancel.limits.budget import Budget, RateLimitHeaders, read
 
 
 class Priority(IntEnum):
@@ -25,7 +25,7 @@ class BudgetState(Struct, frozen=True):
     seconds: float
     free: int  #: calls that could leave now
     in_flight: int
-    resting: int  #: tokens that come back with time
+    cooling: int  #: tokens that come back with time
     foreign: int  #: tokens that others of the UID are known to have used
     reserve: int  #: calls a window left to others
     waiting: int  #: waiters that need this budget
@@ -81,7 +81,7 @@ class Permit:
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
         self.end: End | None = None
-        self.told: Told | None = None
+        self.told: RateLimitHeaders | None = None
         self.described: Budget | None = None  #: the one that the headers told of
         self._tell = tell
 
@@ -123,7 +123,7 @@ class Permit:
 class Limiter(Protocol):
     """What the client needs of a limiter; ``Budgets`` tells the meaning."""
 
-    def turn(self) -> int:
+    def ticket(self) -> int:
         """Take the next place in the order of arrival."""
 
     def check_loop(self) -> None:
@@ -134,7 +134,7 @@ class Limiter(Protocol):
         names: tuple[str, ...],
         *,
         priority: Priority = Priority.ROUTINE,
-        turn: int | None = None,
+        ticket: int | None = None,
         host: str = "",
     ) -> Permit | None:
         """Take one token of each named budget if all are free and nobody goes before."""
@@ -144,7 +144,7 @@ class Limiter(Protocol):
         names: tuple[str, ...],
         *,
         priority: Priority = Priority.ROUTINE,
-        turn: int | None = None,
+        ticket: int | None = None,
         backlog: int = 1,
         deadline: float | None = None,
         host: str = "",

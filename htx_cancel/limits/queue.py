@@ -10,30 +10,30 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from htx_cancel.limits.budget import Budget, by, when
+from htx_cancel.limits.budget import Budget, count_until, time_of_nth
 from htx_cancel.limits.permit import Priority
 
 if TYPE_CHECKING:
     import asyncio
 
-Place = tuple[int, float]  #: priority and turn
+Rank = tuple[int, float]  #: priority and turn
 
 
 class Waiter:
     """One caller in the queue; ``backlog`` is how many calls its turn still has."""
 
-    __slots__ = ("backlog", "deadline", "future", "lane", "place", "waiting")
+    __slots__ = ("backlog", "deadline", "future", "lane", "rank", "waiting")
 
     def __init__(
         self,
         lane: "Lane",
-        place: Place,
+        rank: Rank,
         backlog: int,
         deadline: float | None,
         future: "asyncio.Future[Any]",
     ) -> None:
         self.lane = lane
-        self.place = place
+        self.rank = rank
         self.backlog = backlog
         self.deadline = deadline
         self.future = future
@@ -42,7 +42,7 @@ class Waiter:
     @property
     def urgent(self) -> bool:
         """Whether it may use what is reserved for others of the UID."""
-        return self.place[0] == Priority.URGENT
+        return self.rank[0] == Priority.URGENT
 
 
 class Lane:
@@ -56,15 +56,15 @@ class Lane:
         self.heap: list[tuple[int, float, int, Waiter]] = []
         self.dead = 0  #: entries whose waiter has gone
         self._queued: dict[int, int] = {}  # backlog by priority
-        self._newest: Place = (0, 0)
+        self._newest: Rank = (0, 0)
         self._queued_newest = 0
 
     def push(self, waiter: Waiter, seq: int) -> None:
         """Let a waiter in."""
-        priority, turn = waiter.place
-        heapq.heappush(self.heap, (priority, turn, seq, waiter))
-        if turn > self._newest[1]:
-            self._newest = waiter.place
+        priority, ticket = waiter.rank
+        heapq.heappush(self.heap, (priority, ticket, seq, waiter))
+        if ticket > self._newest[1]:
+            self._newest = waiter.rank
             self._queued_newest = 0
         self._count(waiter, waiter.backlog)
 
@@ -79,9 +79,9 @@ class Lane:
             self.dead = 0
 
     def _count(self, waiter: Waiter, backlog: int) -> None:
-        priority = waiter.place[0]
+        priority = waiter.rank[0]
         self._queued[priority] = self._queued.get(priority, 0) + backlog
-        if waiter.place == self._newest:
+        if waiter.rank == self._newest:
             self._queued_newest += backlog
 
     def head(self) -> Waiter | None:
@@ -91,16 +91,16 @@ class Lane:
             self.dead -= 1
         return self.heap[0][3] if self.heap else None
 
-    def ahead(self, place: Place) -> int:
+    def ahead(self, rank: Rank) -> int:
         """Count the calls queued before a place; only an older turn has to look at waiters."""
-        priority, turn = place
-        if turn > self._newest[1] or place == self._newest:
+        priority, ticket = rank
+        if ticket > self._newest[1] or rank == self._newest:
             queued = sum(n for level, n in self._queued.items() if level <= priority)
-            return queued - (self._queued_newest if place == self._newest else 0)
+            return queued - (self._queued_newest if rank == self._newest else 0)
         total, stack = 0, [0]
         while stack:
             at = stack.pop()
-            if at < len(self.heap) and self.heap[at][:2] < place:
+            if at < len(self.heap) and self.heap[at][:2] < rank:
                 waiter = self.heap[at][3]
                 total += waiter.backlog if waiter.waiting else 0
                 stack += (2 * at + 1, 2 * at + 2)
@@ -124,11 +124,11 @@ class Forecast:
 
     __slots__ = ("_now", "_queues", "_slots", "_urgent")
 
-    def __init__(self, lanes: Iterable[Lane], place: Place, now: float) -> None:
+    def __init__(self, lanes: Iterable[Lane], rank: Rank, now: float) -> None:
         self._now = now
-        self._urgent = place[0] == Priority.URGENT
+        self._urgent = rank[0] == Priority.URGENT
         self._slots: dict[str, list[float]] = {}
-        ahead = ((lane, lane.ahead(place)) for lane in lanes)
+        ahead = ((lane, lane.ahead(rank)) for lane in lanes)
         self._queues = [(lane, queued) for lane, queued in ahead if queued]
 
     def _of(self, budget: Budget) -> list[float]:
@@ -136,25 +136,27 @@ class Forecast:
             self._slots[budget.name] = budget.slots(self._now, urgent=self._urgent)
         return self._slots[budget.name]
 
-    def when(self, budget: Budget, count: int) -> float:
+    def time_of_nth(self, budget: Budget, count: int) -> float:
         """Predict when a budget lets the count-th call leave."""
-        return when(self._of(budget), budget.period, count)
+        return time_of_nth(self._of(budget), budget.period, count)
 
-    def by(self, budget: Budget, until: float) -> int:
+    def count_until(self, budget: Budget, until: float) -> int:
         """Predict how many calls a budget lets leave up to a time."""
-        return by(self._of(budget), budget.period, until)
+        return count_until(self._of(budget), budget.period, until)
 
     def _before(self, budget: Budget, until: float) -> int:
         """Predict how many of those ahead take a token of this budget up to a time."""
         return sum(
-            queued if until == inf else min(queued, *(self.by(b, until) for b in lane.budgets))
+            queued
+            if until == inf
+            else min(queued, *(self.count_until(b, until) for b in lane.budgets))
             for lane, queued in self._queues
             if budget in lane.budgets
         )
 
     def fits(self, lane: Lane, until: float) -> int:
         """Predict how many calls of a lane leave up to a time."""
-        free = (self.by(each, until) - self._before(each, until) for each in lane.budgets)
+        free = (self.count_until(each, until) - self._before(each, until) for each in lane.budgets)
         return max(0, min(free))
 
     def leaves(self, lane: Lane, count: int) -> float:
@@ -168,10 +170,14 @@ class Forecast:
         return at
 
     def _leaves(self, lane: Lane, count: int, until: float) -> float:
-        return max(self.when(each, count + self._before(each, until)) for each in lane.budgets)
+        return max(
+            self.time_of_nth(each, count + self._before(each, until)) for each in lane.budgets
+        )
 
 
-def kept(budget: Budget, waiter: Waiter, earlier: Iterable[Lane], now: float) -> int:
+def reserved_for_earlier(
+    budget: Budget, waiter: Waiter, earlier: Iterable[Lane], now: float
+) -> int:
     """Count the tokens of a budget that earlier lanes need before others have come back.
 
     A token spent now is back in one window. Until then those lanes live on what is free now and
@@ -182,19 +188,21 @@ def kept(budget: Budget, waiter: Waiter, earlier: Iterable[Lane], now: float) ->
         at
         for lane in earlier
         if budget in lane.budgets
-        for at in _needs(lane, budget, waiter.place, now, until)
+        for at in demand_times(lane, budget, waiter.rank, now, until)
     )
     free = max(0, budget.room(now, urgent=waiter.urgent))
     back = budget.slots(now, urgent=waiter.urgent)[free:]
     return max((n - bisect_right(back, at) for n, at in enumerate(needs, 1)), default=0)
 
 
-def _needs(lane: Lane, shared: Budget, place: Place, now: float, until: float) -> Iterator[float]:
+def demand_times(
+    lane: Lane, shared: Budget, rank: Rank, now: float, until: float
+) -> Iterator[float]:
     """Predict when those before a place could use tokens of a budget, were there always one."""
-    view = Forecast((), place, now)
+    view = Forecast((), rank, now)
     others = [budget for budget in lane.budgets if budget is not shared]
-    for count in range(1, lane.ahead(place) + 1):
-        at = max((view.when(budget, count) for budget in others), default=now)
+    for count in range(1, lane.ahead(rank) + 1):
+        at = max((view.time_of_nth(budget, count) for budget in others), default=now)
         if at > until:
             return
         yield at

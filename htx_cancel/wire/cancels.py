@@ -36,7 +36,7 @@ _CODES = ("err_code", "err-code", "code")  #: the names that an item's code may 
 _encoder = msgspec.json.Encoder()
 
 
-class Answer(Struct, frozen=True):
+class CancelReply(Struct, frozen=True):
     """What a reply says: of the whole call, and of each id that it names."""
 
     whole: Finding
@@ -70,11 +70,11 @@ def encode_all(contract_code: str, filters: Mapping[str, str | None]) -> bytes:
     return _encoder.encode({"contract_code": contract_code, **given})
 
 
-def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> Answer:
+def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> CancelReply:
     """Read a reply to a call that named ids under ``field``. Never raises."""
     reply = json_object(body)
     if reply is None:
-        return Answer(not_htx(status, "no JSON object"), {})
+        return CancelReply(not_htx(status, "no JSON object"), {})
     whole = verdict(reply, status, endpoint.envelope, endpoint.path)
     named = _named(reply.get("data"), field, endpoint.envelope)
     if whole.meaning is not Meaning.ACCEPTED:
@@ -84,7 +84,7 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
     if field == "client_order_id":
         whole = _with_caveat(whole)
         named = {key: _with_caveat(found) for key, found in named.items()}
-    return Answer(whole, named, server_time(reply))
+    return CancelReply(whole, named, server_time(reply))
 
 
 def _with_caveat(found: Finding) -> Finding:

@@ -35,7 +35,7 @@ STATES: dict[object, OrderState] = {
 _LISTED_CANCELING = 9
 
 
-class States(Struct, frozen=True):
+class OrderStates(Struct, frozen=True):
     """What a reply tells.
 
     ``of`` holds the orders it names, ``None`` for a state that is not known here. Where it is
@@ -50,7 +50,7 @@ class States(Struct, frozen=True):
     refused: Finding | None = None  #: for the whole account: its key, its mode, or the path
 
 
-_NOTHING = States({})
+_NOTHING = OrderStates({})
 
 
 def ask(contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
@@ -70,28 +70,28 @@ def encode(params: Mapping[str, str | int]) -> bytes:
     return msgspec.json.encode(params)
 
 
-def read(status: int, body: bytes, query: Query, field: str) -> States:
+def read(status: int, body: bytes, query: Query, field: str) -> OrderStates:
     """Read a reply. Never raises."""
     reply = json_object(body)
     if reply is None:
-        return States({}, rate_limited=status == 429)
+        return OrderStates({}, rate_limited=status == 429)
     whole = verdict(reply, status, "v5" if query.method == "GET" else "v1", query.path)
     if whole.meaning is Meaning.NOT_FOUND and not query.paged:
-        return States({}, complete=True)
+        return OrderStates({}, complete=True)
     if whole.meaning is not Meaning.ACCEPTED:
         return _refusal(whole, server_time(reply))
     data = reply.get("data")
     if query.paged:
         return _page(data) if isinstance(data, dict) else _NOTHING
     if isinstance(data, list):
-        return States(_states(data, field), complete=True)
-    return States(_states([data], field))
+        return OrderStates(_states(data, field), complete=True)
+    return OrderStates(_states([data], field))
 
 
-def _refusal(whole: Finding, told: float | None) -> States:
+def _refusal(whole: Finding, told: float | None) -> OrderStates:
     account_wide = whole.meaning is Meaning.AUTH
     of_time = whole.meaning is Meaning.CLOCK or (account_wide and whole.code in MAYBE_CLOCK)
-    return States(
+    return OrderStates(
         {},
         rate_limited=whole.meaning is Meaning.RATE_LIMITED,
         clock=told if of_time else None,
@@ -108,7 +108,7 @@ def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]
     return states
 
 
-def _page(data: dict[str, Any]) -> States:
+def _page(data: dict[str, Any]) -> OrderStates:
     orders, pages = data.get("orders"), data.get("total_page")
     if not isinstance(orders, list) or not isinstance(pages, int):
         return _NOTHING
@@ -119,7 +119,7 @@ def _page(data: dict[str, Any]) -> States:
         for item in orders
         if isinstance(item, dict)
     }
-    return States(states, complete=True, pages=max(pages, 1))
+    return OrderStates(states, complete=True, pages=max(pages, 1))
 
 
 def _id(item: dict[str, Any], field: str) -> str:
