@@ -5,10 +5,8 @@ Rules:
 * An id is a ``str`` or an ``int`` and becomes a string; it never passes through a float.
 * The first of two equal ids counts. ``7`` and ``"7"`` are equal.
 * ``batches`` is lazy: a caller may pause between two batches, and is told when it should.
-* ``Seen`` is the caller's, who may also pause between two parts while it is freed.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from inspect import iscoroutinefunction
 from math import isfinite
@@ -17,17 +15,6 @@ from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
 YIELD_EVERY = 200  #: ids looked at between two turns of the event loop
 _LONGEST = 64  #: characters of an id
-_PARTS = 256
-
-
-class Seen:
-    """A set in parts: growing or freeing one part is short work even at millions of ids.
-
-    The parts are dicts, since the garbage collector does not walk through a dict of plain strings.
-    """
-
-    def __init__(self) -> None:
-        self.parts: defaultdict[int, dict[str, None]] = defaultdict(dict)
 
 
 def one_id(given: object, field: str) -> str:
@@ -48,9 +35,7 @@ def one_id(given: object, field: str) -> str:
     return str.__str__(given)  # its characters, whatever a subclass such as an enum shows
 
 
-def batches(
-    ids: Iterable[str | int], field: str, size: int, seen: Seen
-) -> Iterator[tuple[str, ...]]:
+def batches(ids: Iterable[str | int], field: str, size: int) -> Iterator[tuple[str, ...]]:
     """Check ids and cut them into batches of ``size``, each id once, as the strings to send.
 
     Only the last batch may be smaller. After every ``YIELD_EVERY`` ids comes an empty one, for the
@@ -59,16 +44,15 @@ def batches(
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidTypeError(f"{field}s must be an iterable of ids, got {_shown(ids)}")
-    parts = seen.parts
+    seen: dict[str, None] = {}  # which the garbage collector does not walk through
     batch: list[str] = []
     for looked, given in enumerate(ids, 1):
         if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST:
             order_id = given  # by far the most; it spares a call
         else:
             order_id = one_id(given, field)
-        part = parts[hash(order_id) % _PARTS]
-        if order_id not in part:
-            part[order_id] = None
+        if order_id not in seen:
+            seen[order_id] = None
             batch.append(order_id)
             if len(batch) == size:
                 yield tuple(batch)

@@ -22,7 +22,6 @@ from htx_cancel.job import Context, Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
-from htx_cancel.pages import Pages
 from htx_cancel.retry import ALL, RetryPolicy
 from htx_cancel.wire import cancels, signing
 from htx_cancel.wire.signing import Credentials, Signer
@@ -273,9 +272,7 @@ class CancelClient:
         }
         self._check_open()
         body = cancels.encode_all(arguments.contract_code(contract_code), filters)
-        batches: Pages[str] = Pages()
-        batches.append((ALL,))
-        spec = JobSpec(endpoints.SWAP_TRACK_CANCELALL, contract_code, batches, body=body)
+        spec = JobSpec(endpoints.SWAP_TRACK_CANCELALL, contract_code, [(ALL,)], body=body)
         job = await self._run(spec, options)
         return job.tally.outcome_of_all(
             spec.source, job.whole, error=refusal(job.error), retry_in=job.retry_in()
@@ -463,19 +460,13 @@ def _hosts(
     return hosts
 
 
-async def _batches(field: str, ids: Iterable[str | int], size: int) -> Pages[str]:
+async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tuple[str, ...]]:
     """Check and cut ids; let the event loop turn now and then."""
-    batches: Pages[str] = Pages()
-    seen, freed = arguments.Seen(), 0
-    for batch in arguments.batches(ids, field, size, seen):
+    batches = []
+    for batch in arguments.batches(ids, field, size):
         if batch:
             batches.append(batch)
         else:
-            await asyncio.sleep(0)
-    while seen.parts:
-        freed += len(seen.parts.popitem()[1])
-        if freed >= arguments.YIELD_EVERY:
-            freed = 0
             await asyncio.sleep(0)
     return batches
 

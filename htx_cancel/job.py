@@ -19,7 +19,7 @@ Rules:
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -34,7 +34,6 @@ from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import MAYBE_CLOCK, Meaning, NoAnswerError, NotSentError, TooLateError
 from htx_cancel.limits.permit import Limiter, Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, Source, Tally, call_result, order_result
-from htx_cancel.pages import Pages
 from htx_cancel.retry import ALL, BatchState, RetryAction, RetryPolicy
 from htx_cancel.wire import cancels
 from htx_cancel.wire.cancels import CancelReply
@@ -56,7 +55,7 @@ class JobSpec(Struct, frozen=True, gc=False):
 
     endpoint: Endpoint
     contract_code: str
-    batches: Pages[str]  #: each is taken out when its turn comes
+    batches: Sequence[tuple[str, ...]]
     field: str = "order_id"
     body: bytes = b""  #: of a call that names no ids
 
@@ -276,7 +275,7 @@ class Job:
             return batch
         number, self._fresh = self._fresh, self._fresh + 1
         began = now if self._unreachable_since is None else self._unreachable_since
-        return BatchState(self._take(number), number, began)
+        return BatchState(self._spec.batches[number], number, began)
 
     async def _sleep(self) -> None:
         """Wait until a batch is due again, comes back, or the last one is settled."""
@@ -398,15 +397,11 @@ class Job:
 
     def _leave_out(self, number: int, finding: Finding) -> None:
         """Settle a batch as not sent."""
-        ids = self._take(number)
+        ids = self._spec.batches[number]
         if ids == (ALL,):
             self.whole = call_result(finding, 0)
             ids = ()
         self._note(number, tuple([order_result(key, finding, 0) for key in ids]))
-
-    def _take(self, number: int) -> tuple[str, ...]:
-        """Take out the ids of a batch: its results will hold them."""
-        return self._spec.batches.swap(number, ())
 
     # deliveries
 

@@ -20,7 +20,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from htx_cancel.errors import CODES, InvalidTypeError, InvalidValueError, Meaning
-from htx_cancel.pages import Pages
 
 
 class CancelStatus(StrEnum):
@@ -294,7 +293,7 @@ class Part(Struct, frozen=True):
     """Results of one source that stand next to each other in an outcome, by batch."""
 
     source: Source
-    batches: Pages[OrderResult] | tuple[tuple[OrderResult, ...], ...]
+    batches: Sequence[tuple[OrderResult, ...]]
 
 
 #: Where the results of a hand-made outcome come from, unless it says so.
@@ -580,12 +579,12 @@ class Tally:
     """Collects the results of a call's batches, in any order, into one outcome."""
 
     def __init__(self, batches: int) -> None:
-        self._batches: Pages[OrderResult] = Pages(batches)
+        self._batches: list[tuple[OrderResult, ...]] = [()] * batches
         self.counts: dict[CancelStatus, int] = {}
 
     def put(self, number: int, results: tuple[OrderResult, ...]) -> None:
         """Take the results of batch ``number``, once."""
-        self._batches.swap(number, results)
+        self._batches[number] = results
         counts = self.counts
         for result in results:
             counts[result.status] = counts.get(result.status, 0) + 1

@@ -11,8 +11,7 @@ ARROWS: dict[str, set[str]] = {
     "hooks": set(),
     "endpoints": {"arguments"},
     "arguments": {"errors"},
-    "outcome": {"errors", "pages"},
-    "pages": set(),
+    "outcome": {"errors"},
     "wire.__init__": set(),
     "wire.signing": {"errors"},
     "wire.transport": {"errors"},
@@ -31,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "hosts": {"wire.signing"},
     "attempt": {"errors", "hooks", "hosts", "limits.permit", "limits.reconnect", "wire.transport"},
 }
-ARROWS["job"] = {"attempt", "endpoints", "errors", "hooks", "limits.permit", "outcome", "pages"}
+ARROWS["job"] = {"attempt", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
 ARROWS["job"] |= {"retry", "wire.cancels"}
 ARROWS["inquiry"] = {"attempt", "endpoints", "errors", "hooks", "job", "limits.permit", "outcome"}
 ARROWS["inquiry"] |= {"wire.queries"}
@@ -50,7 +49,6 @@ PURE = {
     "limits.budget",
     "limits.permit",
     "outcome",
-    "pages",
     "retry",
     "wire.cancels",
     "wire.envelope",

@@ -17,7 +17,7 @@ ids = st.lists(st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size
 
 def ids_of(given_ids: Iterable[str | int]) -> list[str]:
     """Check ids, and leave out those seen before."""
-    return list(chain.from_iterable(arguments.batches(given_ids, "order_id", 1, arguments.Seen())))
+    return list(chain.from_iterable(arguments.batches(given_ids, "order_id", 1)))
 
 
 @given(ids, st.integers(1, 20))
@@ -25,7 +25,7 @@ def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
     given_ids: list[str | int], size: int
 ) -> None:
     """Joined, the batches are the distinct ids in the order given; all but the last are full."""
-    batches = list(filter(None, arguments.batches(given_ids, "order_id", size, arguments.Seen())))
+    batches = list(filter(None, arguments.batches(given_ids, "order_id", size)))
     joined = [order_id for batch in batches for order_id in batch]
     assert joined == list(dict.fromkeys(map(str, given_ids)))
     assert len(batches) == -(-len(joined) // size)
@@ -41,7 +41,7 @@ def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
             taken.append(number)
             yield number
 
-    batches = arguments.batches(source(), "order_id", 10, arguments.Seen())
+    batches = arguments.batches(source(), "order_id", 10)
     assert next(batches) == tuple(map(str, range(1, 11)))
     assert taken == list(range(1, 11))
 
@@ -56,7 +56,7 @@ def test_planning_says_when_to_pause_however_many_ids_are_alike() -> None:
             taken += 1
             yield 7
 
-    batches = arguments.batches(source(), "order_id", 10, arguments.Seen())
+    batches = arguments.batches(source(), "order_id", 10)
     for pauses in range(1, 11):
         assert next(batches) == ()
         assert taken == pauses * arguments.YIELD_EVERY
@@ -94,14 +94,6 @@ def test_an_id_is_sent_as_a_plain_string_of_its_own_value() -> None:
     found = ids_of([Number(7), Word("8"), Word("a")])
     assert found == ["7", "8", "a"]
     assert {type(order_id) for order_id in found} == {str}
-
-
-def test_what_was_seen_is_kept_in_small_parts() -> None:
-    """No part takes long to grow or to free."""
-    seen = arguments.Seen()
-    assert sum(map(len, arguments.batches(range(1, 10_001), "order_id", 10, seen))) == 10_000
-    assert max(map(len, seen.parts.values())) < 200
-    assert sum(map(len, seen.parts.values())) == 10_000
 
 
 def test_an_error_shows_no_more_than_the_beginning_of_a_long_value() -> None:

@@ -26,7 +26,6 @@ from htx_cancel.outcome import (
     call_result,
     order_result,
 )
-from htx_cancel.pages import Pages
 from htx_cancel.retry import merge
 
 SOURCE = Source("swap_cancel", "BTC-USD", "order_id")
@@ -216,7 +215,7 @@ def test_an_outcome_tells_what_stopped_the_call_and_when_the_unsent_could_leave(
     assert (every.error, every.retry_in) == (error, 2.0)
 
 
-class Counted(Pages[OrderResult]):
+class Counted(list[tuple[OrderResult, ...]]):
     """Batches that count how often they are walked through."""
 
     walks = 0  #: so far
