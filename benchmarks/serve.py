@@ -45,7 +45,7 @@ async def sandboxes(settings: dict[str, Any], stack: AsyncExitStack) -> tuple[An
 
 def _exchange(settings: dict[str, Any]) -> Exchange:
     limits = {
-        work.path if work.calls == 5 else work.budget: (
+        work.budget: (
             work.calls,
             work.seconds * settings["scale"],
         )

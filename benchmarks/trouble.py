@@ -41,7 +41,7 @@ async def cancel(
     client: CancelClient, kind: str, at: int, count: int, **options: Any
 ) -> tuple[Outcome, float]:
     """Cancel some of the orders; return the outcome and the seconds it took."""
-    method = {"swap": client.cancel_swap_orders, "v5": client.cancel_v5_orders}[kind]
+    method = {"swap": client.coin_m_swap.cancel_orders, "v5": client.usdt_m.cancel_orders}[kind]
     ids = order_ids(COUNTS[kind], list(COUNTS).index(kind))[at : at + count]
     began = time.monotonic()
     outcome = await method(WORK[kind].contract_code, ids, **options)

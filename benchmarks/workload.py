@@ -17,8 +17,13 @@ class Work(Struct, frozen=True):
     batch: int
     calls: int
     seconds: float
-    budget: str  #: the name of its limit on both sides
     symbol: str  #: the contract in ccxt's words
+    pool: str = ""  #: the pool of its product, if it has no limit of its own
+
+    @property
+    def budget(self) -> str:
+        """The name of its limit on both sides."""
+        return self.pool or self.path
 
     def requests(self, orders: int) -> int:
         """Return the fewest requests that cancel this many orders."""
@@ -31,21 +36,13 @@ class Work(Struct, frozen=True):
 
 WORK: dict[str, Work] = {
     "swap": Work(
-        "/swap-api/v1/swap_cancel", "BTC-USD", 10, 36, 3.0, "coin_m_swap_trade", "BTC/USD:BTC"
+        "/swap-api/v1/swap_cancel", "BTC-USD", 10, 36, 3.0, "BTC/USD:BTC", "coin_m_swap_trade"
     ),
-    "swap_trailing": Work(
-        "/swap-api/v1/swap_track_cancel", "BTC-USD", 10, 5, 1.0, "swap_track_cancel", "BTC/USD:BTC"
-    ),
+    "swap_trailing": Work("/swap-api/v1/swap_track_cancel", "BTC-USD", 10, 5, 1.0, "BTC/USD:BTC"),
     "linear_trigger": Work(
-        "/linear-swap-api/v1/swap_trigger_cancel",
-        "BTC-USDT",
-        20,
-        5,
-        1.0,
-        "linear_swap_trigger_cancel",
-        "BTC/USDT:USDT",
+        "/linear-swap-api/v1/swap_trigger_cancel", "BTC-USDT", 20, 5, 1.0, "BTC/USDT:USDT"
     ),
-    "v5": Work("/v5/trade/cancel_order", "BTC-USDT", 1, 72, 3.0, "usdt_m_trade", "BTC/USDT:USDT"),
+    "v5": Work("/v5/trade/cancel_order", "BTC-USDT", 1, 72, 3.0, "BTC/USDT:USDT", "usdt_m_trade"),
 }
 
 

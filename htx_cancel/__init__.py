@@ -2,14 +2,14 @@
 
 ::
 
-    client ─▶ plan ─▶ limiter ─▶ codec ─▶ signing ─▶ transport ─▶ codec ─▶ outcome
-    coroutine  ids→    wait for   batch→   stamp and   one POST,    bytes→   a status
-    methods    batches a permit   bytes    sign NOW    one reply    results  per order id
+    client ─▶ arguments ─▶ limits ─▶ wire.cancels ─▶ wire.signing ─▶ wire.transport ─▶ wire.cancels
+    products   check,      wait for    batch →         stamp and       one request,      bytes →
+    methods    cut ids     a permit    body            sign NOW        one reply         findings
 
-``call`` feeds a call's batches along this road, ``sender`` makes one try of it, ``retry`` says
-which try may be repeated, ``confirm`` asks afterwards what became of the orders with an ``inquiry``
-for each contract, ``endpoints`` is the table every stage reads, and ``sandbox`` is the other side:
-an exchange on this machine.
+What is found of every id becomes a status in ``outcome``. ``job`` feeds the batches of one call
+along this flow, ``attempt`` makes one attempt, ``retry`` says what may be sent again, ``confirm`` asks
+afterwards what became of the orders, ``endpoints`` is the table every stage reads, and ``sandbox`` is
+the other side: an exchange on this machine.
 """
 
 from htx_cancel.client import CancelClient
@@ -35,6 +35,7 @@ from htx_cancel.outcome import (
     Refusal,
     Source,
 )
+from htx_cancel.products import CallOptions
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire.signing import Credentials
 
@@ -42,6 +43,7 @@ __all__ = [
     "BudgetEvent",
     "BudgetState",
     "Budgets",
+    "CallOptions",
     "CallResult",
     "CancelAllOutcome",
     "CancelClient",

@@ -86,6 +86,12 @@ def choice(name: str, given: object, allowed: Collection[str]) -> str | None:
     )
 
 
+def filters(**given: object) -> dict[str, str | None]:
+    """Check what narrows a call that names no ids."""
+    words = {"direction": ("buy", "sell"), "offset": ("open", "close")}
+    return {name: choice(name, word, words[name]) for name, word in given.items()}
+
+
 def one_kind(
     order_ids: Iterable[str | int] | None, client_order_ids: Iterable[str | int] | None
 ) -> tuple[str, Iterable[str | int]]:

@@ -3,9 +3,9 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self, overload
+from typing import Self
 
 from htx_cancel import arguments, endpoints
 from htx_cancel.attempt import Sender
@@ -21,27 +21,12 @@ from htx_cancel.hosts import Host
 from htx_cancel.job import Context, Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
+from htx_cancel.outcome import CancelAllOutcome, Outcome, refusal
+from htx_cancel.products import CallOptions, Calls, CoinMSwap, OnBatch, UsdtM, UsdtMV1Isolated
 from htx_cancel.retry import ALL, RetryPolicy
 from htx_cancel.wire import cancels, signing
 from htx_cancel.wire.signing import Credentials, Signer
 from htx_cancel.wire.transport import AiohttpTransport, Transport
-
-
-class IdCollection(Protocol):
-    """A list, tuple, set, dict view or the like of ids; a lone string is none."""
-
-    def __contains__(self, item: object, /) -> bool:
-        """Say whether an id is in it; of a string only strings can be asked."""
-
-    def __iter__(self) -> Iterator[str | int]:
-        """Go through the ids."""
-
-
-Ids = IdCollection | Iterator[str | int]
-
-#: A plain function: nobody would await an async one.
-OnBatch = Callable[[tuple[OrderResult, ...]], None]
 
 CLOSED = "the client was closed"
 
@@ -121,6 +106,10 @@ class CancelClient:
         self._context = Context(sender, self._budgets, policy, charge_pools)
         self._jobs: set[Job] = set()
         self._confirmations: set[Confirmation] = set()
+        calls = Calls(self._cancel, self._cancel_all)
+        self.coin_m_swap = CoinMSwap(calls)  #: coin-M perpetual swaps
+        self.usdt_m = UsdtM(calls)  #: USDT-M contracts, v5
+        self.usdt_m_v1_isolated = UsdtMV1Isolated(calls)  #: USDT-M, v1, isolated margin
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
 
@@ -185,163 +174,6 @@ class CancelClient:
             await asyncio.wait(calling)
         await self._context.sender.close()
 
-    @overload
-    async def cancel_swap_orders(
-        self,
-        contract_code: str,
-        order_ids: Ids,
-        *,
-        client_order_ids: None = None,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome: ...
-
-    @overload
-    async def cancel_swap_orders(
-        self,
-        contract_code: str,
-        order_ids: None = None,
-        *,
-        client_order_ids: Ids,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome: ...
-
-    async def cancel_swap_orders(
-        self,
-        contract_code: str,
-        order_ids: Ids | None = None,
-        *,
-        client_order_ids: Ids | None = None,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome:
-        """Cancel coin-M swap orders, by order ids or by client order ids; 10 a request.
-
-        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
-        and in multi-asset mode not after the order ended.
-
-        https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
-        """
-        options = _options(priority, timeout, on_batch)
-        ids = arguments.one_kind(order_ids, client_order_ids)
-        return await self._cancel(endpoints.SWAP_CANCEL, contract_code, ids, options)
-
-    async def cancel_swap_trailing_orders(
-        self,
-        contract_code: str,
-        order_ids: Ids,
-        *,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome:
-        """Cancel coin-M swap trailing orders by order ids; 10 a request.
-
-        https://www.htx.com/en-us/opend/newApiPages/?id=5d51be6e-77b6-11ed-9966-0242ac110003
-        """
-        options = _options(priority, timeout, on_batch)
-        ids = arguments.one_kind(order_ids, None)
-        return await self._cancel(endpoints.SWAP_TRACK_CANCEL, contract_code, ids, options)
-
-    async def cancel_all_swap_trailing_orders(
-        self,
-        contract_code: str,
-        *,
-        direction: Literal["buy", "sell"] | None = None,
-        offset: Literal["open", "close"] | None = None,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> CancelAllOutcome:
-        """Cancel every coin-M swap trailing order of a contract, in one request.
-
-        ``direction`` is ``"buy"`` or ``"sell"``, ``offset`` is ``"open"`` or ``"close"``; ``None``
-        means both. The outcome holds the ids that the reply lists and, in ``call``, the fate of
-        the request itself.
-
-        https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
-        """
-        options = _options(priority, timeout, on_batch)
-        filters = {
-            "direction": arguments.choice("direction", direction, ("buy", "sell")),
-            "offset": arguments.choice("offset", offset, ("open", "close")),
-        }
-        self._check_open()
-        body = cancels.encode_all(arguments.contract_code(contract_code), filters)
-        spec = JobSpec(endpoints.SWAP_TRACK_CANCELALL, contract_code, [(ALL,)], body=body)
-        job = await self._run(spec, options)
-        return job.tally.outcome_of_all(
-            spec.source, job.whole, error=refusal(job.error), retry_in=job.retry_in()
-        )
-
-    async def cancel_linear_trigger_orders(
-        self,
-        contract_code: str,
-        order_ids: Ids,
-        *,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome:
-        """Cancel USDT-M isolated-margin trigger orders by order ids; 20 a request.
-
-        The exchange moves USDT-M accounts to v5; one that was moved is refused here.
-
-        https://www.htx.com/en-us/opend/newApiPages/?id=8cb86f61-77b5-11ed-9966-0242ac110003
-        """
-        options = _options(priority, timeout, on_batch)
-        ids = arguments.one_kind(order_ids, None)
-        return await self._cancel(endpoints.LINEAR_SWAP_TRIGGER_CANCEL, contract_code, ids, options)
-
-    @overload
-    async def cancel_v5_orders(
-        self,
-        contract_code: str,
-        order_ids: Ids,
-        *,
-        client_order_ids: None = None,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome: ...
-
-    @overload
-    async def cancel_v5_orders(
-        self,
-        contract_code: str,
-        order_ids: None = None,
-        *,
-        client_order_ids: Ids,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome: ...
-
-    async def cancel_v5_orders(
-        self,
-        contract_code: str,
-        order_ids: Ids | None = None,
-        *,
-        client_order_ids: Ids | None = None,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Outcome:
-        """Cancel v5 orders, by order ids or by client order ids; one a request.
-
-        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
-        and in multi-asset mode not after the order ended.
-
-        https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-1958947efe6
-        """
-        options = _options(priority, timeout, on_batch)
-        ids = arguments.one_kind(order_ids, client_order_ids)
-        return await self._cancel(endpoints.V5_CANCEL_ORDER, contract_code, ids, options)
-
     async def confirm(
         self,
         *outcomes: Outcome,
@@ -385,7 +217,7 @@ class CancelClient:
             ClientClosedError: after ``aclose``.
         """
         self._check_open()
-        options = _options(priority, None, on_batch)
+        options = _options(priority=priority, on_batch=on_batch)
         deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
         merged = Outcome.merge(*outcomes)
         for part in merged.parts:
@@ -409,17 +241,34 @@ class CancelClient:
         endpoint: Endpoint,
         contract_code: str,
         ids: tuple[str, Iterable[str | int]],
-        options: Options,
+        given: CallOptions,
     ) -> Outcome:
         """Look at every id, then send."""
+        options = _options(**given)
         self._check_open()
         arguments.contract_code(contract_code)
-        field, given = ids
-        batches = await _batches(field, given, endpoint.batch_size)
+        field, listed = ids
+        batches = await _batches(field, listed, endpoint.batch_size)
         spec = JobSpec(endpoint, contract_code, batches, field)
         job = await self._run(spec, options)
         error, retry_in = refusal(job.error), job.retry_in()
         return job.tally.outcome(spec.source, error=error, retry_in=retry_in)
+
+    async def _cancel_all(
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        filters: Mapping[str, str | None],
+        given: CallOptions,
+    ) -> CancelAllOutcome:
+        """Send one request that names no ids."""
+        options = _options(**given)
+        self._check_open()
+        body = cancels.encode_all(arguments.contract_code(contract_code), filters)
+        spec = JobSpec(endpoint, contract_code, [(ALL,)], body=body)
+        job = await self._run(spec, options)
+        error, retry_in = refusal(job.error), job.retry_in()
+        return job.tally.outcome_of_all(spec.source, job.whole, error=error, retry_in=retry_in)
 
     async def _run(self, spec: JobSpec, options: Options) -> Job:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
@@ -471,7 +320,12 @@ async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tupl
     return batches
 
 
-def _options(priority: Priority, timeout: float | None, on_batch: OnBatch | None) -> Options:
+def _options(
+    *,
+    priority: Priority = Priority.ROUTINE,
+    timeout: float | None = None,
+    on_batch: OnBatch | None = None,
+) -> Options:
     deadline = None
     if timeout is not None:
         deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)

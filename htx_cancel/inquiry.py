@@ -31,11 +31,6 @@ from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
 from htx_cancel.wire import queries
 from htx_cancel.wire.queries import OrderStates
 
-#: What to add to a query, one after another, until an order is found. The others need nothing.
-_MODES: dict[str, Sequence[dict[str, str]]] = {
-    "/v5/trade/order": ({}, {"margin_mode": "isolated"}),
-}
-
 #: The message of an order that was asked for by client order id and not found.
 BY_CLIENT_ID = (
     "not found by client order id, which HTX looks up for 8 hours only, in multi-asset mode not"
@@ -118,7 +113,7 @@ class Inquiry(ABC):
             async with asyncio.timeout_at(self._asker.deadline):
                 await self._asker.context.sender.reconnect.wait(self._asker.priority)
             return await self._asker.context.limiter.acquire(
-                (self._query.pool,),
+                (self._query.budget,),
                 priority=self._asker.priority,
                 ticket=self._ticket,
                 deadline=self._asker.deadline,
@@ -171,7 +166,8 @@ class ById(Inquiry):
 
     async def _round(self) -> None:
         ids = list(self.pending)
-        *others, last = _MODES.get(self._query.path, ({},))
+        modes = [{}, *({"margin_mode": mode} for mode in self._query.modes)]
+        *others, last = modes
         for mode in others:
             ids = await self._ask_all(ids, mode)
         await self._ask_all(ids, last, last=True)

@@ -67,7 +67,10 @@ def runner(**options: Any) -> CliRunner:
 def as_file(ids: list[str]) -> str:
     """Write coin-M orders down."""
     return "".join(
-        ["endpoint,contract_code,order_id\n", *(f"swap_cancel,BTC-USD,{key}\n" for key in ids)]
+        [
+            "endpoint,contract_code,order_id\n",
+            *(f"coin_m_swap.cancel_orders,BTC-USD,{key}\n" for key in ids),
+        ]
     )
 
 

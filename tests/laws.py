@@ -9,7 +9,15 @@ import sys
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "hooks": set(),
-    "endpoints": {"arguments"},
+    "endpoints.row": {"arguments"},
+    "endpoints.coin_m_swap": {"endpoints.row"},
+    "endpoints.usdt_m": {"endpoints.row"},
+    "endpoints.usdt_m_v1": {"endpoints.row"},
+    "endpoints.__main__": {"endpoints"},
+    "endpoints.__init__": {
+        "endpoints",
+        *(f"endpoints.{name}" for name in ("coin_m_swap", "row", "usdt_m", "usdt_m_v1")),
+    },
     "arguments": {"errors"},
     "outcome": {"errors"},
     "wire.__init__": set(),
@@ -35,15 +43,20 @@ ARROWS["job"] |= {"retry", "wire.cancels"}
 ARROWS["inquiry"] = {"attempt", "endpoints", "errors", "hooks", "job", "limits.permit", "outcome"}
 ARROWS["inquiry"] |= {"wire.queries"}
 ARROWS["confirm"] = {"hooks", "inquiry", "job", "limits.permit", "outcome"}
-ARROWS["client"] = set(ARROWS)
-ARROWS["__init__"] = set(ARROWS)
+ARROWS["products"] = {"arguments", "endpoints", "limits.permit", "outcome"}
+ARROWS["products"] |= {name for name in ARROWS if name.startswith("endpoints.")}
+ARROWS["client"] = set(ARROWS) | {"endpoints"}
+ARROWS["__init__"] = set(ARROWS) | {"endpoints"}
 PUBLIC = {"", "arguments", "endpoints", "sandbox"}
 DOORS = {"errors", "wire.transport"}
 
 #: What may use neither the loop nor a socket, a clock or chance.
 PURE = {
     "arguments",
-    "endpoints",
+    "endpoints.coin_m_swap",
+    "endpoints.row",
+    "endpoints.usdt_m",
+    "endpoints.usdt_m_v1",
     "errors",
     "hosts",
     "limits.budget",

@@ -75,10 +75,10 @@ async def cancel(
 ) -> Outcome:
     """Cancel orders of a kind by their ids, with the method for it."""
     methods: dict[Kind, Callable[..., Awaitable[Outcome]]] = {
-        "swap": client.cancel_swap_orders,
-        "swap_trailing": client.cancel_swap_trailing_orders,
-        "linear_trigger": client.cancel_linear_trigger_orders,
-        "v5": client.cancel_v5_orders,
+        "swap": client.coin_m_swap.cancel_orders,
+        "swap_trailing": client.coin_m_swap.cancel_trailing_orders,
+        "linear_trigger": client.usdt_m_v1_isolated.cancel_trigger_orders,
+        "v5": client.usdt_m.cancel_orders,
     }
     return await methods[kind](contract_code or CONTRACTS[kind], ids, **terms)
 

@@ -71,10 +71,10 @@ class Settings(Struct, frozen=True):
 
 
 FIVES = {
-    "swap_track_cancel": "/swap-api/v1/swap_track_cancel",
-    "swap_track_cancelall": "/swap-api/v1/swap_track_cancelall",
-    "linear_swap_trigger_cancel": "/linear-swap-api/v1/swap_trigger_cancel",
-    "linear_swap_trigger_openorders": "/linear-swap-api/v1/swap_trigger_openorders",
+    "/swap-api/v1/swap_track_cancel": "/swap-api/v1/swap_track_cancel",
+    "/swap-api/v1/swap_track_cancelall": "/swap-api/v1/swap_track_cancelall",
+    "/linear-swap-api/v1/swap_trigger_cancel": "/linear-swap-api/v1/swap_trigger_cancel",
+    "/linear-swap-api/v1/swap_trigger_openorders": "/linear-swap-api/v1/swap_trigger_openorders",
 }
 
 

@@ -9,7 +9,7 @@ from roads import add, cancel, in_process
 from virtualtime import run
 
 from htx_cancel import CancelStatus
-from htx_cancel.endpoints import ENDPOINTS, SWAP_CANCEL, V5_CANCEL_ORDER, Endpoint
+from htx_cancel.endpoints import ENDPOINTS, Endpoint, coin_m_swap, usdt_m
 from htx_cancel.errors import Meaning
 from htx_cancel.outcome import STATUS, Finding
 from htx_cancel.sandbox import Exchange, Fault, FaultPlan
@@ -21,7 +21,11 @@ from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 
 
 def read(
-    reply: object, *, status: int = 200, endpoint: Endpoint = SWAP_CANCEL, field: str = "order_id"
+    reply: object,
+    *,
+    status: int = 200,
+    endpoint: Endpoint = coin_m_swap.ORDERS,
+    field: str = "order_id",
 ) -> CancelReply:
     """Decode a reply given as what its JSON holds."""
     return cancels.decode(status, json.dumps(reply).encode(), endpoint, field)
@@ -76,10 +80,10 @@ def test_the_v5_pages_own_example_is_read() -> None:
         "message": "Success",
         "ts": 1737104050245,
     }
-    answer = read(reply, endpoint=V5_CANCEL_ORDER)
+    answer = read(reply, endpoint=usdt_m.ORDERS)
     assert of(answer, "1329854625038651392").meaning is Meaning.ACCEPTED
     assert of(answer, "7").meaning is Meaning.UNNAMED
-    by_client = read(reply, endpoint=V5_CANCEL_ORDER, field="client_order_id")
+    by_client = read(reply, endpoint=usdt_m.ORDERS, field="client_order_id")
     assert of(by_client, "7").meaning is Meaning.ACCEPTED
 
 
@@ -125,7 +129,7 @@ def test_an_id_that_went_through_a_float_names_nothing() -> None:
     assert of(read(ok([5.0])), "5").meaning is Meaning.UNNAMED
 
 
-@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("endpoint", [coin_m_swap.ORDERS, usdt_m.ORDERS])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -152,7 +156,7 @@ def test_each_item_of_a_v5_list_has_its_own_code() -> None:
         {"code": "?", "message": "m", "order_id": "3"},
         "junk",
     ]
-    answer = read({"code": 200, "data": items}, endpoint=V5_CANCEL_ORDER)
+    answer = read({"code": 200, "data": items}, endpoint=usdt_m.ORDERS)
     assert [of(answer, key).meaning for key in "1234"] == [
         Meaning.ACCEPTED,
         Meaning.NOT_FOUND,
@@ -167,10 +171,10 @@ def test_codes_whose_meaning_changed_are_read_by_envelope() -> None:
     def meant(code: int, message: str, endpoint: Endpoint) -> Meaning:
         return read({"code": code, "message": message}, endpoint=endpoint).whole.meaning
 
-    assert meant(1046, "", SWAP_CANCEL) is Meaning.FAULT
-    assert meant(1046, "", V5_CANCEL_ORDER) is Meaning.INVALID
-    assert meant(1003, "Redis error.", V5_CANCEL_ORDER) is Meaning.FAULT
-    assert meant(1003, "invalid signature", V5_CANCEL_ORDER) is Meaning.AUTH
+    assert meant(1046, "", coin_m_swap.ORDERS) is Meaning.FAULT
+    assert meant(1046, "", usdt_m.ORDERS) is Meaning.INVALID
+    assert meant(1003, "Redis error.", usdt_m.ORDERS) is Meaning.FAULT
+    assert meant(1003, "invalid signature", usdt_m.ORDERS) is Meaning.AUTH
 
 
 @pytest.mark.parametrize(
@@ -199,7 +203,7 @@ def test_odd_replies_have_a_meaning(reply: object, expected: Meaning) -> None:
 )
 def test_bytes_that_are_no_json_object_are_unreadable(body: bytes) -> None:
     """Empty, cut, HTML and deeply nested bodies are one kind of answer."""
-    answer = cancels.decode(200, body, SWAP_CANCEL)
+    answer = cancels.decode(200, body, coin_m_swap.ORDERS)
     assert of(answer, "1").meaning is Meaning.UNREADABLE
     assert "html" not in answer.whole.message
 
@@ -227,7 +231,7 @@ def test_an_error_is_read_whatever_the_http_status(status: int) -> None:
         assert read(reply, status=status).whole == Finding(Meaning.NOT_FOUND, 1061)
 
 
-@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("endpoint", [coin_m_swap.ORDERS, usdt_m.ORDERS])
 @pytest.mark.parametrize("reply", [ok("5"), {"code": 200, "data": {"order_id": "5"}}])
 def test_both_success_envelopes_are_read_everywhere(
     endpoint: Endpoint, reply: dict[str, object]
@@ -244,14 +248,14 @@ def test_a_time_that_is_none_is_not_told(ts: object) -> None:
 
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
     """A bare 429 says what code 1032 says."""
-    assert cancels.decode(429, b"slow down", SWAP_CANCEL).rate_limited
+    assert cancels.decode(429, b"slow down", coin_m_swap.ORDERS).rate_limited
 
 
 #: Refusals of the account, whatever the call: nothing was carried out.
 ACCOUNT_CODES = [4009, 1227, 1230, 1231, 1254, 50102, 1018, 1482]
 
 
-@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("endpoint", [coin_m_swap.ORDERS, usdt_m.ORDERS])
 @pytest.mark.parametrize("code", ACCOUNT_CODES)
 def test_an_account_that_may_not_call_is_refused_for_good(code: int, endpoint: Endpoint) -> None:
     """Each of these codes rejects every id of the call, and is never sent again."""
@@ -294,7 +298,7 @@ def test_htx_s_own_404_rejects_the_call(endpoint: Endpoint) -> None:
     assert answer.account_wide
 
 
-@pytest.mark.parametrize("path", ["/x", f"{SWAP_CANCEL.path}?AccessKeyId=k&Signature=s"])
+@pytest.mark.parametrize("path", ["/x", f"{coin_m_swap.ORDERS.path}?AccessKeyId=k&Signature=s"])
 def test_a_404_quotes_no_path_but_the_one_that_was_asked(path: str) -> None:
     """A path with a query would echo the key."""
     answer = read(no_such_path(path), status=404)
@@ -304,12 +308,12 @@ def test_a_404_quotes_no_path_but_the_one_that_was_asked(path: str) -> None:
 @pytest.mark.parametrize(
     ("status", "reply"),
     [
-        (200, no_such_path(SWAP_CANCEL.path)),
-        (502, no_such_path(SWAP_CANCEL.path)),
-        (404, no_such_path(SWAP_CANCEL.path, status=405, error="Method Not Allowed")),
-        (404, no_such_path(SWAP_CANCEL.path, status="404")),
+        (200, no_such_path(coin_m_swap.ORDERS.path)),
+        (502, no_such_path(coin_m_swap.ORDERS.path)),
+        (404, no_such_path(coin_m_swap.ORDERS.path, status=405, error="Method Not Allowed")),
+        (404, no_such_path(coin_m_swap.ORDERS.path, status="404")),
         (404, no_such_path(None)),
-        (404, {"status": 404, "error": "Not Found", "path": SWAP_CANCEL.path}),
+        (404, {"status": 404, "error": "Not Found", "path": coin_m_swap.ORDERS.path}),
         (404, {"detail": "Not Found"}),
     ],
 )
@@ -323,7 +327,7 @@ def test_another_404_is_not_htx_s(status: int, reply: dict[str, object]) -> None
 def test_a_404_page_in_html_is_unreadable() -> None:
     """A page of something in between says nothing of the exchange."""
     body = b"<html><h1>404 Not Found</h1></html>"
-    assert cancels.decode(404, body, SWAP_CANCEL).whole.meaning is Meaning.UNREADABLE
+    assert cancels.decode(404, body, coin_m_swap.ORDERS).whole.meaning is Meaning.UNREADABLE
 
 
 @pytest.mark.parametrize("kind", ["swap", "v5"])
@@ -347,9 +351,7 @@ def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> Non
     """The message says what the exchange cannot know, of the whole call and of each id."""
     item = {"order_id": "5", "err_code": 1061, "err_msg": text}
     batch = read(ok("", item, {"order_id": "6", "err_code": 1063}), field="client_order_id")
-    single = read(
-        {"code": 1061, "message": text}, endpoint=V5_CANCEL_ORDER, field="client_order_id"
-    )
+    single = read({"code": 1061, "message": text}, endpoint=usdt_m.ORDERS, field="client_order_id")
     message = f"{text} {CLIENT_ID_CAVEAT}".strip()
     assert of(batch, "5") == of(single, "5") == Finding(Meaning.NOT_FOUND, 1061, message)
     assert "8 hours" in message
@@ -373,7 +375,7 @@ ECHOES = [
 
 
 @pytest.mark.parametrize("text", ECHOES)
-@pytest.mark.parametrize("endpoint", [SWAP_CANCEL, V5_CANCEL_ORDER])
+@pytest.mark.parametrize("endpoint", [coin_m_swap.ORDERS, usdt_m.ORDERS])
 @pytest.mark.parametrize("code", [403, 1017, 4999, None])
 def test_a_text_that_echoes_the_request_is_never_quoted(
     code: int | None, endpoint: Endpoint, text: str
@@ -404,7 +406,7 @@ def test_a_text_that_echoes_the_request_is_never_quoted(
 
 
 @pytest.mark.parametrize("text", ECHOES)
-@pytest.mark.parametrize(("kind", "path"), [("swap", SWAP_CANCEL), ("v5", V5_CANCEL_ORDER)])
+@pytest.mark.parametrize(("kind", "path"), [("swap", coin_m_swap.ORDERS), ("v5", usdt_m.ORDERS)])
 def test_no_result_quotes_a_text_that_echoes_the_request(
     kind: Kind, path: Endpoint, text: str
 ) -> None:
@@ -435,7 +437,7 @@ def test_a_code_is_ascii_digits_or_none(digits: str) -> None:
 def test_a_success_is_not_read_out_of_foreign_digits() -> None:
     """200 in Arabic digits accepts nothing."""
     data = {"order_id": "5"}
-    answer = read({"code": "\u0662\u0660\u0660", "data": data}, endpoint=V5_CANCEL_ORDER)
+    answer = read({"code": "\u0662\u0660\u0660", "data": data}, endpoint=usdt_m.ORDERS)
     assert of(answer, "5").meaning is not Meaning.ACCEPTED
 
 
@@ -487,5 +489,5 @@ def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_random_bytes_never_raise_and_never_accept(body: bytes, status: int) -> None:
     """Bytes that are not the exchange's accept nothing."""
-    answer = cancels.decode(status, body, SWAP_CANCEL)
+    answer = cancels.decode(status, body, coin_m_swap.ORDERS)
     assert of(answer, "1").meaning is not Meaning.ACCEPTED

@@ -16,7 +16,7 @@ def test_it_exits_with_0_if_everything_agrees() -> None:
     """The tables name every endpoint and the last line says what was checked."""
     result = runner().invoke(app, ["demo", "--scale", "0.02", "--seed", "3"])
     assert result.exit_code == 0, result.output
-    for name in ("swap_cancel", "swap_track_cancelall", "v5_cancel_order", "5 / 1 s", "accepted"):
+    for name in ("coin_m_swap orders", "usdt_m orders", "5 / 1 s", "accepted"):
         assert name in result.output
     assert "Neither accepted nor closed" in result.output
     assert "statuses checked against the exchange's book: all agree" in result.output

@@ -6,50 +6,50 @@ import pytest
 
 from htx_cancel.cli.groups import Group, workloads
 from htx_cancel.cli.input_file import BadInputError, read
-from htx_cancel.endpoints import (
-    LINEAR_SWAP_TRIGGER_CANCEL,
-    SWAP_CANCEL,
-    SWAP_TRACK_CANCELALL,
-    V5_CANCEL_ORDER,
-)
+from htx_cancel.endpoints import coin_m_swap, usdt_m, usdt_m_v1
 from htx_cancel.sandbox import Book
 from htx_cancel.sandbox.seeding import add_from_csv
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
 HEADER = b"endpoint,contract_code,order_id,client_order_id,direction,offset\n"
-ALL = "swap_track_cancelall"
+SWAP, V5 = HEADER + b"coin_m_swap.cancel_orders", HEADER + b"usdt_m.cancel_orders"
+LINE = b'{"endpoint":"coin_m_swap.cancel_orders",'
+
+ALL = "coin_m_swap.cancel_all_trailing_orders"
 
 
 def test_rows_of_one_kind_are_one_group_in_their_order() -> None:
     """Rows are grouped by endpoint, contract and kind of id, and an id counts once."""
     rows = (
-        b"swap_cancel,BTC-USD,3,,,\nv5_cancel_order,BTC-USDT,,8,,\nswap_cancel,BTC-USD,1,,,\n\n"
-        b" swap_cancel , ETH-USD , 2 ,,sell,\nswap_cancel,BTC-USD,3,,,\nswap_cancel,BTC-USD,,9,,\n"
+        b"coin_m_swap.cancel_orders,BTC-USD,3,,,\nusdt_m.cancel_orders,BTC-USDT,,8,,\n"
+        b"coin_m_swap.cancel_orders,BTC-USD,1,,,\n\n"
+        b" coin_m_swap.cancel_orders , ETH-USD , 2 ,,sell,\n"
+        b"coin_m_swap.cancel_orders,BTC-USD,3,,,\ncoin_m_swap.cancel_orders,BTC-USD,,9,,\n"
     )
     assert read(HEADER + rows) == [
-        Group(SWAP_CANCEL, "BTC-USD", ids=("3", "1")),
-        Group(V5_CANCEL_ORDER, "BTC-USDT", "client_order_id", ids=("8",)),
-        Group(SWAP_CANCEL, "ETH-USD", ids=("2",)),
-        Group(SWAP_CANCEL, "BTC-USD", "client_order_id", ids=("9",)),
+        Group(coin_m_swap.ORDERS, "BTC-USD", ids=("3", "1")),
+        Group(usdt_m.ORDERS, "BTC-USDT", "client_order_id", ids=("8",)),
+        Group(coin_m_swap.ORDERS, "ETH-USD", ids=("2",)),
+        Group(coin_m_swap.ORDERS, "BTC-USD", "client_order_id", ids=("9",)),
     ]
 
 
 def test_json_lines_say_the_same_as_csv() -> None:
     """JSON ids may be strings or whole numbers; other fields are ignored."""
     text = (
-        b'\xef\xbb\xbf{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":"7","x":[]}\n'
-        b'\n{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":1100000000000000001}\r\n'
-        b'{"endpoint":"swap_track_cancelall","contract_code":"BTC-USD","direction":"sell"}'
+        b'\xef\xbb\xbf{"endpoint":"coin_m_swap.cancel_orders","contract_code":"BTC-USD","order_id":"7","x":[]}\n'
+        b'\n{"endpoint":"coin_m_swap.cancel_orders","contract_code":"BTC-USD","order_id":1100000000000000001}\r\n'
+        b'{"endpoint":"coin_m_swap.cancel_all_trailing_orders","contract_code":"BTC-USD","direction":"sell"}'
     )
     assert read(text) == [
-        Group(SWAP_CANCEL, "BTC-USD", ids=("7", "1100000000000000001")),
-        Group(SWAP_TRACK_CANCELALL, "BTC-USD", "", "sell"),
+        Group(coin_m_swap.ORDERS, "BTC-USD", ids=("7", "1100000000000000001")),
+        Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", "sell"),
     ]
 
 
 def test_equal_cancel_alls_are_one_call() -> None:
     """Rows that name no ids are one call for each contract, direction and offset."""
-    rows = b"swap_track_cancelall,BTC-USD,,,%s\n"
+    rows = b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,%s\n"
     groups = read(HEADER + b"".join(rows % end for end in (b",", b",", b"sell,", b"sell,close")))
     assert [(group.direction, group.offset) for group in groups] == [
         (None, None),
@@ -61,13 +61,13 @@ def test_equal_cancel_alls_are_one_call() -> None:
 
 def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
     """An export of the exchange has both."""
-    assert read(HEADER + b"v5_cancel_order,BTC-USDT,5,6,,\n")[0].ids == ("5",)
+    assert read(V5 + b",BTC-USDT,5,6,,\n")[0].ids == ("5",)
 
 
 def test_the_limits_decide_the_least_time() -> None:
     """A load's least time is that of its calls at its budget."""
-    group = Group(LINEAR_SWAP_TRIGGER_CANCEL, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
-    loaded = workloads([group])["linear_swap_trigger_cancel"]
+    group = Group(usdt_m_v1.ISOLATED_TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
+    loaded = workloads([group])["usdt_m_v1_isolated.cancel_trigger_orders"]
     assert (loaded.ids, loaded.calls, loaded.least) == (221, 12, 2.0)
 
 
@@ -77,46 +77,70 @@ def test_the_limits_decide_the_least_time() -> None:
         (b"", "line 1: must be a CSV header or a JSON object, got an empty file"),
         (b" \n\n", "line 1: must be a CSV header or a JSON object, got an empty file"),
         (b"endpoint,order_id\n", "line 1: the header must name 'contract_code' once"),
-        (b"swap_cancel,BTC-USD,7\n", "line 1: the header must name 'endpoint' once"),
+        (b"coin_m_swap.cancel_orders,BTC-USD,7\n", "line 1: the header must name 'endpoint' once"),
         (b"endpoint,contract_code,a,a\n", "line 1: the header must name a column once, got ["),
-        (HEADER + b"swap_cancel,BTC-USD,7\xff,,,\n", "line 2: text must be UTF-8, got b"),
         (
-            HEADER + b"swap_cancel,BTC-USD,7,,,,8\n",
+            SWAP + b",BTC-USD,7\xff,,,\n",
+            "line 2: text must be UTF-8, got b",
+        ),
+        (
+            SWAP + b",BTC-USD,7,,,,8\n",
             "line 2: a row must have at most 6 values",
         ),
-        (HEADER + b'swap_cancel,BTC-USD,"7', "line 2: unexpected end of data"),
-        (HEADER + b"swap,BTC-USD,7,,,\n", "line 2: endpoint must be one of swap_cancel, "),
-        (HEADER + b"swap_cancel,,7,,,\n", "line 2: contract_code "),
+        (SWAP + b',BTC-USD,"7', "line 2: unexpected end of data"),
         (
-            HEADER + b"swap_cancel,BTC-USD,1,,,\nswap_cancel,BTC-USD",
-            "line 3: swap_cancel must have an",
+            HEADER + b"swap,BTC-USD,7,,,\n",
+            "line 2: endpoint must be one of coin_m_swap.",
+        ),
+        (SWAP + b",,7,,,\n", "line 2: contract_code "),
+        (
+            SWAP + b",BTC-USD,1,,,\ncoin_m_swap.cancel_orders,BTC-USD",
+            "line 3: coin_m_swap.cancel_orders must have an",
         ),
         (
-            HEADER + b"swap_track_cancel,BTC-USD,,,,\n",
-            "line 2: swap_track_cancel must have an order_id, got none",
+            HEADER + b"coin_m_swap.cancel_trailing_orders,BTC-USD,,,,\n",
+            "line 2: coin_m_swap.cancel_trailing_orders must have an order_id, got none",
         ),
         (
-            HEADER + b"swap_track_cancel,BTC-USD,,7,,\n",
+            HEADER + b"coin_m_swap.cancel_trailing_orders,BTC-USD,,7,,\n",
             "order_id, got a client_order_id",
         ),
         (
-            HEADER + b"swap_track_cancelall,BTC-USD,7,,,\n",
+            HEADER + b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,7,,,\n",
             "must have no id, got an order_id",
         ),
-        (HEADER + b"swap_track_cancelall,BTC-USD,,,up,\n", "line 2: direction "),
-        (HEADER + b"swap_track_cancelall,BTC-USD,,,,up\n", "line 2: offset "),
+        (HEADER + b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,up,\n", "line 2: direction "),
+        (HEADER + b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,,up\n", "line 2: offset "),
         (
-            HEADER + b'swap_cancel,BTC-USD,7,,,\nswap_cancel,BTC-USD,"7,8",,,\n',
+            SWAP + b',BTC-USD,7,,,\ncoin_m_swap.cancel_orders,BTC-USD,"7,8",,,\n',
             "line 3: order_id ",
         ),
-        (HEADER + b"swap_cancel,BTC-USD,1.1E+18,,,\n", "line 2: order_id must be a whole number"),
-        (HEADER + b"v5_cancel_order,BTC-USDT,,12.0,,\n", "line 2: client_order_id must be a whole"),
-        (HEADER + b"v5_cancel_order,BTC-USDT,,1e5,,\n", "got the float 1e5"),
-        (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":1.0}', "the float 1.0"),
-        (b'{"endpoint":"swap_cancel","contract_code":"BTC-USD","order_id":-1}', "line 1: "),
-        (b'{"endpoint":"swap_cancel","contract_code":"B","order_id":"1"}\n{"endpoi', "line 2: Inp"),
+        (
+            SWAP + b",BTC-USD,1.1E+18,,,\n",
+            "line 2: order_id must be a whole number",
+        ),
+        (
+            V5 + b",BTC-USDT,,12.0,,\n",
+            "line 2: client_order_id must be a whole",
+        ),
+        (V5 + b",BTC-USDT,,1e5,,\n", "got the float 1e5"),
+        (
+            LINE + b'"contract_code":"BTC-USD","order_id":1.0}',
+            "the float 1.0",
+        ),
+        (
+            LINE + b'"contract_code":"BTC-USD","order_id":-1}',
+            "line 1: ",
+        ),
+        (
+            LINE + b'"contract_code":"B","order_id":"1"}\n{"endpoi',
+            "line 2: Inp",
+        ),
         (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: Object missing required field"),
-        (b'{"endpoint":"swap_cancel","contract_code":"B","order_id":true}', "line 1: Expected"),
+        (
+            LINE + b'"contract_code":"B","order_id":true}',
+            "line 1: Expected",
+        ),
     ],
 )
 def test_what_cannot_be_sent_is_refused_with_its_line(content: bytes, words: str) -> None:
@@ -129,7 +153,7 @@ def test_what_cannot_be_sent_is_refused_with_its_line(content: bytes, words: str
 @pytest.mark.parametrize("word", ["a1e5", "1e", "e5", "1-5", "0x1.8", "abc"])
 def test_a_word_that_is_no_float_is_an_id(word: str) -> None:
     """Only what reads as a float is taken for a rounded number."""
-    assert read(HEADER + f"v5_cancel_order,BTC-USDT,,{word},,".encode())[0].ids == (word,)
+    assert read(HEADER + f"usdt_m.cancel_orders,BTC-USDT,,{word},,".encode())[0].ids == (word,)
 
 
 def test_the_example_is_read_by_the_sandbox_and_by_the_command_line() -> None:

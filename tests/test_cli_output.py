@@ -16,9 +16,9 @@ from htx_cancel.cli import output as output_module
 from htx_cancel.cli.groups import Group
 from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.cli.output import Output, opened
-from htx_cancel.endpoints import SWAP_CANCEL
+from htx_cancel.endpoints import coin_m_swap
 
-GROUP = Group(SWAP_CANCEL, "BTC-USD")
+GROUP = Group(coin_m_swap.ORDERS, "BTC-USD")
 
 
 def results(first: int, number: int) -> list[OrderResult]:

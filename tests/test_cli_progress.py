@@ -13,13 +13,13 @@ from htx_cancel import CancelStatus
 from htx_cancel.cli import demo, progress
 from htx_cancel.cli.groups import Group, Workload, workloads
 from htx_cancel.cli.progress import ProgressView, can_draw
-from htx_cancel.endpoints import LINEAR_SWAP_TRIGGER_CANCEL, SWAP_TRACK_CANCELALL
+from htx_cancel.endpoints import coin_m_swap, usdt_m_v1
 from htx_cancel.sandbox import Book
 
 ORDERS = workloads(
-    [Group(LINEAR_SWAP_TRIGGER_CANCEL, "BTC-USDT", ids=tuple(map(str, range(1, 901))))]
+    [Group(usdt_m_v1.ISOLATED_TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 901))))]
 )
-LONGEST = LINEAR_SWAP_TRIGGER_CANCEL.name
+LONGEST = usdt_m_v1.ISOLATED_TRIGGER_ORDERS.name
 ACCEPTED, UNKNOWN, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT
 
 
@@ -58,11 +58,11 @@ def test_bars_are_drawn_in_a_terminal() -> None:
     async def draw() -> None:
         loads = workloads(it.group for it in demo.fill(Book(), random.Random(0), 0.02))
         with ProgressView(console, loads, live=True) as view:
-            view.count("swap_track_cancelall", [ACCEPTED] * 9)
+            view.count("coin_m_swap.cancel_all_trailing_orders", [ACCEPTED] * 9)
 
     asyncio.run(draw())
     text = drawn(console)
-    assert "swap_cancel" in text
+    assert "coin_m_swap orders" in text
     assert "9/9" in text
     assert "least 0 s" in text
 
@@ -80,7 +80,7 @@ def test_ids_that_are_unsent_or_unknown_are_no_progress(width: int) -> None:
 
 def test_a_call_without_ids_grows_with_the_ids_it_lists() -> None:
     """Nobody knows before how many there are."""
-    loads = workloads([Group(SWAP_TRACK_CANCELALL, "BTC-USD", "")])
+    loads = workloads([Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "")])
     assert "0/1 1 unsent" in last_bar(screen(), loads, UNSENT)
     assert "7/7" in last_bar(screen(), loads, *[ACCEPTED] * 7)
 

@@ -10,11 +10,11 @@ from htx_cancel.cli.groups import Group
 from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.cli.output import opened
 from htx_cancel.cli.results import left, line, settled
-from htx_cancel.endpoints import SWAP_CANCEL, SWAP_TRACK_CANCELALL
+from htx_cancel.endpoints import coin_m_swap
 
-ORDERS = Group(SWAP_CANCEL, "BTC-USD", ids=("1", "2", "3"))
-BY_CLIENT_ID = Group(SWAP_CANCEL, "BTC-USD", "client_order_id", ids=("1", "2"))
-ALL = Group(SWAP_TRACK_CANCELALL, "BTC-USD", "", "sell")
+ORDERS = Group(coin_m_swap.ORDERS, "BTC-USD", ids=("1", "2", "3"))
+BY_CLIENT_ID = Group(coin_m_swap.ORDERS, "BTC-USD", "client_order_id", ids=("1", "2"))
+ALL = Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", "sell")
 
 
 def lines(group: Group, *results: OrderResult | CallResult) -> list[bytes]:
@@ -32,7 +32,7 @@ def test_a_line_has_everything_that_is_known_of_an_id() -> None:
     closed = OrderResult("1", CancelStatus.CLOSED, 1063, "Done.", CloseReason.FILLED, 2)
     (text,) = lines(BY_CLIENT_ID, closed)
     assert msgspec.json.decode(text) == {
-        "endpoint": "swap_cancel",
+        "endpoint": "coin_m_swap.cancel_orders",
         "contract_code": "BTC-USD",
         "order_id": None,
         "client_order_id": "1",
@@ -60,13 +60,13 @@ def test_what_is_settled_is_left_out() -> None:
             *lines(BY_CLIENT_ID, order("1", "rejected"), order("2", "closed")),
         ]
     )
-    other = Group(SWAP_CANCEL, "ETH-USD", ids=("1",))
+    other = Group(coin_m_swap.ORDERS, "ETH-USD", ids=("1",))
     assert left([ORDERS, BY_CLIENT_ID, other], done) == [
         msgspec.structs.replace(ORDERS, ids=("2",)),
         msgspec.structs.replace(BY_CLIENT_ID, ids=("1",)),
         other,
     ]
-    assert left([Group(SWAP_CANCEL, "BTC-USD", ids=("1", "3"))], done) == []
+    assert left([Group(coin_m_swap.ORDERS, "BTC-USD", ids=("1", "3"))], done) == []
 
 
 def test_the_last_line_about_an_id_counts() -> None:
@@ -82,7 +82,9 @@ def test_a_cancel_all_is_settled_if_its_call_and_all_its_ids_are() -> None:
     refused = lines(ALL, accepted, order("1", "rejected"), order("2", "accepted"))
     assert left([ALL], settled(refused)) == [ALL]
     assert left([ALL], settled([*refused, *lines(ALL, accepted, order("1", "accepted"))])) == []
-    assert left([Group(SWAP_TRACK_CANCELALL, "BTC-USD", "")], settled(lines(ALL, accepted)))
+    assert left(
+        [Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "")], settled(lines(ALL, accepted))
+    )
 
 
 WHOLE = lines(ORDERS, order("1", "accepted"))[0]

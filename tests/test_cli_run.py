@@ -40,11 +40,11 @@ def sandbox() -> Iterator[Sandbox]:
 def assert_true(results: list[dict[str, Any]], exchange: Exchange) -> None:
     """Hold each line against the exchange's book."""
     kinds: dict[str, Any] = {
-        "swap_cancel": "swap",
-        "swap_track_cancel": "swap_trailing",
-        "swap_track_cancelall": "swap_trailing",
-        "linear_swap_trigger_cancel": "linear_trigger",
-        "v5_cancel_order": "v5",
+        "coin_m_swap.cancel_orders": "swap",
+        "coin_m_swap.cancel_trailing_orders": "swap_trailing",
+        "coin_m_swap.cancel_all_trailing_orders": "swap_trailing",
+        "usdt_m_v1_isolated.cancel_trigger_orders": "linear_trigger",
+        "usdt_m.cancel_orders": "v5",
     }
     for it in results:
         key = it["order_id"] or it["client_order_id"]
@@ -80,7 +80,7 @@ def test_a_file_is_cancelled_and_every_result_is_true(sandbox: Sandbox, tmp_path
 
 
 def _named(line: dict[str, Any]) -> bool:
-    return bool(line["endpoint"] != "swap_track_cancelall")
+    return bool(line["endpoint"] != "coin_m_swap.cancel_all_trailing_orders")
 
 
 def test_what_is_settled_is_not_sent_again(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_what_is_settled_is_not_sent_again(sandbox: Sandbox, tmp_path: Path) -> 
 def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) -> None:
     """JSON lines go in and out through pipes; what is for people stays out of the data."""
     order = sandbox.exchange.book.add("v5", "ETH-USDT", client_order_id=77)
-    row = '{"endpoint":"v5_cancel_order","contract_code":"ETH-USDT","client_order_id":77}\n'
+    row = '{"endpoint":"usdt_m.cancel_orders","contract_code":"ETH-USDT","client_order_id":77}\n'
     result = sandbox.run("-", "--output", "-", given=row)
     assert result.exit_code == 0, result.output
     (line,) = lines(capfd.readouterr().out)
@@ -113,7 +113,7 @@ def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) ->
 
 def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Capture) -> None:
     """Its one line says so."""
-    text = "endpoint,contract_code,direction\nswap_track_cancelall,BTC-USD,sell\n"
+    text = "endpoint,contract_code,direction\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD,sell\n"
     result = sandbox.run("-", "--output", "-", given=text)
     assert result.exit_code == 0
     (line,) = lines(capfd.readouterr().out)
@@ -138,7 +138,11 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
     ("text", "options", "words"),
     [
         ("endpoint,contract_code\nswap,BTC-USD\n", (), "<stdin>, line 2: endpoint must be one of"),
-        (as_file(["7"]) + "swap_cancel,BTC-USD,1E5\n", (), "<stdin>, line 3: order_id must be"),
+        (
+            as_file(["7"]) + "coin_m_swap.cancel_orders,BTC-USD,1E5\n",
+            (),
+            "<stdin>, line 3: order_id must be",
+        ),
         (as_file(["7"]), ("--timeout", "0"), "htx-cancel: timeout "),
         (as_file(["7"]), ("--output", "nowhere/x"), "nowhere/x: No such file"),
         (
@@ -271,7 +275,7 @@ def test_a_second_signal_gives_up_what_is_in_flight(
     ("text", "ids"),
     [
         (as_file(["7", "8"]), ["7", "8"]),
-        ("endpoint,contract_code\nswap_track_cancelall,BTC-USD\n", [None]),
+        ("endpoint,contract_code\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD\n", [None]),
     ],
 )
 async def test_a_group_that_comes_after_the_end_is_unsent(

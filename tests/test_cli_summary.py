@@ -12,10 +12,10 @@ from htx_cancel.cli.progress import EndpointProgress
 from htx_cancel.cli.run import show_reasons
 from htx_cancel.cli.summary import Summary
 from htx_cancel.cli.tables import status_table
-from htx_cancel.endpoints import ENDPOINTS, SWAP_CANCEL, SWAP_TRACK_CANCELALL
+from htx_cancel.endpoints import ENDPOINTS, coin_m_swap
 
-ORDERS = Group(SWAP_CANCEL, "BTC-USD")
-ALL = Group(SWAP_TRACK_CANCELALL, "BTC-USD", "", "sell")
+ORDERS = Group(coin_m_swap.ORDERS, "BTC-USD")
+ALL = Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", "sell")
 
 
 def of(*results: OrderResult | CallResult, group: Group = ORDERS) -> Summary:
@@ -114,9 +114,10 @@ def test_an_order_that_may_be_live_is_counted(status: str) -> None:
 def test_a_call_without_ids_that_failed_may_leave_any_order_open(status: str) -> None:
     """Nobody knows how many; what the call listed counts apart."""
     summary = of(call(status), *orders(2, "rejected"), group=ALL)
+    named = "coin_m_swap.cancel_all_trailing_orders BTC-USD sell"
     assert list(summary.warnings()) == [
         "2 orders may be live: 2 rejected.",
-        f"Orders may be open: the call swap_track_cancelall BTC-USD sell is {status}.",
+        f"Orders may be open: the call {named} is {status}.",
     ]
     assert not summary.settled
 
@@ -149,7 +150,7 @@ def test_a_run_that_found_none_of_its_orders_is_not_settled(
 
 
 def test_a_table_of_all_statuses_fits_80_columns() -> None:
-    """Long names break at an underscore; no number is cut."""
+    """Long names break at their blank; no number is cut."""
     used = [status for status in CancelStatus if status is not CancelStatus.OPEN]
     rows = []
     for row in ENDPOINTS.values():
@@ -162,4 +163,4 @@ def test_a_table_of_all_statuses_fits_80_columns() -> None:
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(text.count("12,345") for text in lines) == len(rows) * len(used)
-    assert [text.split()[0] for text in lines[5:8]] == ["swap_cancel", "swap_track_", "cancel"]
+    assert [text.split()[0] for text in lines[5:7]] == ["coin_m_swap", "orders"]

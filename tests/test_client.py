@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -90,7 +91,7 @@ async def test_orders_are_canceled_by_client_ids(kind: Kind) -> None:
     exchange = Exchange()
     add(exchange, kind, 1, client_order_id=71)
     async with over_a_socket(exchange) as client:
-        method = client.cancel_swap_orders if kind == "swap" else client.cancel_v5_orders
+        method = client.coin_m_swap.cancel_orders if kind == "swap" else client.usdt_m.cancel_orders
         outcome = await method(CONTRACTS[kind], client_order_ids=[71, "72"])
     assert [(it.order_id, it.status) for it in outcome] == [
         ("71", CancelStatus.ACCEPTED),
@@ -105,10 +106,10 @@ async def test_cancel_all_returns_what_the_reply_lists() -> None:
     closes = add(exchange, "swap_trailing", 2, direction="sell", offset="close")
     stuck = add(exchange, "swap_trailing", 1, direction="buy", offset="close", refusal=1088)
     async with over_a_socket(exchange) as client:
-        first = await client.cancel_all_swap_trailing_orders("BTC-USD", direction="sell")
-        second = await client.cancel_all_swap_trailing_orders("BTC-USD", offset="open")
-        third = await client.cancel_all_swap_trailing_orders("BTC-USD")
-        nothing = await client.cancel_all_swap_trailing_orders("ETH-USD")
+        first = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", direction="sell")
+        second = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", offset="open")
+        third = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
+        nothing = await client.coin_m_swap.cancel_all_trailing_orders("ETH-USD")
     assert by_status(first) == {CancelStatus.ACCEPTED: set(closes)}
     assert by_status(second) == {CancelStatus.ACCEPTED: set(buys)}
     assert by_status(third) == {CancelStatus.REJECTED: set(stuck)}
@@ -134,24 +135,34 @@ def test_an_empty_list_sends_nothing() -> None:
 
 
 BAD: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception]]] = [
-    ("cancel_swap_orders", ("BTC-USD",), {}, InvalidValueError),
-    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"client_order_ids": ["2"]}, InvalidValueError),
-    ("cancel_swap_orders", ("BTC-USD", "123"), {}, InvalidTypeError),
-    ("cancel_swap_orders", ("BTC-USD", [1.0]), {}, InvalidTypeError),
-    ("cancel_swap_orders", ("BTC-USD", ["1", ""]), {}, InvalidValueError),
-    ("cancel_swap_orders", ("", ["1"]), {}, InvalidValueError),
-    ("cancel_swap_orders", (None, ["1"]), {}, InvalidTypeError),
-    ("cancel_v5_orders", ("BTC-USDT",), {}, InvalidValueError),
-    ("cancel_v5_orders", ("BTC-USDT", ["1,2"]), {}, InvalidValueError),
-    ("cancel_swap_trailing_orders", ("BTC-USD", None), {}, InvalidValueError),
-    ("cancel_linear_trigger_orders", ("BTC-USDT", ["1\n"]), {}, InvalidValueError),
-    ("cancel_all_swap_trailing_orders", ("BTC-USD",), {"direction": "up"}, InvalidValueError),
-    ("cancel_all_swap_trailing_orders", ("BTC-USD",), {"offset": "both"}, InvalidValueError),
-    ("cancel_all_swap_trailing_orders", (" ",), {}, InvalidValueError),
-    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"timeout": 0}, InvalidValueError),
-    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"timeout": "1"}, InvalidTypeError),
-    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"on_batch": 1}, InvalidTypeError),
-    ("cancel_swap_orders", ("BTC-USD", ["1"]), {"priority": 1}, InvalidTypeError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD",), {}, InvalidValueError),
+    (
+        "coin_m_swap.cancel_orders",
+        ("BTC-USD", ["1"]),
+        {"client_order_ids": ["2"]},
+        InvalidValueError,
+    ),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", "123"), {}, InvalidTypeError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", [1.0]), {}, InvalidTypeError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", ["1", ""]), {}, InvalidValueError),
+    ("coin_m_swap.cancel_orders", ("", ["1"]), {}, InvalidValueError),
+    ("coin_m_swap.cancel_orders", (None, ["1"]), {}, InvalidTypeError),
+    ("usdt_m.cancel_orders", ("BTC-USDT",), {}, InvalidValueError),
+    ("usdt_m.cancel_orders", ("BTC-USDT", ["1,2"]), {}, InvalidValueError),
+    ("coin_m_swap.cancel_trailing_orders", ("BTC-USD", None), {}, InvalidValueError),
+    ("usdt_m_v1_isolated.cancel_trigger_orders", ("BTC-USDT", ["1\n"]), {}, InvalidValueError),
+    (
+        "coin_m_swap.cancel_all_trailing_orders",
+        ("BTC-USD",),
+        {"direction": "up"},
+        InvalidValueError,
+    ),
+    ("coin_m_swap.cancel_all_trailing_orders", ("BTC-USD",), {"offset": "both"}, InvalidValueError),
+    ("coin_m_swap.cancel_all_trailing_orders", (" ",), {}, InvalidValueError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", ["1"]), {"timeout": 0}, InvalidValueError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", ["1"]), {"timeout": "1"}, InvalidTypeError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", ["1"]), {"on_batch": 1}, InvalidTypeError),
+    ("coin_m_swap.cancel_orders", ("BTC-USD", ["1"]), {"priority": 1}, InvalidTypeError),
 ]
 
 
@@ -165,7 +176,7 @@ def test_bad_input_is_refused_before_anything_is_sent(
         exchange = Exchange()
         async with in_process(exchange) as client:
             with pytest.raises(error) as caught:
-                await getattr(client, method)(*args, **terms)
+                await attrgetter(method)(client)(*args, **terms)
         assert isinstance(caught.value, ValueError | TypeError)
         assert not exchange.calls
 
@@ -183,7 +194,7 @@ def test_a_bad_id_at_the_end_of_a_long_iterable_sends_nothing() -> None:
         exchange = Exchange()
         async with in_process(exchange) as client:
             with pytest.raises(InvalidTypeError, match=r"5\.5"):
-                await client.cancel_swap_orders("BTC-USD", source())  # type: ignore[arg-type]
+                await client.coin_m_swap.cancel_orders("BTC-USD", source())  # type: ignore[arg-type]
         assert not exchange.calls
 
     run(main())
@@ -306,8 +317,8 @@ def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
         add(exchange, "swap_trailing", 1)
         async with in_process(exchange) as client:
             for _ in range(5):
-                await client.cancel_all_swap_trailing_orders("BTC-USD")
-            outcome = await client.cancel_all_swap_trailing_orders("BTC-USD", timeout=0.5)
+                await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
+            outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", timeout=0.5)
         assert (outcome.call.status, outcome.call.attempts) == (CancelStatus.UNSENT, 0)
         assert outcome.call.message.startswith("too late: its turn is 1.0")
 
@@ -790,7 +801,10 @@ def test_every_id_comes_back_once_in_order_whatever_the_replies(
         async with CancelClient(
             credentials(),
             transport=Scripted([*replies]),
-            limits={name: Limit(1000, 1) for name in ("coin_m_swap_trade", "swap_track_cancel")},
+            limits={
+                name: Limit(1000, 1)
+                for name in ("coin_m_swap_trade", "/swap-api/v1/swap_track_cancel")
+            },
         ) as client:
             outcome = await cancel(client, kind, ids)
         assert [it.order_id for it in outcome.results] == [str(key) for key in dict.fromkeys(ids)]

@@ -46,10 +46,10 @@ PAGED: list[Kind] = ["swap_trailing", "linear_trigger"]
 
 
 SOURCES: dict[Kind, Source] = {
-    "swap": Source("swap_cancel", "BTC-USD"),
-    "swap_trailing": Source("swap_track_cancel", "BTC-USD"),
-    "linear_trigger": Source("linear_swap_trigger_cancel", "BTC-USDT"),
-    "v5": Source("v5_cancel_order", "BTC-USDT"),
+    "swap": Source("coin_m_swap.cancel_orders", "BTC-USD"),
+    "swap_trailing": Source("coin_m_swap.cancel_trailing_orders", "BTC-USD"),
+    "linear_trigger": Source("usdt_m_v1_isolated.cancel_trigger_orders", "BTC-USDT"),
+    "v5": Source("usdt_m.cancel_orders", "BTC-USDT"),
 }
 
 
@@ -153,8 +153,8 @@ def test_orders_are_confirmed_by_the_client_ids_that_were_given() -> None:
         for kind in BY_ID:
             exchange.book.add(kind, CONTRACTS[kind], client_order_id=71)
         async with in_process(exchange) as client:
-            swap = await client.cancel_swap_orders("BTC-USD", client_order_ids=[71, 72])
-            v5 = await client.cancel_v5_orders("BTC-USDT", client_order_ids=[71, 72])
+            swap = await client.coin_m_swap.cancel_orders("BTC-USD", client_order_ids=[71, 72])
+            v5 = await client.usdt_m.cancel_orders("BTC-USDT", client_order_ids=[71, 72])
             for outcome in (swap, v5):
                 assert states(await client.confirm(outcome)) == [
                     (CancelStatus.ACCEPTED, OrderState.CANCELED),
@@ -325,7 +325,7 @@ def test_a_cancel_of_all_is_confirmed_and_keeps_the_fate_of_its_call() -> None:
         exchange = Exchange(cancel_after=0.05)
         add(exchange, "swap_trailing", 3)
         async with in_process(exchange) as client:
-            outcome = await client.cancel_all_swap_trailing_orders("BTC-USD")
+            outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
             confirmed = await client.confirm(outcome)
         assert states(confirmed) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 3
         assert repr(confirmed) == repr(outcome)
@@ -795,7 +795,7 @@ def test_a_query_charges_the_budget_that_its_row_names(kind: Kind) -> None:
             confirming = asyncio.create_task(client.confirm(doubtful(kind, "1"), timeout=10.0))
             await asyncio.sleep(0.5)
             charged = {it.name for it in client.budgets.snapshot() if it.in_flight}
-            assert charged == {QUERIES[SOURCES[kind].endpoint].pool}
+            assert charged == {QUERIES[SOURCES[kind].endpoint].budget}
             await confirming
 
     run(main())

@@ -17,22 +17,18 @@ def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
         assert row.page.startswith("https://www.htx.com/")
         alone, both = row.budgets(), row.budgets(charge_pools=True)
         assert set(both) <= set(BUDGETS)
-        assert alone == (row.interface or row.pool,)
-        assert both == tuple(name for name in (row.interface, row.pool) if name)
-    assert {row.pool for row in QUERIES.values()} <= set(BUDGETS)
+        assert alone == (row.pool if row.own is None else row.path,)
+        assert both == (*alone, row.pool)[: 1 if row.own is None else 2]
+    assert {row.budget for row in QUERIES.values()} <= set(BUDGETS)
     assert set(QUERIES) == set(ENDPOINTS)
 
 
-def test_a_budget_is_named_after_its_interface_or_its_pool() -> None:
+def test_a_budget_is_named_after_its_pool_or_the_path_whose_own_it_is() -> None:
     """Two rows never share a name by mistake, and every budget is some row's."""
     pools = {row.pool for row in ENDPOINTS.values()}
     assert pools == {"coin_m_swap_trade", "usdt_m_trade"}
-    assert all(row.interface in (None, row.name) for row in ENDPOINTS.values())
-    own = {row.interface for row in ENDPOINTS.values() if row.interface is not None}
-    for row in QUERIES.values():
-        last = row.path.rpartition("/")[2]
-        assert row.pool in ("coin_m_swap_read", "usdt_m_read") or row.pool.endswith(last)
-    assert set(BUDGETS) == pools | own | {row.pool for row in QUERIES.values()}
+    own = {row.path for row in ENDPOINTS.values() if row.own is not None}
+    assert set(BUDGETS) == pools | own | {row.budget for row in QUERIES.values()} | {"usdt_m_read"}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +60,7 @@ def test_listing_open_trigger_orders_keeps_the_list_s_own_limit() -> None:
         add(exchange, "linear_trigger", 600)
         async with in_process(exchange, delay=0.01) as client:
             await client.confirm(await cancel(client, "linear_trigger", ids), timeout=20.0)
-        path = QUERIES["linear_swap_trigger_cancel"].path
+        path = QUERIES["usdt_m_v1_isolated.cancel_trigger_orders"].path
         assert exchange.calls[path] > 12
         assert exchange.refused[path] == 0
 

@@ -100,7 +100,7 @@ def test_each_fault_of_a_call_that_names_no_ids_is_told_by_the_call(fault: str) 
             async with in_process(
                 exchange, retry=policy, request_timeout=2.0, faults=plan
             ) as client:
-                outcome = await client.cancel_all_swap_trailing_orders("BTC-USD")
+                outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
                 await leaves_nothing(client)
             found = CancelStatus.NOT_FOUND if status is CLOSED else status
             assert (outcome.call.status, outcome.call.attempts) == (found, sent * (found != UNSENT))
@@ -460,7 +460,7 @@ async def test_no_key_and_no_signature_is_shown_by_a_broken_connection(
                     request_timeout=0.2,
                 ) as client,
             ):
-                seen.extend(await client.cancel_swap_orders(CONTRACTS["swap"], ids))
+                seen.extend(await client.coin_m_swap.cancel_orders(CONTRACTS["swap"], ids))
     text = repr(seen) + caplog.text
     for secret in ("canary", "Signature=", "AccessKeyId"):
         assert secret not in text

@@ -1,8 +1,10 @@
 """The laws of the house: who may import whom, what is pure, and which clock is read where."""
 
 import ast
+import inspect
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from laws import ARROWS, DOORS, PUBLIC, PURE, PURE_OF_THE_SANDBOX
 
 import htx_cancel
 from htx_cancel import endpoints
+from htx_cancel.endpoints.__main__ import table
+from htx_cancel.products import Product
 from htx_cancel.sandbox import rules
 
 ROOT = Path(htx_cancel.__file__).parent
@@ -95,10 +99,9 @@ def test_both_readings_of_the_pages_agree() -> None:
         assert row.batch_size == theirs.max_ids
         assert row.client_ids == theirs.client_ids
         assert row.envelope == theirs.envelope
-        for name, budget in ((row.interface, theirs.own), (row.pool, theirs.pool)):
-            assert (name is None) == (budget is None)
-            if name is not None and budget is not None:
-                ours = endpoints.BUDGETS[name]
+        assert (row.own is None) == (theirs.own is None)
+        for ours, budget in ((row.own, theirs.own), (endpoints.BUDGETS[row.pool], theirs.pool)):
+            if ours is not None and budget is not None:
                 assert (ours.calls, ours.seconds) == (budget.calls, budget.seconds)
 
 
@@ -110,9 +113,10 @@ def test_both_readings_of_the_queries_agree() -> None:
         assert ours[path].method == theirs.method
         assert ours[path].batch_size == (theirs.max_ids or 50)
         budget = theirs.own or theirs.pool
-        limit = endpoints.BUDGETS[ours[path].pool]
+        limit = endpoints.BUDGETS[ours[path].budget]
         assert (limit.calls, limit.seconds) == (budget.calls, budget.seconds)
-        assert (ours[path].pool == theirs.pool.name) == (theirs.own is None)
+        assert ours[path].pool == theirs.pool.name
+        assert (ours[path].own is None) == (theirs.own is None)
 
 
 def test_the_core_works_without_any_extra() -> None:
@@ -136,3 +140,27 @@ def test_every_public_name_is_there_and_documented() -> None:
     for name in htx_cancel.__all__:
         assert getattr(htx_cancel, name).__doc__
         assert f"`{name}" in readme, name
+
+
+def test_every_row_has_its_method_and_every_method_its_row() -> None:
+    """The method names the row's page, and takes client order ids where the row does."""
+    client = htx_cancel.CancelClient(htx_cancel.Credentials("key", "secret"))
+    products = {name: it for name, it in vars(client).items() if isinstance(it, Product)}
+    methods = {
+        f"{product}.{name}"
+        for product, it in products.items()
+        for name in dir(it)
+        if name.startswith("cancel_")
+    }
+    assert methods == set(endpoints.ENDPOINTS)
+    for name, row in endpoints.ENDPOINTS.items():
+        method = attrgetter(name)(client)
+        assert row.page in (method.__doc__ or "")
+        given = inspect.signature(method).parameters
+        assert ("client_order_ids" in given) == row.client_ids
+        assert ("order_ids" in given) == bool(row.batch_size)
+
+
+def test_the_readme_shows_the_table_as_it_is() -> None:
+    """``python -m htx_cancel.endpoints`` prints it."""
+    assert table() in (ROOT.parent / "README.md").read_text()

@@ -14,8 +14,8 @@ from htx_cancel.limits.budget import HASTE, MARGIN, SPREAD, RoundTrip
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, Limiter, Permit, Priority
 
-A = "swap_track_cancel"
-B = "swap_track_cancelall"
+A = "/swap-api/v1/swap_track_cancel"
+B = "/swap-api/v1/swap_track_cancelall"
 U = "usdt_m_trade"
 STEP = 0.0011  #: a timer's least step, and its rounding
 

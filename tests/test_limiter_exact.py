@@ -29,8 +29,8 @@ from htx_cancel.errors import TooLateError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Permit, Priority
 
-A = "swap_track_cancel"
-B = "swap_track_cancelall"
+A = "/swap-api/v1/swap_track_cancel"
+B = "/swap-api/v1/swap_track_cancelall"
 U = "usdt_m_trade"
 fuzz = settings(
     derandomize=True,

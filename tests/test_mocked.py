@@ -39,7 +39,7 @@ async def cancel_one(web: aioresponses, **reply: Any) -> OrderResult:
         reply["response_class"] = MockedResponse
     web.post(re.compile(re.escape(PAGE)), **reply)
     async with CancelClient(credentials(), retry=ONCE) as client:
-        outcome = await client.cancel_swap_orders("BTC-USD", ["7"])
+        outcome = await client.coin_m_swap.cancel_orders("BTC-USD", ["7"])
     result: OrderResult = outcome["7"]
     return result
 

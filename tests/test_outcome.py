@@ -28,8 +28,8 @@ from htx_cancel.outcome import (
 )
 from htx_cancel.retry import merge
 
-SOURCE = Source("swap_cancel", "BTC-USD", "order_id")
-OTHER = Source("swap_cancel", "ETH-USD", "order_id")
+SOURCE = Source("coin_m_swap.cancel_orders", "BTC-USD", "order_id")
+OTHER = Source("coin_m_swap.cancel_orders", "ETH-USD", "order_id")
 LIVE = {CancelStatus.REJECTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT, CancelStatus.OPEN}
 
 

@@ -31,7 +31,7 @@ def test_nothing_is_sent_when_planning_took_longer_than_the_timeout() -> None:
         exchange = Exchange()
         told: list[OrderResult] = []
         async with in_process(exchange) as client:
-            outcome = await client.cancel_swap_orders(
+            outcome = await client.coin_m_swap.cancel_orders(
                 "BTC-USD", slowly(1000, 0.001), timeout=0.05, on_batch=told.extend
             )
             assert asyncio.get_running_loop().time() == pytest.approx(1.0, abs=0.01)
@@ -49,7 +49,9 @@ def test_a_bad_id_raises_even_after_the_timeout() -> None:
     async def main() -> None:
         async with in_process(Exchange()) as client:
             with pytest.raises(InvalidTypeError, match=r"got 5\.5"):
-                await client.cancel_swap_orders("BTC-USD", slowly(100, 0.001, 5.5), timeout=0.05)
+                await client.coin_m_swap.cancel_orders(
+                    "BTC-USD", slowly(100, 0.001, 5.5), timeout=0.05
+                )
 
     run(main())
 
@@ -85,7 +87,7 @@ def test_an_outcome_says_what_refused_the_account() -> None:
         add(exchange, "swap_trailing", 1)
         async with in_process(exchange, signing_host="other.example") as client:
             outcome = await cancel(client, "swap", ids)
-            every = await client.cancel_all_swap_trailing_orders("BTC-USD")
+            every = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
         assert outcome.error is not None
         assert outcome.error.code == 403
         assert outcome.counts.keys() == {CancelStatus.REJECTED, CancelStatus.UNSENT}

@@ -12,9 +12,9 @@ from htx_cancel.outcome import Finding, OrderState
 from htx_cancel.wire import queries
 from htx_cancel.wire.queries import OrderStates
 
-BY_IDS, PAGED, V5 = (
-    QUERIES[name] for name in ("swap_cancel", "swap_track_cancel", "v5_cancel_order")
-)
+BY_IDS = QUERIES["coin_m_swap.cancel_orders"]
+PAGED = QUERIES["coin_m_swap.cancel_trailing_orders"]
+V5 = QUERIES["usdt_m.cancel_orders"]
 
 
 def read(

@@ -22,14 +22,17 @@ from htx_cancel.sandbox.seeding import add_from_csv, add_seeded
 
 ROWS = """\
 endpoint,contract_code,order_id,client_order_id,state
-swap_cancel,BTC-USD,11,,
-swap_cancel,BTC-USD,,12,filled
-swap_track_cancel,ETH-USD,13,,canceled
-swap_track_cancelall,ETH-USD,,,
-linear_swap_trigger_cancel,BTC-USDT,14,,refused
-v5_cancel_order,BTC-USDT,15,16,canceling
-v5_cancel_order,BTC-USDT,17,,missing
+coin_m_swap.cancel_orders,BTC-USD,11,,
+coin_m_swap.cancel_orders,BTC-USD,,12,filled
+coin_m_swap.cancel_trailing_orders,ETH-USD,13,,canceled
+coin_m_swap.cancel_all_trailing_orders,ETH-USD,,,
+usdt_m_v1_isolated.cancel_trigger_orders,BTC-USDT,14,,refused
+usdt_m.cancel_orders,BTC-USDT,15,16,canceling
+usdt_m.cancel_orders,BTC-USDT,17,,missing
 """
+
+
+SWAP = "coin_m_swap.cancel_orders"
 
 
 def url(base_url: str, path: str) -> URL:
@@ -147,16 +150,26 @@ def test_a_file_fills_the_book() -> None:
 def test_a_file_needs_no_states() -> None:
     """Without the column every order is open."""
     book = Book()
-    add_from_csv(book, ["endpoint,contract_code,order_id,client_order_id", "swap_cancel,X,1,"])
+    add_from_csv(book, ["endpoint,contract_code,order_id,client_order_id", SWAP + ",X,1,"])
     assert book.verdict(1) == "open"
 
 
 @pytest.mark.parametrize(
-    "row", ["nothing,X,1,,", "swap_cancel,X,1,,gone", "swap_cancel,X,1,,,,", "swap_cancel,X,9,,"]
+    "row",
+    [
+        "nothing,X,1,,",
+        SWAP + ",X,1,,gone",
+        SWAP + ",X,1,,,,",
+        SWAP + ",X,9,,",
+    ],
 )
 def test_a_bad_row_is_named_by_its_line(row: str) -> None:
     """A row that cannot be read is an error with its line."""
-    lines = ["endpoint,contract_code,order_id,client_order_id,state", "swap_cancel,X,9,,", row]
+    lines = [
+        "endpoint,contract_code,order_id,client_order_id,state",
+        SWAP + ",X,9,,",
+        row,
+    ]
     with pytest.raises(ValueError, match="line 3: "):
         add_from_csv(Book(), lines)
 

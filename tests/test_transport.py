@@ -177,7 +177,7 @@ def texts(error: BaseException | None) -> str:
 async def cancel_one(raw: RawServer) -> OrderResult:
     """Cancel order 7 without retries."""
     async with CancelClient(credentials(), base_url=raw.origin, retry=ONCE) as client:
-        outcome = await client.cancel_swap_orders("BTC-USD", ["7"])
+        outcome = await client.coin_m_swap.cancel_orders("BTC-USD", ["7"])
     result: OrderResult = outcome["7"]
     return result
 
@@ -348,10 +348,10 @@ async def test_a_success_that_nobody_asked_for_accepts_no_order() -> None:
         serving(talk) as raw,
         CancelClient(credentials(), base_url=raw.origin) as client,
     ):
-        first = await client.cancel_swap_orders("BTC-USD", ["6"])
+        first = await client.coin_m_swap.cancel_orders("BTC-USD", ["6"])
         await came.wait()
         await asyncio.sleep(0.05)
-        second = await client.cancel_swap_orders("BTC-USD", ["7"])
+        second = await client.coin_m_swap.cancel_orders("BTC-USD", ["7"])
     assert first["6"].status is CancelStatus.ACCEPTED
     assert second["7"].status is CancelStatus.NOT_FOUND
 
@@ -577,6 +577,6 @@ async def test_a_pool_is_as_large_as_the_budgets_that_a_client_shares() -> None:
         ) as client,
     ):
         began = asyncio.get_running_loop().time()
-        outcome = await client.cancel_swap_orders("BTC-USD", ids)
+        outcome = await client.coin_m_swap.cancel_orders("BTC-USD", ids)
         assert outcome.counts == {CancelStatus.ACCEPTED: 20}
         assert asyncio.get_running_loop().time() - began < 1.1

@@ -35,84 +35,84 @@ async def asynchronous(results: tuple[OrderResult, ...]) -> None:
     """Take results, if somebody awaited it."""
 
 
-async def ids(client: CancelClient, some: Sequence[str], others: Collection[int]) -> None:
+async def ids(c: CancelClient, some: Sequence[str], others: Collection[int]) -> None:
     """Every kind of ids, and what is none."""
-    await client.cancel_swap_orders("BTC-USD", ["1", "2"])
-    await client.cancel_swap_orders("BTC-USD", [1, "2"])
-    await client.cancel_swap_orders("BTC-USD", ("1",))
-    await client.cancel_swap_orders("BTC-USD", {1, 2})
-    await client.cancel_swap_orders("BTC-USD", frozenset({"1"}))
-    await client.cancel_swap_orders("BTC-USD", {"1": 0.5})
-    await client.cancel_swap_orders("BTC-USD", {"1": 0.5}.keys())
-    await client.cancel_swap_orders("BTC-USD", {0.5: "1"}.values())
-    await client.cancel_swap_orders("BTC-USD", deque(["1"]))
-    await client.cancel_swap_orders("BTC-USD", range(1, 5))
-    await client.cancel_swap_orders("BTC-USD", generated())
-    await client.cancel_swap_orders("BTC-USD", map(str, range(5)))
-    await client.cancel_swap_orders("BTC-USD", (result.order_id for result in Outcome.of([])))
-    await client.cancel_swap_orders("BTC-USD", some)
-    await client.cancel_swap_trailing_orders("BTC-USD", others)
-    await client.cancel_linear_trigger_orders("BTC-USDT", [])
-    await client.cancel_v5_orders("BTC-USDT", client_order_ids=["1"])
-    await client.cancel_v5_orders("BTC-USDT", None, client_order_ids=["1"])
-    await client.cancel_v5_orders("BTC-USDT", ["1"], client_order_ids=None)
-    await client.cancel_v5_orders("BTC-USDT", order_ids=["1"])
+    await c.coin_m_swap.cancel_orders("BTC-USD", ["1", "2"])
+    await c.coin_m_swap.cancel_orders("BTC-USD", [1, "2"])
+    await c.coin_m_swap.cancel_orders("BTC-USD", ("1",))
+    await c.coin_m_swap.cancel_orders("BTC-USD", {1, 2})
+    await c.coin_m_swap.cancel_orders("BTC-USD", frozenset({"1"}))
+    await c.coin_m_swap.cancel_orders("BTC-USD", {"1": 0.5})
+    await c.coin_m_swap.cancel_orders("BTC-USD", {"1": 0.5}.keys())
+    await c.coin_m_swap.cancel_orders("BTC-USD", {0.5: "1"}.values())
+    await c.coin_m_swap.cancel_orders("BTC-USD", deque(["1"]))
+    await c.coin_m_swap.cancel_orders("BTC-USD", range(1, 5))
+    await c.coin_m_swap.cancel_orders("BTC-USD", generated())
+    await c.coin_m_swap.cancel_orders("BTC-USD", map(str, range(5)))
+    await c.coin_m_swap.cancel_orders("BTC-USD", (result.order_id for result in Outcome.of([])))
+    await c.coin_m_swap.cancel_orders("BTC-USD", some)
+    await c.coin_m_swap.cancel_trailing_orders("BTC-USD", others)
+    await c.usdt_m_v1_isolated.cancel_trigger_orders("BTC-USDT", [])
+    await c.usdt_m.cancel_orders("BTC-USDT", client_order_ids=["1"])
+    await c.usdt_m.cancel_orders("BTC-USDT", None, client_order_ids=["1"])
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], client_order_ids=None)
+    await c.usdt_m.cancel_orders("BTC-USDT", order_ids=["1"])
 
-    await client.cancel_swap_orders("BTC-USD", "771038212360937472")  # error: call-overload
-    await client.cancel_swap_orders("BTC-USD", b"7")  # error: call-overload
-    await client.cancel_swap_orders("BTC-USD", 7)  # error: call-overload
-    await client.cancel_swap_orders("BTC-USD", [7.5])  # error: list-item
-    await client.cancel_swap_orders("BTC-USD", client_order_ids="7")  # error: call-overload
-    await client.cancel_swap_orders("BTC-USD")  # error: call-overload
-    await client.cancel_swap_orders("X", ["1"], client_order_ids=["2"])  # error: call-overload
-    await client.cancel_swap_orders(["1"], "BTC-USD")  # error: call-overload
-    await client.cancel_v5_orders("BTC-USDT")  # error: call-overload
-    await client.cancel_v5_orders("BTC-USDT", "7")  # error: call-overload
-    await client.cancel_v5_orders("X", ["1"], client_order_ids=["2"])  # error: call-overload
-    await client.cancel_swap_trailing_orders("BTC-USD", "7")  # error: arg-type
-    await client.cancel_swap_trailing_orders("BTC-USD", None)  # error: arg-type
-    await client.cancel_swap_trailing_orders("BTC-USD")  # error: call-arg
-    await client.cancel_linear_trigger_orders("BTC-USDT", "7")  # error: arg-type
-    await client.cancel_linear_trigger_orders("X", client_order_ids=["7"])  # error: call-arg
+    await c.coin_m_swap.cancel_orders("BTC-USD", "771038212360937472")  # error: call-overload
+    await c.coin_m_swap.cancel_orders("BTC-USD", b"7")  # error: call-overload
+    await c.coin_m_swap.cancel_orders("BTC-USD", 7)  # error: call-overload
+    await c.coin_m_swap.cancel_orders("BTC-USD", [7.5])  # error: list-item
+    await c.coin_m_swap.cancel_orders("BTC-USD", client_order_ids="7")  # error: call-overload
+    await c.coin_m_swap.cancel_orders("BTC-USD")  # error: call-overload
+    await c.coin_m_swap.cancel_orders("X", [1], client_order_ids=[2])  # error: call-overload
+    await c.coin_m_swap.cancel_orders(["1"], "BTC-USD")  # error: call-overload
+    await c.usdt_m.cancel_orders("BTC-USDT")  # error: call-overload
+    await c.usdt_m.cancel_orders("BTC-USDT", "7")  # error: call-overload
+    await c.usdt_m.cancel_orders("X", [1], client_order_ids=[2])  # error: call-overload
+    await c.coin_m_swap.cancel_trailing_orders("BTC-USD", "7")  # error: arg-type
+    await c.coin_m_swap.cancel_trailing_orders("BTC-USD", None)  # error: arg-type
+    await c.coin_m_swap.cancel_trailing_orders("BTC-USD")  # error: call-arg
+    await c.usdt_m_v1_isolated.cancel_trigger_orders("BTC-USDT", "7")  # error: arg-type
+    await c.usdt_m_v1_isolated.cancel_trigger_orders("X", client_order_ids=[7])  # error: call-arg
 
 
-async def filters(client: CancelClient, side: str) -> None:
+async def filters(c: CancelClient, side: str) -> None:
     """Filter by the exchange's words."""
-    await client.cancel_all_swap_trailing_orders("BTC-USD")
-    await client.cancel_all_swap_trailing_orders("BTC-USD", direction="buy", offset="close")
-    await client.cancel_all_swap_trailing_orders("BTC-USD", direction=None, offset=None)
+    await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
+    await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD", direction="buy", offset="close")
+    await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD", direction=None, offset=None)
 
-    await client.cancel_all_swap_trailing_orders("BTC-USD", direction="long")  # error: arg-type
-    await client.cancel_all_swap_trailing_orders("BTC-USD", offset="both")  # error: arg-type
-    await client.cancel_all_swap_trailing_orders("BTC-USD", direction=side)  # error: arg-type
+    await c.coin_m_swap.cancel_all_trailing_orders("X", direction="long")  # error: arg-type
+    await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD", offset="both")  # error: arg-type
+    await c.coin_m_swap.cancel_all_trailing_orders("X", direction=side)  # error: arg-type
 
 
-async def options(client: CancelClient, queue: Queue[OrderResult]) -> None:
+async def options(c: CancelClient, queue: Queue[OrderResult]) -> None:
     """Timeouts, priorities and hooks."""
     known: list[tuple[OrderResult, ...]] = []
-    await client.cancel_v5_orders("BTC-USDT", ["1"], timeout=2, priority=Priority.URGENT)
-    await client.cancel_v5_orders("BTC-USDT", ["1"], on_batch=plain, timeout=None)
-    await client.cancel_v5_orders("BTC-USDT", ["1"], on_batch=known.append)
-    await client.cancel_swap_trailing_orders("BTC-USD", ["1"], on_batch=plain)
-    await client.cancel_swap_trailing_orders(
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], timeout=2, priority=Priority.URGENT)
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], on_batch=plain, timeout=None)
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], on_batch=known.append)
+    await c.coin_m_swap.cancel_trailing_orders("BTC-USD", ["1"], on_batch=plain)
+    await c.coin_m_swap.cancel_trailing_orders(
         "BTC-USD", ["1"], on_batch=lambda results: queue.put_nowait(results[0])
     )
 
-    await client.cancel_v5_orders("BTC-USDT", ["1"], on_batch=asynchronous)  # error: arg-type
-    await client.cancel_v5_orders("BTC-USDT", ["1"], timeout="2")  # error: call-overload
-    await client.cancel_v5_orders("BTC-USDT", ["1"], priority=1)  # error: call-overload
-    await client.cancel_swap_trailing_orders("X", ["1"], on_batch=asynchronous)  # error: arg-type
-    await client.cancel_linear_trigger_orders("X", ["1"], priorty=1)  # error: call-arg
-    await client.cancel_all_swap_trailing_orders("X", on_batch=asynchronous)  # error: arg-type
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], on_batch=asynchronous)  # error: arg-type
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], timeout="2")  # error: call-overload
+    await c.usdt_m.cancel_orders("BTC-USDT", ["1"], priority=1)  # error: call-overload
+    await c.coin_m_swap.cancel_trailing_orders("X", [1], on_batch=asynchronous)  # error: arg-type
+    await c.usdt_m_v1_isolated.cancel_trigger_orders("X", ["1"], priorty=1)  # error: call-arg
+    await c.coin_m_swap.cancel_all_trailing_orders("X", on_batch=asynchronous)  # error: arg-type
 
 
-async def outcomes(client: CancelClient) -> None:
+async def outcomes(c: CancelClient) -> None:
     """Read, merge, make and confirm them."""
-    first: Outcome = await client.cancel_swap_orders("BTC-USD", ["1"])
-    every: CancelAllOutcome = await client.cancel_all_swap_trailing_orders("BTC-USD")
+    first: Outcome = await c.coin_m_swap.cancel_orders("BTC-USD", ["1"])
+    every: CancelAllOutcome = await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
     call: CallResult = every.call
     both: Outcome = Outcome.merge(first, every)
-    confirmed: Outcome = await client.confirm(both, first, timeout=5, on_batch=plain)
+    confirmed: Outcome = await c.confirm(both, first, timeout=5, on_batch=plain)
     live: tuple[OrderResult, ...] = confirmed.live
     settled: bool = confirmed.settled
     retryable: bool = live[0].retryable and call.retryable
@@ -121,7 +121,7 @@ async def outcomes(client: CancelClient) -> None:
     code: int | None = error.code if error else None
     made: Outcome = Outcome.of(
         [OrderResult("7", CancelStatus.ACCEPTED)],
-        source=Source("swap_cancel", "BTC-USD"),
+        source=Source("coin_m_swap.cancel_orders", "BTC-USD"),
         error=Refusal(403, "wrong key"),
         retry_in=None,
     )
@@ -129,9 +129,9 @@ async def outcomes(client: CancelClient) -> None:
     several: tuple[object, ...] = (settled, retryable, wait, code, made.counts, every)
     assert several
 
-    await client.confirm([first])  # error: arg-type
-    await client.confirm(first, on_batch=asynchronous)  # error: arg-type
-    await client.confirm(first, timeout=None)  # error: arg-type
+    await c.confirm([first])  # error: arg-type
+    await c.confirm(first, on_batch=asynchronous)  # error: arg-type
+    await c.confirm(first, timeout=None)  # error: arg-type
     Outcome.merge([first, both])  # error: arg-type
     Outcome.of(["7"])  # error: list-item
     first.error = None

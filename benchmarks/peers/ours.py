@@ -46,10 +46,10 @@ class Ours:
         client = self.client = client_of(setting)
         self._in_flight = setting.in_flight
         self._methods = {
-            "swap": client.cancel_swap_orders,
-            "swap_trailing": client.cancel_swap_trailing_orders,
-            "linear_trigger": client.cancel_linear_trigger_orders,
-            "v5": client.cancel_v5_orders,
+            "swap": client.coin_m_swap.cancel_orders,
+            "swap_trailing": client.coin_m_swap.cancel_trailing_orders,
+            "linear_trigger": client.usdt_m_v1_isolated.cancel_trigger_orders,
+            "v5": client.usdt_m.cancel_orders,
         }
 
     async def outcome(self, kind: str, ids: Sequence[str]) -> Outcome:

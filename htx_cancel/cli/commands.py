@@ -104,12 +104,13 @@ def run(
     """Cancel the orders of a file.
 
     A row has an endpoint, a contract_code, and an order_id or a client_order_id. A row of
-    swap_track_cancelall has no id; it may have a direction and an offset. Other columns are
-    ignored. Every row is checked before anything is sent. The keys are those of the environment
-    variables HTX_ACCESS_KEY and HTX_SECRET_KEY.
+    coin_m_swap.cancel_all_trailing_orders has no id; it may have a direction and an offset. Other
+    columns are ignored. Every row is checked before anything is sent. The keys are those of the
+    environment variables HTX_ACCESS_KEY and HTX_SECRET_KEY.
 
-    Endpoints: swap_cancel, swap_track_cancel, swap_track_cancelall, linear_swap_trigger_cancel,
-    v5_cancel_order.
+    Endpoints are named by the client's methods: coin_m_swap.cancel_orders,
+    coin_m_swap.cancel_trailing_orders, coin_m_swap.cancel_all_trailing_orders,
+    usdt_m.cancel_orders, usdt_m_v1_isolated.cancel_trigger_orders.
 
     Exit codes:
 

@@ -19,7 +19,7 @@ from htx_cancel import (
     OrderResult,
     Outcome,
 )
-from htx_cancel.cli.groups import Group, workloads
+from htx_cancel.cli.groups import Group, label, workloads
 from htx_cancel.cli.progress import EndpointProgress, ProgressView, can_draw
 from htx_cancel.cli.run import show_reasons
 from htx_cancel.cli.summary import Summary
@@ -51,13 +51,13 @@ class Part(Struct, frozen=True):
 
 #: Each endpoint gets as many ids as its limit allows in a little over twelve seconds.
 PARTS = (
-    Part("swap_cancel", "swap", "BTC-USD", 1200),
-    Part("swap_cancel", "swap", "ETH-USD", 600, "client_order_id"),
-    Part("swap_track_cancel", "swap_trailing", "BTC-USD", 650),
-    Part("swap_track_cancelall", "swap_trailing", "ETH-USD", 60, ""),
-    Part("linear_swap_trigger_cancel", "linear_trigger", "BTC-USDT", 1300),
-    Part("v5_cancel_order", "v5", "BTC-USDT", 240),
-    Part("v5_cancel_order", "v5", "ETH-USDT", 120, "client_order_id"),
+    Part("coin_m_swap.cancel_orders", "swap", "BTC-USD", 1200),
+    Part("coin_m_swap.cancel_orders", "swap", "ETH-USD", 600, "client_order_id"),
+    Part("coin_m_swap.cancel_trailing_orders", "swap_trailing", "BTC-USD", 650),
+    Part("coin_m_swap.cancel_all_trailing_orders", "swap_trailing", "ETH-USD", 60, ""),
+    Part("usdt_m_v1_isolated.cancel_trigger_orders", "linear_trigger", "BTC-USDT", 1300),
+    Part("usdt_m.cancel_orders", "v5", "BTC-USDT", 240),
+    Part("usdt_m.cancel_orders", "v5", "ETH-USDT", 120, "client_order_id"),
 )
 
 
@@ -149,7 +149,7 @@ def _pace_table(endpoints: Iterable[EndpointProgress], exchange: Exchange) -> Ta
     for one in endpoints:
         row = one.workload.endpoint
         table.add_row(
-            row.name,
+            label(row),
             f"{exchange.calls[row.path]:,}",
             f"{exchange.refused[row.path]:,}",
             budget(one.workload),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from math import ceil
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -12,14 +13,6 @@ from htx_cancel.endpoints import BUDGETS, Endpoint
 SETTLED = frozenset({CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.NOT_FOUND})
 
 OnBatch = Callable[[tuple[OrderResult, ...]], object]
-
-_METHODS: dict[str, Callable[..., Awaitable[Outcome]]] = {
-    "swap_cancel": CancelClient.cancel_swap_orders,
-    "swap_track_cancel": CancelClient.cancel_swap_trailing_orders,
-    "swap_track_cancelall": CancelClient.cancel_all_swap_trailing_orders,
-    "linear_swap_trigger_cancel": CancelClient.cancel_linear_trigger_orders,
-    "v5_cancel_order": CancelClient.cancel_v5_orders,
-}
 
 
 class Group(Struct, frozen=True):
@@ -56,14 +49,14 @@ class Group(Struct, frozen=True):
         given: dict[str, object] = {"direction": self.direction, "offset": self.offset}
         if self.field:
             given = {f"{self.field}s": self.ids}
-        method = _METHODS[self.endpoint.name]
-        return await method(
-            client,
-            self.contract_code,
-            **given,
-            timeout=timeout,
-            on_batch=on_batch,
-        )
+        method: Callable[..., Awaitable[Outcome]] = attrgetter(self.endpoint.name)(client)
+        return await method(self.contract_code, **given, timeout=timeout, on_batch=on_batch)
+
+
+def label(endpoint: Endpoint) -> str:
+    """Name a cancel call in a table: its product and the orders it is about."""
+    product, _, orders = endpoint.name.partition(".cancel_")
+    return f"{product} {orders.removesuffix('_orders').replace('_', ' ')}"
 
 
 class Workload(Struct, frozen=True):

@@ -18,7 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 from htx_cancel import CancelStatus
-from htx_cancel.cli.groups import Workload
+from htx_cancel.cli.groups import Workload, label
 
 PLAIN_EVERY = 5.0  #: seconds between two lines where no bars can be drawn
 
@@ -97,7 +97,9 @@ class ProgressView:
             redirect_stderr=False,
         )
         self._tasks = {
-            name: self._bars.add_task(name, total=each.ids, least=each.least, apart="", took=None)
+            name: self._bars.add_task(
+                label(each.endpoint), total=each.ids, least=each.least, apart="", took=None
+            )
             for name, each in workloads.items()
         }
 

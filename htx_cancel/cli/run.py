@@ -18,7 +18,7 @@ from htx_cancel import (
     Credentials,
     OrderResult,
 )
-from htx_cancel.cli.groups import SETTLED, Group, Workload, workloads
+from htx_cancel.cli.groups import SETTLED, Group, Workload, label, workloads
 from htx_cancel.cli.output import Output
 from htx_cancel.cli.progress import ProgressView
 from htx_cancel.cli.summary import Summary
@@ -166,7 +166,7 @@ def show_plan(groups: Sequence[Group], console: Console) -> int:
         one = workloads([group])[group.endpoint.name]
         ids = f"{len(group.ids):,}" if group.field else "all"
         table.add_row(
-            group.endpoint.name, group.title, ids, f"{one.calls:,}", budget(one), _seconds(one)
+            label(group.endpoint), group.title, ids, f"{one.calls:,}", budget(one), _seconds(one)
         )
     console.print(table)
     console.print(_at_least(workloads(groups)), soft_wrap=True)

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from htx_cancel import CancelStatus
-from htx_cancel.cli.groups import Workload
+from htx_cancel.cli.groups import Workload, label
 from htx_cancel.cli.progress import EndpointProgress
 from htx_cancel.cli.summary import Reason
 
@@ -52,7 +52,7 @@ def status_table(progress: Iterable[EndpointProgress], *, title: str) -> Table:
     if narrow:
         table.padding = 0
     for row in rows:
-        name = row.workload.endpoint.name
+        name = label(row.workload.endpoint)
         counts = [f"{row.counts[status]:,}" if row.counts[status] else "-" for status in used]
         table.add_row(
             _broken(name) if narrow else name, f"{row.known:,}", *counts, f"{row.took:.2f}"
@@ -61,9 +61,8 @@ def status_table(progress: Iterable[EndpointProgress], *, title: str) -> Table:
 
 
 def _broken(name: str) -> str:
-    """Break a long name at an underscore in its middle."""
-    middle = name.find("_", len(name) // 3) + 1
-    return f"{name[:middle]}\n{name[middle:]}" if len(name) > _LONG else name
+    """Break a long name at its blank."""
+    return "\n".join(name.split(" ", 1)) if len(name) > _LONG else name
 
 
 def reason_table(reasons: list[tuple[Reason, int]], *, width: int) -> Table:

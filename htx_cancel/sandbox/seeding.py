@@ -10,11 +10,11 @@ from htx_cancel.sandbox.rules import PRODUCTS, Kind, State
 
 #: The kind of order that each name in the ``endpoint`` column cancels.
 KINDS: Mapping[str, Kind] = {
-    "swap_cancel": "swap",
-    "swap_track_cancel": "swap_trailing",
-    "swap_track_cancelall": "swap_trailing",
-    "linear_swap_trigger_cancel": "linear_trigger",
-    "v5_cancel_order": "v5",
+    "coin_m_swap.cancel_orders": "swap",
+    "coin_m_swap.cancel_trailing_orders": "swap_trailing",
+    "coin_m_swap.cancel_all_trailing_orders": "swap_trailing",
+    "usdt_m_v1_isolated.cancel_trigger_orders": "linear_trigger",
+    "usdt_m.cancel_orders": "v5",
 }
 _STATES: Mapping[str, State] = {state: state for state in get_args(State)}
 _REFUSAL = 1088

@@ -1,0 +1,45 @@
+"""Coin-M perpetual swaps: ``client.coin_m_swap``, paths under ``/swap-api/v1``."""
+
+from htx_cancel.endpoints.row import PAGE_URL, Endpoint, Limit, Query
+
+_LIST = Query(
+    method="POST",
+    path="/swap-api/v1/swap_track_openorders",
+    page=PAGE_URL + "5d51c0a2-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_read",
+    batch_size=50,
+    paged=True,
+)
+ORDERS = Endpoint(
+    name="coin_m_swap.cancel_orders",
+    path="/swap-api/v1/swap_cancel",
+    page=PAGE_URL + "5d51a18b-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    batch_size=10,
+    client_ids=True,
+    query=Query(
+        method="POST",
+        path="/swap-api/v1/swap_order_info",
+        page=PAGE_URL + "5d51a400-77b6-11ed-9966-0242ac110003",
+        pool="coin_m_swap_read",
+        batch_size=50,
+    ),
+)
+TRAILING_ORDERS = Endpoint(
+    name="coin_m_swap.cancel_trailing_orders",
+    path="/swap-api/v1/swap_track_cancel",
+    page=PAGE_URL + "5d51be6e-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    own=Limit(5, 1.0),
+    batch_size=10,
+    query=_LIST,
+)
+ALL_TRAILING_ORDERS = Endpoint(
+    name="coin_m_swap.cancel_all_trailing_orders",
+    path="/swap-api/v1/swap_track_cancelall",
+    page=PAGE_URL + "5d51bfd0-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    own=Limit(5, 1.0),
+    query=_LIST,
+)
+ROWS = (ORDERS, TRAILING_ORDERS, ALL_TRAILING_ORDERS)
