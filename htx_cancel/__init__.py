@@ -7,9 +7,9 @@
     methods    cut ids     a permit    body            sign NOW        one reply         findings
 
 What is found of every id becomes a status in ``outcome``. ``job`` feeds the batches of one call
-along this flow, ``attempt`` makes one attempt, ``retry`` says what may be sent again, ``confirm`` asks
-afterwards what became of the orders, ``endpoints`` is the table every stage reads, and ``sandbox`` is
-the other side: an exchange on this machine.
+along this flow, ``attempt`` makes one attempt, ``retry`` says what may be sent again, ``confirm``
+asks afterwards what became of the orders, ``endpoints`` is the table every stage reads, and
+``sandbox`` is the other side: an exchange on this machine.
 """
 
 from htx_cancel.client import CancelClient
