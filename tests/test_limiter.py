@@ -902,6 +902,239 @@ def test_our_own_calls_are_not_taken_for_those_of_others() -> None:
     run(main())
 
 
+# what is left to others
+
+
+async def answered(
+    budgets: Budgets, used: int, *, calls: int = 5, reset: float | None = None
+) -> Permit:
+    """Take a permit of a budget of one second, and have it answered at once, with headers."""
+    (permit,) = await take(budgets, 1)
+    at = None if reset is None else now() + reset
+    permit.replied(told(calls, 1000, calls - used, at), EPOCH + now())
+    return permit
+
+
+async def bursts(budgets: Budgets, *others: int, calls: int = 20, apart: float = 1.01) -> None:
+    """See others use so much of a window, one window after another."""
+    for used in others:
+        await answered(budgets, used + 1, calls=calls)
+        await asyncio.sleep(apart)
+
+
+def test_foreign_use_alone_is_waited_for_with_the_credit_of_the_way() -> None:
+    """The exchange counted it before its reply left, as it counts our own."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.2)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.2)
+        permit.replied(told(5, 1000, 0, reset=0.3), EPOCH + now())
+        permit.refused()
+        assert (state(budgets).foreign, state(budgets).resting) == (4, 0)
+        trial = await budgets.acquire((A,))
+        await asyncio.sleep(0.25)
+        trial.replied()
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+
+    run(main())
+
+
+def test_the_same_foreign_use_is_charged_once() -> None:
+    """Two replies of one window tell of it."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        first, second = await take(budgets, 2)
+        first.replied(told(5, 1000, 1))
+        second.replied(told(5, 1000, 0))
+        assert (state(budgets).foreign, state(budgets).free) == (3, 0)
+
+    run(main())
+
+
+def test_foreign_use_of_an_earlier_window_hides_none_of_this_one() -> None:
+    """It is over when the reply comes, though nobody looked at the budget since."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await answered(budgets, 4)
+        await asyncio.sleep(0.9)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.6)
+        permit.replied(told(5, 1000, 0))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
+def test_what_others_used_of_their_reserve_is_not_left_to_them_again() -> None:
+    """The greater of the two counts, now and in a prediction."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await bursts(budgets, 3, 3, calls=5)
+        began = now()
+        await answered(budgets, 3)
+        shown = state(budgets)
+        assert (shown.reserve, shown.foreign, shown.free) == (3, 2, 1)
+        await asyncio.sleep(0.5)
+        await spend(budgets, 1)
+        waits = [budgets.wait((A,), count=count) for count in (1, 2, 3)]
+        assert waits == pytest.approx([0.501, 1.001, 1.502], abs=STEP)
+        assert now() == pytest.approx(began + 0.5)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("others", "reserve"), [((3, 18), 18), ((18, 3), 3), ((18, 18, 3), 18)])
+def test_from_the_second_burst_on_the_greatest_is_reserved(
+    others: tuple[int, ...], reserve: int
+) -> None:
+    """A smaller one lowers nothing."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, *others)
+        assert state(budgets).reserve == reserve
+
+    run(main())
+
+
+@pytest.mark.parametrize(("apart", "reserve"), [(5.95, 3), (6.05, 0)])
+def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: int) -> None:
+    """Twice the time after which a reserve begins to shrink."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await answered(budgets, 4)
+        await asyncio.sleep(apart)
+        await answered(budgets, 4)
+        assert state(budgets).reserve == reserve
+
+    run(main())
+
+
+def test_the_reserve_shrinks_slowly_at_first() -> None:
+    """By one after three windows without proof, then by twice as much each time."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 18)
+        await answered(budgets, 19, calls=20)
+        shown = []
+        for _ in range(6):
+            await asyncio.sleep(2.99)
+            shown.append(state(budgets).reserve)
+            await asyncio.sleep(0.01)
+        assert shown == [18, 17, 15, 11, 3, 0]
+
+    run(main())
+
+
+def test_new_proof_lets_the_reserve_shrink_slowly_again() -> None:
+    """And what headers told before it says nothing about what comes after."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 18, 18)
+        await asyncio.sleep(2)
+        assert state(budgets).reserve == 17
+        await asyncio.sleep(1)
+        await answered(budgets, 1, calls=20)
+        await asyncio.sleep(1.01)
+        await answered(budgets, 19, calls=20)
+        assert state(budgets).reserve == 18
+        await asyncio.sleep(3)
+        assert state(budgets).reserve == 17
+
+    run(main())
+
+
+def test_one_who_waits_for_the_reserve_goes_when_it_shrinks() -> None:
+    """No reply has to come first."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await bursts(budgets, 3)
+        await answered(budgets, 4)
+        proved = now()
+        await asyncio.sleep(1.01)
+        await take(budgets, 2)
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(proved + 3, abs=STEP)
+
+    run(main())
+
+
+def test_headers_of_the_window_of_the_proof_do_not_lower_the_reserve() -> None:
+    """That window may just have begun anew, and those who were seen come again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await bursts(budgets, 3)
+        await answered(budgets, 4)
+        await asyncio.sleep(0.5)
+        await answered(budgets, 1)
+        await asyncio.sleep(2.51)
+        assert state(budgets).reserve == 2
+
+    run(main())
+
+
+def test_the_reserve_falls_to_the_least_that_any_reply_left() -> None:
+    """A later reply that leaves more possible takes nothing back."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await bursts(budgets, 3, 3, calls=5)
+        first, second = await take(budgets, 2)
+        first.replied(told(5, 1000, 4))
+        second.replied(told(5, 1000, 3))
+        await asyncio.sleep(2)
+        assert state(budgets).reserve == 0
+
+    run(main())
+
+
+def test_a_refusal_after_a_cut_of_the_limit_reserves_less_than_all() -> None:
+    """What the burst had shown was under the larger limit."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 18)
+        first, second = await take(budgets, 2)
+        first.replied(told(20, 1000, 0))
+        second.replied(told(5, 1000, 0))
+        second.refused()
+        assert (state(budgets).calls, state(budgets).reserve) == (5, 4)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("refused", "reserves"), [((3, 1, 2), [0, 1, 3]), ((3, 3), [0, 3]), ((15, 15), [0, 10])]
+)
+def test_refusals_without_headers_prove_others(
+    refused: tuple[int, ...], reserves: list[int]
+) -> None:
+    """Those of a burst, above the reserve that was left then; but never more than half."""
+
+    async def main() -> list[int]:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        shown = []
+        for count in refused:
+            for permit in await take(budgets, count):
+                permit.replied()
+                permit.refused()
+            shown.append(state(budgets).reserve)
+            await asyncio.sleep(1.01)
+        return shown
+
+    assert run(main()) == reserves
+
+
 # refusals
 
 
@@ -1003,6 +1236,184 @@ def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
         permit.replied(told(5, 1000, 0, reset=500.0), EPOCH)
         permit.refused()
         assert state(budgets).held_for == pytest.approx(1 + MARGIN)
+
+    run(main())
+
+
+# the trial after a hold
+
+
+async def hold(budgets: Budgets, used: int = 1) -> None:
+    """Have a call refused whose reply tells a reset in 0.3 s, and wait until the hold is over."""
+    (await answered(budgets, used, reset=0.3)).refused()
+    assert state(budgets).held_for == pytest.approx(0.3 + SPREAD + MARGIN, abs=0.0011)
+    await asyncio.sleep(0.36)
+
+
+def test_a_refused_call_that_told_the_reset_gives_its_token_back() -> None:
+    """The hold stands for it; where it told none, its token rests."""
+
+    async def main() -> None:
+        for reset, resting in ((0.3, 0), (None, 1)):
+            budgets = Budgets()
+            (await answered(budgets, 1, reset=reset)).refused()
+            assert state(budgets).resting == resting
+
+    run(main())
+
+
+def test_the_first_call_after_a_hold_goes_alone() -> None:
+    """The others follow at its reply."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        assert state(budgets).free == 1
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        assert [each.done() for each in calls] == [True] + 4 * [False]
+        calls[0].result().replied()
+        await turns()
+        assert all(each.done() for each in calls)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["no_reply", "unsent"])
+def test_a_trial_that_nobody_answered_is_made_again(end: str) -> None:
+    """One more call goes, at once, and alone again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(3)]
+        await turns()
+        getattr(calls[0].result(), end)()
+        await turns()
+        assert [each.done() for each in calls] == [True, True, False]
+        calls[2].cancel()
+
+    run(main())
+
+
+def test_an_older_call_ends_no_trial() -> None:
+    """Its reply says nothing of what is free after the hold."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 2)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(2)]
+        await turns()
+        old.replied()
+        await turns()
+        assert [each.done() for each in calls] == [True, False]
+        calls[1].cancel()
+
+    run(main())
+
+
+def test_a_trial_that_a_new_hold_overtook_ends_no_other() -> None:
+    """A call that was sent before was refused meanwhile: after that hold one goes alone again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 2)
+        (trial,) = await take(budgets, 1)
+        old.replied(told(5, 1000, 3, reset=now() + 0.3), EPOCH + now())
+        old.refused()
+        trial.replied()
+        await asyncio.sleep(0.36)
+        assert state(budgets).free == 1
+
+    run(main())
+
+
+def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
+    """Whatever became of the one that went: all is free then, under any rule."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        trial, *others = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await asyncio.gather(*others)
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+        assert trial.done()
+
+    run(main())
+
+
+def test_the_reply_of_a_trial_says_how_much_is_free() -> None:
+    """After a window's reset all but its own; in a sliding window what the others still hold."""
+
+    async def main() -> None:
+        for used, free in ((1, 4), (3, 2), (5, 0)):
+            budgets = Budgets()
+            await spend(budgets, 1)
+            await asyncio.sleep(1.01)
+            await hold(budgets, 5)
+            assert state(budgets).foreign == 4
+            await answered(budgets, used)
+            assert (state(budgets).foreign, state(budgets).free) == (used - 1, free)
+
+    run(main())
+
+
+def test_a_late_reply_from_before_a_hold_is_not_counted_as_one_after_it() -> None:
+    """Its call is none of those that the trial's reply must have counted."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 5)
+        assert state(budgets).foreign == 3
+        (trial,) = await take(budgets, 1)
+        old.replied()
+        trial.replied(told(5, 1000, 2))
+        assert state(budgets).foreign == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_only_replies_soon_after_a_hold_take_foreign_use_back(*, held: bool) -> None:
+    """Another reply that counts less was only sent sooner."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        if held:
+            await hold(budgets)
+            await asyncio.sleep(1.1)
+        old, new = await take(budgets, 2)
+        new.replied(told(5, 1000, 0))
+        old.replied(told(5, 1000, 4))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
+def test_foreign_use_seen_after_a_hold_is_as_old_as_the_refusal() -> None:
+    """It is what filled the window then, and comes back in its order."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({A: Limit(20, 1.0)}), 0.0)
+        first, second, third = await take(budgets, 3)
+        first.replied(told(20, 1000, 15))
+        await asyncio.sleep(0.2)
+        second.replied(told(20, 1000, 14))
+        third.replied(told(20, 1000, 14, reset=0.5), EPOCH + now())
+        third.refused()
+        assert state(budgets).foreign == 3
+        await asyncio.sleep(0.36)
+        (trial,) = await take(budgets, 1)
+        trial.replied(told(20, 1000, 11))
+        assert state(budgets).foreign == 6
+        await asyncio.sleep(0.5)
+        assert state(budgets).foreign == 1
 
     run(main())
 
