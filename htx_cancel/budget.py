@@ -10,10 +10,10 @@ Rules of the ledger (time comes in as an argument; there is no clock here):
 * Without a reply it rests one window from when the caller gave up, with no credit.
 * What others of the UID used, as headers prove, is *foreign*: charged as though it were ours.
 * ``reserve`` is what is left to others in every window; urgent calls need not leave it. One burst
-  of others may never come again, so it is as much as two bursts in a row showed: by foreign use,
-  or by refusals while our own count said that there was room. When the proof stops for some
-  windows it shrinks, slowly at first, and at once to the least that a reply's headers left for
-  others to have used.
+  of others may never come again: from the second in a row on, it is the most that one of them
+  showed, by foreign use or by refusals while our own count said that there was room (these prove
+  half the limit at most). When the proof stops for some windows it shrinks, slowly at first, and
+  at once to the least that a reply's headers left for others to have used.
 * After a refusal nothing leaves until the exchange's window is reset, or for one whole window if
   the refusal did not say when that is. A refused call that told the reset gives its token back:
   the hold stands for it. The first call after such a hold goes alone, and its reply says how much

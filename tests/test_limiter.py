@@ -462,13 +462,16 @@ def test_calls_in_flight_are_limited() -> None:
 
     async def main() -> None:
         budgets = Budgets(max_in_flight=2)
-        first, _ = await take(budgets, 2, U)
-        waiter = asyncio.create_task(budgets.acquire((U,)))
+        first, second = await take(budgets, 2, U)
+        waiters = [asyncio.create_task(budgets.acquire((U,))) for _ in range(2)]
         await asyncio.sleep(10)
-        assert not waiter.done()
+        assert not waiters[0].done()
         assert budgets.wait((U,)) == 0.0
         first.replied()
-        await waiter
+        await waiters[0]
+        assert not waiters[1].done()
+        second.replied()
+        await waiters[1]
         assert now() < 10.001
         assert budgets.wait((U,), count=3) == pytest.approx(20.0, abs=0.01)
 
@@ -549,6 +552,36 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     assert run(main()) == "aa"
 
 
+def test_nobody_passes_a_turn_that_went_before_another_one_could_ask_again() -> None:
+    """Two calls with more to come are granted in one turn of the loop; the earlier one goes on."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(3, 1.0), B: Limit(2, 1.0)})
+        held, wide = await take(budgets, 3, A), await take(budgets, 2, B)
+        got = ""
+
+        async def call(name: str, names: tuple[str, ...], count: int, priority: int = 1) -> None:
+            nonlocal got
+            turn = budgets.turn()
+            for left in range(count, 0, -1):
+                await budgets.acquire(names, priority=Priority(priority), turn=turn, backlog=left)
+                got += name
+
+        calls = [
+            asyncio.create_task(each)
+            for each in (call("u", (A, B), 2, 0), call("a", (A,), 9), call("b", (A,), 1))
+        ]
+        await turns()
+        for permit in (*held, *wide):
+            permit.unsent()
+        await turns(6)
+        for each in calls:
+            each.cancel()
+        return got
+
+    assert run(main()) == "auu"
+
+
 # deadlines
 
 
@@ -617,11 +650,60 @@ def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
         (permit,) = await take(budgets, 1)
         late = asyncio.create_task(budgets.acquire((A,), deadline=1.1))
         good = asyncio.create_task(budgets.acquire((A,)))
-        await turns()
-        asyncio.get_running_loop().call_at(1.1001, permit.unsent)
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.stall(0.2)  # no timer could say that it is late
+        permit.unsent()
         await good
         with pytest.raises(TooLateError):
             await late
+
+    run(main())
+
+
+@pytest.mark.parametrize("refused_at", [0.1, 0.6])
+def test_waiters_with_deadlines_that_went_are_not_counted_twice(refused_at: float) -> None:
+    """Neither when a refusal looks at the deadlines nor when they pass."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(4, 1.0)})
+        (permit, *_) = await take(budgets, 4)
+        taker, first, gone, last = (
+            asyncio.create_task(budgets.acquire((A,), deadline=at))
+            for at in (None, 1.5, 1.5 + 1e-9, 1.5 + 2e-9)
+        )
+        await turns()
+        gone.cancel()
+        await asyncio.sleep(refused_at)
+        permit.replied()
+        permit.refused()
+        await taker
+        for each in (first, last):
+            with pytest.raises(TooLateError):
+                await each
+        assert repr(budgets) == f"<Budgets in_flight=4 waiting=0 taken=[{A} 4/4]>"
+
+    run(main())
+
+
+def test_one_hold_looks_at_the_deadlines_once() -> None:
+    """However many calls of a burst are refused, and however many wait."""
+
+    class Counted(list[Any]):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            self.looks += 1
+            return super().__iter__()
+
+    async def main() -> None:
+        budgets = Budgets()
+        budgets._deadlines = deadlines = Counted()
+        for permit in await take(budgets, 5):
+            permit.replied()
+            permit.refused()
+        assert deadlines.looks == 1
 
     run(main())
 
@@ -678,6 +760,49 @@ def test_many_cancelled_waiters_leave_nothing_behind() -> None:
         assert state(budgets).waiting == 1
         assert len(budgets._lane((A,)).heap) < 4
         waiters[-1].cancel()
+
+    run(main())
+
+
+def test_the_queue_is_swept_when_half_of_it_has_gone() -> None:
+    """Though none of those who went was the first."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await take(budgets, 1)
+        waiters = [asyncio.create_task(budgets.acquire((A,))) for _ in range(100)]
+        await turns()
+        lengths = []
+        for some in (waiters[1:51], waiters[51:52]):
+            for each in some:
+                each.cancel()
+            await turns()
+            lengths.append(len(budgets._lane((A,)).heap))
+        assert lengths == [100, 49]
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+def test_the_order_outlives_a_sweep_of_the_queue() -> None:
+    """The first of those who stay goes first."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiters = {}
+        for turn in (1, 10, 2, 11, 12, 3, 4):
+            waiters[turn] = asyncio.create_task(budgets.acquire((A,), turn=turn))
+            await turns()
+        for turn in (2, 11, 12, 1):
+            waiters[turn].cancel()
+            await turns()
+        permit.unsent()
+        await turns()
+        assert [turn for turn, each in waiters.items() if each.done() and turn in {10, 3, 4}] == [3]
+        for each in waiters.values():
+            each.cancel()
 
     run(main())
 
@@ -744,6 +869,45 @@ def test_headers_that_say_nothing_certain_teach_nothing(
         assert {
             each.name: Limit(each.calls, each.seconds) for each in budgets.snapshot()
         } == BUDGETS
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("calls", "interval", "taken"),
+    [
+        (50, 1000, True),
+        (51, 1000, False),
+        (1, 2000, True),
+        (1, 2001, False),
+        (5, 334, True),
+        (5, 333, False),
+        (15, 3000, True),
+        (15, 3001, False),
+    ],
+)
+def test_a_limit_is_believed_within_bounds(calls: int, interval: int, *, taken: bool) -> None:
+    """A tenth to ten times the rate, a third to three times the window, of the known one."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(calls, interval, calls - 1))
+        shown = state(budgets)
+        assert ((shown.calls, shown.seconds) == (calls, interval / 1000)) is taken
+
+    run(main())
+
+
+def test_no_step_by_step_change_leads_far_from_the_known_limit() -> None:
+    """The published one is the measure, not the one learned last."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for calls in (50, 500):
+            (permit,) = await take(budgets, 1)
+            permit.replied(told(calls, 1000, calls - 1))
+        assert state(budgets).calls == 50
 
     run(main())
 
@@ -1135,6 +1299,38 @@ def test_refusals_without_headers_prove_others(
     assert run(main()) == reserves
 
 
+def test_a_refusal_of_a_burst_renews_its_proof() -> None:
+    """The time until the reserve shrinks begins with it."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 10)
+        first, second = await take(budgets, 2)
+        first.replied(told(20, 1000, 8))
+        await asyncio.sleep(0.5)
+        second.replied()
+        second.refused()
+        await asyncio.sleep(2.9)
+        assert state(budgets).reserve == 10
+        await asyncio.sleep(0.2)
+        assert state(budgets).reserve == 9
+
+    run(main())
+
+
+def test_more_left_than_the_limit_allows_says_nothing_about_others() -> None:
+    """The reserve shrinks as without a word."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await bursts(budgets, 3, 3, calls=5)
+        await answered(budgets, -4)
+        await asyncio.sleep(2)
+        assert state(budgets).reserve == 2
+
+    run(main())
+
+
 # refusals
 
 
@@ -1240,6 +1436,17 @@ def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
     run(main())
 
 
+def test_a_reset_in_the_past_holds_for_a_moment() -> None:
+    """Our clock is ahead: the calls of others come in turn all the same."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (await answered(budgets, 5, reset=-5.0)).refused()
+        assert state(budgets).held_for == pytest.approx(SPREAD + MARGIN)
+
+    run(main())
+
+
 # the trial after a hold
 
 
@@ -1267,11 +1474,12 @@ def test_the_first_call_after_a_hold_goes_alone() -> None:
 
     async def main() -> None:
         budgets = Budgets()
-        await hold(budgets)
-        assert state(budgets).free == 1
-        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await spend(budgets, 1)
+        await hold(budgets, 2)
+        assert (state(budgets).free, state(budgets).resting) == (1, 1)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(4)]
         await asyncio.sleep(0.1)
-        assert [each.done() for each in calls] == [True] + 4 * [False]
+        assert [each.done() for each in calls] == [True] + 3 * [False]
         calls[0].result().replied()
         await turns()
         assert all(each.done() for each in calls)
@@ -1434,6 +1642,51 @@ def test_the_wait_of_the_kth_call_is_predicted() -> None:
     run(main())
 
 
+def test_no_call_is_predicted_before_the_end_of_a_hold() -> None:
+    """Tokens that are free or back sooner wait for it as well."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await spend(budgets, 2)
+        await asyncio.sleep(0.5)
+        (permit,) = await take(budgets, 1)
+        permit.replied()
+        permit.refused()
+        waits = [budgets.wait((A,), count=count) for count in (1, 3, 5)]
+        assert waits == pytest.approx([1 + MARGIN] * 3)
+
+    run(main())
+
+
+def test_an_urgent_call_is_predicted_as_if_nothing_were_reserved() -> None:
+    """A routine one is not."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await bursts(budgets, 3, 3, calls=5)
+        assert budgets.wait((A,), count=5, priority=Priority.URGENT) == 0.0
+        assert budgets.wait((A,), count=5) == pytest.approx(2 * (1 + MARGIN))
+
+    run(main())
+
+
+@pytest.mark.parametrize(("way", "trip", "period"), [(0.1, 0.3, 1.2), (1.5, 1.5, 1.5)])
+def test_the_use_of_a_token_takes_a_round_trip_and_a_rest(
+    way: float, trip: float, period: float
+) -> None:
+    """The rest is a window less the shortest way, and may be nothing at all."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), way)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(trip)
+        permit.replied()
+        await asyncio.sleep(2)
+        assert budgets.wait((A,), count=6) == pytest.approx(period, abs=0.002)
+
+    run(main())
+
+
 def test_the_predicted_wait_counts_only_those_ahead_who_can_leave_before() -> None:
     """Five hundred wait for a narrow budget as well, and leave the wide one's room to others."""
 
@@ -1466,6 +1719,21 @@ def test_how_many_fit_before_a_deadline_is_predicted() -> None:
         assert budgets.fits((A,), deadline=now() + 2.5) == 3
         assert budgets.fits((A,), deadline=now() + 2.5, priority=Priority.URGENT) == 10
         waiter.cancel()
+
+    run(main())
+
+
+def test_no_less_than_none_fit() -> None:
+    """Where more wait in several lanes than a shared budget has room for."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({U: Limit(1, 3.0)}), 0.0)
+        await spend(budgets, 1, U)
+        waiters = [asyncio.create_task(budgets.acquire(names)) for names in ((U,), (A, U), (B, U))]
+        await turns()
+        assert budgets.fits((U,), deadline=now() + 3.5) == 0
+        for each in waiters:
+            each.cancel()
 
     run(main())
 
