@@ -384,7 +384,7 @@ class Budget:
         """Lower the reserve by twice as much each time, and to what headers leave possible."""
         while now >= self._relax_at:
             self.reserve = max(0, min(self.reserve - self._step, self._most))
-            self._step, self._most = 2 * self._step, self.calls
+            self._step *= 2
             self._relax_at += PATIENCE * self.seconds if self.reserve else inf
 
     # prediction
@@ -418,7 +418,7 @@ class Budget:
         extra = max(0, len(self.foreign) - reserve)
         back = [at + credited for at in (*self.resting, *list(self.foreign)[:extra])]
         back += [at + self._rest for at in self.silent]
-        usable = max(1, self.calls - reserve)
+        usable = self.calls - reserve
         slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
         return (slots + [start + self.period] * usable)[:usable]
 
@@ -457,7 +457,7 @@ def read(headers: Mapping[str, str], epoch: float | None) -> Told | None:
     reset = _whole(headers.get("ratelimit-reset"), 0, 10**15)
     delay = None
     if reset is not None and epoch is not None:
-        delay = min(max(reset / 1000 - epoch, 0.0), limit.seconds)
+        delay = max(reset / 1000 - epoch, 0.0)
     return Told(limit, _whole(headers.get("ratelimit-remaining"), 0, limit.calls), delay)
 
 
