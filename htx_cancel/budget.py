@@ -333,7 +333,7 @@ class Budget:
             self.foreign = deque(sorted([*self.foreign, *[seen_at] * fresh]))
             self._notice(granted, now)
             self._prove(len(self.foreign), now)
-        elif after_hold and used < self.calls:
+        elif after_hold:
             while len(self.foreign) > max(0, used - self._answered):
                 self.foreign.popleft()
         if granted >= self._proved_at + self.seconds:
