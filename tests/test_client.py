@@ -398,6 +398,66 @@ def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
     run(main())
 
 
+async def one_call(client: CancelClient, method: str, **terms: Any) -> None:
+    """Make one call, with one request, of any method."""
+    if method == "all":
+        await client.cancel_all_swap_trailing_orders("BTC-USD", **terms)
+    else:
+        kind: Any = method
+        await cancel(client, kind, ["1"], **terms)
+
+
+@pytest.mark.parametrize("method", PATHS)
+def test_every_method_ends_with_its_timeout_and_tells_its_batches(method: str) -> None:
+    """Long before the reply could be there."""
+
+    async def main() -> None:
+        told: list[tuple[OrderResult, ...]] = []
+        async with in_process(Exchange(), delay=1.0) as client:
+            await one_call(client, method, timeout=0.5, on_batch=told.append)
+            assert asyncio.get_running_loop().time() == pytest.approx(0.5, abs=0.01)
+        assert [result.status for (result,) in told] == [CancelStatus.UNKNOWN]
+
+    run(main())
+
+
+def test_a_cancel_of_all_tells_what_its_reply_lists() -> None:
+    """In one tuple."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 3)
+        told: list[tuple[OrderResult, ...]] = []
+        async with in_process(exchange) as client:
+            await one_call(client, "all", on_batch=told.append)
+        assert [{result.order_id for result in results} for results in told] == [set(ids)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("method", [*PATHS, "all"])
+def test_an_urgent_call_of_every_method_passes_a_routine_one(method: str) -> None:
+    """It came later, and the tokens of their budget were spent."""
+
+    async def main() -> None:
+        order: list[str] = []
+
+        async def call(name: str, priority: Priority) -> None:
+            await one_call(client, method, priority=priority)
+            order.append(name)
+
+        async with in_process(Exchange(), retry=ONCE) as client:
+            for state in client.budgets.snapshot():
+                for _ in range(state.calls):
+                    (await client.budgets.acquire((state.name,))).replied()
+            routine = asyncio.create_task(call("routine", Priority.ROUTINE))
+            await asyncio.sleep(0.1)
+            await asyncio.gather(routine, call("urgent", Priority.URGENT))
+        assert order == ["urgent", "routine"]
+
+    run(main())
+
+
 def test_an_urgent_call_leaves_with_the_next_token() -> None:
     """It does not wait behind a thousand routine orders."""
 
