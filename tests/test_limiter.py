@@ -1033,8 +1033,6 @@ def test_an_urgent_call_need_not_leave_what_is_reserved_for_others() -> None:
 
     run(main())
 
-    run(main())
-
 
 def test_foreign_use_is_waited_for() -> None:
     """Its tokens come back like our own."""
