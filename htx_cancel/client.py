@@ -37,7 +37,8 @@ class CancelClient:
     Use it as an async context manager, or call ``aclose`` when done. Every method
 
     * raises ``InvalidTypeError`` or ``InvalidValueError`` for arguments that cannot be sent,
-      before anything is sent, and ``ClientClosedError`` after ``aclose``; it raises nothing else;
+      before anything is sent, ``ClientClosedError`` after ``aclose``, and ``WrongLoopError`` in a
+      second event loop; it raises nothing else of its own;
     * takes ``timeout``, seconds for the whole call: when it is over the call returns with what it
       knows, nothing is sent any more, and what cannot leave in time is ``UNSENT`` at once. Looking
       at the ids counts, but is not cut short, since a bad id must raise and every good one must

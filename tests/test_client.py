@@ -200,6 +200,29 @@ def test_a_bad_id_at_the_end_of_a_long_iterable_sends_nothing() -> None:
     run(main())
 
 
+def test_looking_at_many_ids_lets_the_event_loop_turn() -> None:
+    """Once for every two hundred of them."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        turns = 0
+        seen: list[int] = []
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            loop.call_soon(turn)
+
+        loop.call_soon(turn)
+        async with in_process(Exchange(), retry=ONCE) as client:
+            await client.coin_m_swap.cancel_orders(
+                "BTC-USD", range(1, 10_001), timeout=1e-9, on_batch=lambda _: seen.append(turns)
+            )
+        assert 45 < seen[0] < 60
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
@@ -347,6 +370,29 @@ def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(("settings", "seconds"), [({"request_timeout": 0.5}, 0.5), ({}, 5.0)])
+def test_one_attempt_has_the_time_of_a_request(settings: dict[str, Any], seconds: float) -> None:
+    """Five seconds, if nobody says another."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange, delay=4.0, retry=ONCE, **settings) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+            assert asyncio.get_running_loop().time() == pytest.approx(seconds, abs=0.01)
+        assert outcome.counts == {CancelStatus.UNKNOWN: 1}
+
+    run(main())
+
+
+async def test_a_reply_that_is_longer_than_a_client_reads_is_none() -> None:
+    """What the exchange did is not known."""
+    exchange = Exchange()
+    ids = add(exchange, "swap", 10)
+    async with over_a_socket(exchange, retry=ONCE, max_reply_bytes=50) as client:
+        outcome = await cancel(client, "swap", ids)
+    assert outcome.counts == {CancelStatus.UNKNOWN: 10}
+
+
 def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
     """The call returns in time; what was sent without an answer may be canceled."""
 
@@ -359,6 +405,66 @@ def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
             assert loop.time() == pytest.approx(0.5, abs=0.01)
         assert outcome.counts == {CancelStatus.UNKNOWN: 10}
         assert {exchange.book[key].state for key in ids} == {"canceled"}
+
+    run(main())
+
+
+async def one_call(client: CancelClient, method: str, **terms: Any) -> None:
+    """Make one call, with one request, of any method."""
+    if method == "all":
+        await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", **terms)
+    else:
+        kind: Any = method
+        await cancel(client, kind, ["1"], **terms)
+
+
+@pytest.mark.parametrize("method", PATHS)
+def test_every_method_ends_with_its_timeout_and_tells_its_batches(method: str) -> None:
+    """Long before the reply could be there."""
+
+    async def main() -> None:
+        told: list[tuple[OrderResult, ...]] = []
+        async with in_process(Exchange(), delay=1.0) as client:
+            await one_call(client, method, timeout=0.5, on_batch=told.append)
+            assert asyncio.get_running_loop().time() == pytest.approx(0.5, abs=0.01)
+        assert [result.status for (result,) in told] == [CancelStatus.UNKNOWN]
+
+    run(main())
+
+
+def test_a_cancel_of_all_tells_what_its_reply_lists() -> None:
+    """In one tuple."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 3)
+        told: list[tuple[OrderResult, ...]] = []
+        async with in_process(exchange) as client:
+            await one_call(client, "all", on_batch=told.append)
+        assert [{result.order_id for result in results} for results in told] == [set(ids)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("method", [*PATHS, "all"])
+def test_an_urgent_call_of_every_method_passes_a_routine_one(method: str) -> None:
+    """It came later, and the tokens of their budget were spent."""
+
+    async def main() -> None:
+        order: list[str] = []
+
+        async def call(name: str, priority: Priority) -> None:
+            await one_call(client, method, priority=priority)
+            order.append(name)
+
+        async with in_process(Exchange(), retry=ONCE) as client:
+            for state in client.budgets.snapshot():
+                for _ in range(state.calls):
+                    (await client.budgets.acquire((state.name,))).replied()
+            routine = asyncio.create_task(call("routine", Priority.ROUTINE))
+            await asyncio.sleep(0.1)
+            await asyncio.gather(routine, call("urgent", Priority.URGENT))
+        assert order == ["urgent", "routine"]
 
     run(main())
 
@@ -447,6 +553,21 @@ def test_closing_lets_what_is_in_flight_land() -> None:
         with pytest.raises(ClientClosedError, match="closed"):
             await cancel(client, "swap", ["1"])
         await client.aclose()
+
+    run(main())
+
+
+def test_closing_while_ids_are_looked_at_sends_nothing() -> None:
+    """The call had begun before, and returns with every id unsent."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        client = in_process(exchange)
+        call = asyncio.create_task(cancel(client, "swap", range(1, 1001)))
+        await asyncio.sleep(0)
+        await client.aclose()
+        assert (await call).counts == {CancelStatus.UNSENT: 1000}
+        assert not exchange.calls
 
     run(main())
 
@@ -668,17 +789,17 @@ def test_no_more_requests_are_under_way_than_a_client_was_told() -> None:
 def test_calls_charge_their_products_pool_too_where_the_exchange_counts_so() -> None:
     """Trigger cancels spend what other orders of USDT-M need, and nothing is refused."""
 
-    async def main(*, charge: bool) -> int:
+    async def main(**settings: Any) -> int:
         exchange = Exchange(charge_pools=True)
-        async with in_process(exchange, charge_pools=charge, retry=ONCE) as client:
+        async with in_process(exchange, retry=ONCE, **settings) as client:
             await asyncio.gather(
                 cancel(client, "linear_trigger", add(exchange, "linear_trigger", 600)),
                 cancel(client, "v5", add(exchange, "v5", 144)),
             )
         return exchange.refused.total()
 
-    assert run(main(charge=True)) == 0
-    assert run(main(charge=False)) > 0
+    assert run(main(charge_pools=True)) == 0
+    assert run(main()) > 0
 
 
 def test_two_clients_of_one_uid_share_their_budgets() -> None:

@@ -462,13 +462,16 @@ def test_calls_in_flight_are_limited() -> None:
 
     async def main() -> None:
         budgets = Budgets(max_in_flight=2)
-        first, _ = await take(budgets, 2, U)
-        waiter = asyncio.create_task(budgets.acquire((U,)))
+        first, second = await take(budgets, 2, U)
+        waiters = [asyncio.create_task(budgets.acquire((U,))) for _ in range(2)]
         await asyncio.sleep(10)
-        assert not waiter.done()
+        assert not waiters[0].done()
         assert budgets.wait((U,)) == 0.0
         first.replied()
-        await waiter
+        await waiters[0]
+        assert not waiters[1].done()
+        second.replied()
+        await waiters[1]
         assert now() < 10.001
         assert budgets.wait((U,), count=3) == pytest.approx(20.0, abs=0.01)
 
@@ -549,6 +552,38 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     assert run(main()) == "aa"
 
 
+def test_nobody_passes_a_turn_that_went_before_another_one_could_ask_again() -> None:
+    """Two calls with more to come are granted in one turn of the loop; the earlier one goes on."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(3, 1.0), B: Limit(2, 1.0)})
+        held, wide = await take(budgets, 3, A), await take(budgets, 2, B)
+        got = ""
+
+        async def call(name: str, names: tuple[str, ...], count: int, priority: int = 1) -> None:
+            nonlocal got
+            ticket = budgets.ticket()
+            for left in range(count, 0, -1):
+                await budgets.acquire(
+                    names, priority=Priority(priority), ticket=ticket, backlog=left
+                )
+                got += name
+
+        calls = [
+            asyncio.create_task(each)
+            for each in (call("u", (A, B), 2, 0), call("a", (A,), 9), call("b", (A,), 1))
+        ]
+        await turns()
+        for permit in (*held, *wide):
+            permit.unsent()
+        await turns(6)
+        for each in calls:
+            each.cancel()
+        return got
+
+    assert run(main()) == "auu"
+
+
 # deadlines
 
 
@@ -617,11 +652,60 @@ def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
         (permit,) = await take(budgets, 1)
         late = asyncio.create_task(budgets.acquire((A,), deadline=1.1))
         good = asyncio.create_task(budgets.acquire((A,)))
-        await turns()
-        asyncio.get_running_loop().call_at(1.1001, permit.unsent)
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.stall(0.2)  # no timer could say that it is late
+        permit.unsent()
         await good
         with pytest.raises(TooLateError):
             await late
+
+    run(main())
+
+
+@pytest.mark.parametrize("refused_at", [0.1, 0.6])
+def test_waiters_with_deadlines_that_went_are_not_counted_twice(refused_at: float) -> None:
+    """Neither when a refusal looks at the deadlines nor when they pass."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(4, 1.0)})
+        (permit, *_) = await take(budgets, 4)
+        taker, first, gone, last = (
+            asyncio.create_task(budgets.acquire((A,), deadline=at))
+            for at in (None, 1.5, 1.5 + 1e-9, 1.5 + 2e-9)
+        )
+        await turns()
+        gone.cancel()
+        await asyncio.sleep(refused_at)
+        permit.replied()
+        permit.refused()
+        await taker
+        for each in (first, last):
+            with pytest.raises(TooLateError):
+                await each
+        assert repr(budgets) == f"<Budgets in_flight=4 waiting=0 taken=[{A} 4/4]>"
+
+    run(main())
+
+
+def test_one_hold_looks_at_the_deadlines_once() -> None:
+    """However many calls of a burst are refused, and however many wait."""
+
+    class Counted(list[Any]):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            self.looks += 1
+            return super().__iter__()
+
+    async def main() -> None:
+        budgets = Budgets()
+        budgets._deadlines = deadlines = Counted()
+        for permit in await take(budgets, 5):
+            permit.replied()
+            permit.refused()
+        assert deadlines.looks == 1
 
     run(main())
 
@@ -678,6 +762,51 @@ def test_many_cancelled_waiters_leave_nothing_behind() -> None:
         assert state(budgets).waiting == 1
         assert len(budgets._lane((A,)).heap) < 4
         waiters[-1].cancel()
+
+    run(main())
+
+
+def test_the_queue_is_swept_when_half_of_it_has_gone() -> None:
+    """Though none of those who went was the first."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await take(budgets, 1)
+        waiters = [asyncio.create_task(budgets.acquire((A,))) for _ in range(100)]
+        await turns()
+        lengths = []
+        for some in (waiters[1:51], waiters[51:52]):
+            for each in some:
+                each.cancel()
+            await turns()
+            lengths.append(len(budgets._lane((A,)).heap))
+        assert lengths == [100, 49]
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+def test_the_order_outlives_a_sweep_of_the_queue() -> None:
+    """The first of those who stay goes first."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiters = {}
+        for ticket in (1, 10, 2, 11, 12, 3, 4):
+            waiters[ticket] = asyncio.create_task(budgets.acquire((A,), ticket=ticket))
+            await turns()
+        for ticket in (2, 11, 12, 1):
+            waiters[ticket].cancel()
+            await turns()
+        permit.unsent()
+        await turns()
+        assert [
+            ticket for ticket, each in waiters.items() if each.done() and ticket in {10, 3, 4}
+        ] == [3]
+        for each in waiters.values():
+            each.cancel()
 
     run(main())
 
@@ -744,6 +873,45 @@ def test_headers_that_say_nothing_certain_teach_nothing(
         assert {
             each.name: Limit(each.calls, each.seconds) for each in budgets.snapshot()
         } == BUDGETS
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("calls", "interval", "taken"),
+    [
+        (50, 1000, True),
+        (51, 1000, False),
+        (1, 2000, True),
+        (1, 2001, False),
+        (5, 334, True),
+        (5, 333, False),
+        (15, 3000, True),
+        (15, 3001, False),
+    ],
+)
+def test_a_limit_is_believed_within_bounds(calls: int, interval: int, *, taken: bool) -> None:
+    """A tenth to ten times the rate, a third to three times the window, of the known one."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(calls, interval, calls - 1))
+        shown = state(budgets)
+        assert ((shown.calls, shown.seconds) == (calls, interval / 1000)) is taken
+
+    run(main())
+
+
+def test_no_step_by_step_change_leads_far_from_the_known_limit() -> None:
+    """The published one is the measure, not the one learned last."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for calls in (50, 500):
+            (permit,) = await take(budgets, 1)
+            permit.replied(told(calls, 1000, calls - 1))
+        assert state(budgets).calls == 50
 
     run(main())
 
@@ -869,8 +1037,6 @@ def test_an_urgent_call_need_not_leave_what_is_reserved_for_others() -> None:
 
     run(main())
 
-    run(main())
-
 
 def test_foreign_use_is_waited_for() -> None:
     """Its tokens come back like our own."""
@@ -898,6 +1064,271 @@ def test_our_own_calls_are_not_taken_for_those_of_others() -> None:
         await spend(budgets, 3)
         old.replied(told(5, 1000, 0))
         assert (state(budgets).foreign, state(budgets).reserve) == (0, 0)
+
+    run(main())
+
+
+# what is left to others
+
+
+async def answered(
+    budgets: Budgets, used: int, *, calls: int = 5, reset: float | None = None
+) -> Permit:
+    """Take a permit of a budget of one second, and have it answered at once, with headers."""
+    (permit,) = await take(budgets, 1)
+    at = None if reset is None else now() + reset
+    permit.replied(told(calls, 1000, calls - used, at), EPOCH + now())
+    return permit
+
+
+async def bursts(budgets: Budgets, *others: int, calls: int = 20, apart: float = 1.01) -> None:
+    """See others use so much of a window, one window after another."""
+    for used in others:
+        await answered(budgets, used + 1, calls=calls)
+        await asyncio.sleep(apart)
+
+
+def test_foreign_use_alone_is_waited_for_with_the_credit_of_the_way() -> None:
+    """The exchange counted it before its reply left, as it counts our own."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.2)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.2)
+        permit.replied(told(5, 1000, 0, reset=0.3), EPOCH + now())
+        permit.refused()
+        assert (state(budgets).foreign, state(budgets).cooling) == (4, 0)
+        trial = await budgets.acquire((A,))
+        await asyncio.sleep(0.25)
+        trial.replied()
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+
+    run(main())
+
+
+def test_the_same_foreign_use_is_charged_once() -> None:
+    """Two replies of one window tell of it."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        first, second = await take(budgets, 2)
+        first.replied(told(5, 1000, 1))
+        second.replied(told(5, 1000, 0))
+        assert (state(budgets).foreign, state(budgets).free) == (3, 0)
+
+    run(main())
+
+
+def test_foreign_use_of_an_earlier_window_hides_none_of_this_one() -> None:
+    """It is over when the reply comes, though nobody looked at the budget since."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await answered(budgets, 4)
+        await asyncio.sleep(0.9)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.6)
+        permit.replied(told(5, 1000, 0))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
+def test_what_others_used_of_their_reserve_is_not_left_to_them_again() -> None:
+    """The greater of the two counts, now and in a prediction."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await bursts(budgets, 3, 3, calls=5)
+        began = now()
+        await answered(budgets, 3)
+        shown = state(budgets)
+        assert (shown.reserve, shown.foreign, shown.free) == (3, 2, 1)
+        await asyncio.sleep(0.5)
+        await spend(budgets, 1)
+        waits = [budgets.wait((A,), count=count) for count in (1, 2, 3)]
+        assert waits == pytest.approx([0.501, 1.001, 1.502], abs=STEP)
+        assert now() == pytest.approx(began + 0.5)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("others", "reserve"), [((3, 18), 18), ((18, 3), 3), ((18, 18, 3), 18)])
+def test_from_the_second_burst_on_the_greatest_is_reserved(
+    others: tuple[int, ...], reserve: int
+) -> None:
+    """A smaller one lowers nothing."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, *others)
+        assert state(budgets).reserve == reserve
+
+    run(main())
+
+
+@pytest.mark.parametrize(("apart", "reserve"), [(5.95, 3), (6.05, 0)])
+def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: int) -> None:
+    """Twice the time after which a reserve begins to shrink."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await answered(budgets, 4)
+        await asyncio.sleep(apart)
+        await answered(budgets, 4)
+        assert state(budgets).reserve == reserve
+
+    run(main())
+
+
+def test_the_reserve_shrinks_slowly_at_first() -> None:
+    """By one after three windows without proof, then by twice as much each time."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 18)
+        await answered(budgets, 19, calls=20)
+        shown = []
+        for _ in range(6):
+            await asyncio.sleep(2.99)
+            shown.append(state(budgets).reserve)
+            await asyncio.sleep(0.01)
+        assert shown == [18, 17, 15, 11, 3, 0]
+
+    run(main())
+
+
+def test_new_proof_lets_the_reserve_shrink_slowly_again() -> None:
+    """And what headers told before it says nothing about what comes after."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 18, 18)
+        await asyncio.sleep(2)
+        assert state(budgets).reserve == 17
+        await asyncio.sleep(1)
+        await answered(budgets, 1, calls=20)
+        await asyncio.sleep(1.01)
+        await answered(budgets, 19, calls=20)
+        assert state(budgets).reserve == 18
+        await asyncio.sleep(3)
+        assert state(budgets).reserve == 17
+
+    run(main())
+
+
+def test_one_who_waits_for_the_reserve_goes_when_it_shrinks() -> None:
+    """No reply has to come first."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await bursts(budgets, 3)
+        await answered(budgets, 4)
+        proved = now()
+        await asyncio.sleep(1.01)
+        await take(budgets, 2)
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(proved + 3, abs=STEP)
+
+    run(main())
+
+
+def test_headers_of_the_window_of_the_proof_do_not_lower_the_reserve() -> None:
+    """That window may just have begun anew, and those who were seen come again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await bursts(budgets, 3)
+        await answered(budgets, 4)
+        await asyncio.sleep(0.5)
+        await answered(budgets, 1)
+        await asyncio.sleep(2.51)
+        assert state(budgets).reserve == 2
+
+    run(main())
+
+
+def test_the_reserve_falls_to_the_least_that_any_reply_left() -> None:
+    """A later reply that leaves more possible takes nothing back."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await bursts(budgets, 3, 3, calls=5)
+        first, second = await take(budgets, 2)
+        first.replied(told(5, 1000, 4))
+        second.replied(told(5, 1000, 3))
+        await asyncio.sleep(2)
+        assert state(budgets).reserve == 0
+
+    run(main())
+
+
+def test_a_refusal_after_a_cut_of_the_limit_reserves_less_than_all() -> None:
+    """What the burst had shown was under the larger limit."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 18)
+        first, second = await take(budgets, 2)
+        first.replied(told(20, 1000, 0))
+        second.replied(told(5, 1000, 0))
+        second.refused()
+        assert (state(budgets).calls, state(budgets).reserve) == (5, 4)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("refused", "reserves"), [((3, 1, 2), [0, 1, 3]), ((3, 3), [0, 3]), ((15, 15), [0, 10])]
+)
+def test_refusals_without_headers_prove_others(
+    refused: tuple[int, ...], reserves: list[int]
+) -> None:
+    """Those of a burst, above the reserve that was left then; but never more than half."""
+
+    async def main() -> list[int]:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        shown = []
+        for count in refused:
+            for permit in await take(budgets, count):
+                permit.replied()
+                permit.refused()
+            shown.append(state(budgets).reserve)
+            await asyncio.sleep(1.01)
+        return shown
+
+    assert run(main()) == reserves
+
+
+def test_a_refusal_of_a_burst_renews_its_proof() -> None:
+    """The time until the reserve shrinks begins with it."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 10)
+        first, second = await take(budgets, 2)
+        first.replied(told(20, 1000, 8))
+        await asyncio.sleep(0.5)
+        second.replied()
+        second.refused()
+        await asyncio.sleep(2.9)
+        assert state(budgets).reserve == 10
+        await asyncio.sleep(0.2)
+        assert state(budgets).reserve == 9
+
+    run(main())
+
+
+def test_more_left_than_the_limit_allows_says_nothing_about_others() -> None:
+    """The reserve shrinks as without a word."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await bursts(budgets, 3, 3, calls=5)
+        await answered(budgets, -4)
+        await asyncio.sleep(2)
+        assert state(budgets).reserve == 2
 
     run(main())
 
@@ -1007,6 +1438,196 @@ def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
     run(main())
 
 
+def test_a_reset_in_the_past_holds_for_a_moment() -> None:
+    """Our clock is ahead: the calls of others come in turn all the same."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (await answered(budgets, 5, reset=-5.0)).refused()
+        assert state(budgets).held_for == pytest.approx(SPREAD + MARGIN)
+
+    run(main())
+
+
+# the trial after a hold
+
+
+async def hold(budgets: Budgets, used: int = 1) -> None:
+    """Have a call refused whose reply tells a reset in 0.3 s, and wait until the hold is over."""
+    (await answered(budgets, used, reset=0.3)).refused()
+    assert state(budgets).held_for == pytest.approx(0.3 + SPREAD + MARGIN, abs=0.0011)
+    await asyncio.sleep(0.36)
+
+
+def test_a_refused_call_that_told_the_reset_gives_its_token_back() -> None:
+    """The hold stands for it; where it told none, its token rests."""
+
+    async def main() -> None:
+        for reset, cooling in ((0.3, 0), (None, 1)):
+            budgets = Budgets()
+            (await answered(budgets, 1, reset=reset)).refused()
+            assert state(budgets).cooling == cooling
+
+    run(main())
+
+
+def test_the_first_call_after_a_hold_goes_alone() -> None:
+    """The others follow at its reply."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 1)
+        await hold(budgets, 2)
+        assert (state(budgets).free, state(budgets).cooling) == (1, 1)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        assert [each.done() for each in calls] == [True] + 3 * [False]
+        calls[0].result().replied()
+        await turns()
+        assert all(each.done() for each in calls)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["no_reply", "unsent"])
+def test_a_trial_that_nobody_answered_is_made_again(end: str) -> None:
+    """One more call goes, at once, and alone again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(3)]
+        await turns()
+        getattr(calls[0].result(), end)()
+        await turns()
+        assert [each.done() for each in calls] == [True, True, False]
+        calls[2].cancel()
+
+    run(main())
+
+
+def test_an_older_call_ends_no_trial() -> None:
+    """Its reply says nothing of what is free after the hold."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 2)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(2)]
+        await turns()
+        old.replied()
+        await turns()
+        assert [each.done() for each in calls] == [True, False]
+        calls[1].cancel()
+
+    run(main())
+
+
+def test_a_trial_that_a_new_hold_overtook_ends_no_other() -> None:
+    """A call that was sent before was refused meanwhile: after that hold one goes alone again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 2)
+        (trial,) = await take(budgets, 1)
+        old.replied(told(5, 1000, 3, reset=now() + 0.3), EPOCH + now())
+        old.refused()
+        trial.replied()
+        await asyncio.sleep(0.36)
+        assert state(budgets).free == 1
+
+    run(main())
+
+
+def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
+    """Whatever became of the one that went: all is free then, under any rule."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        trial, *others = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await asyncio.gather(*others)
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+        assert trial.done()
+
+    run(main())
+
+
+def test_the_reply_of_a_trial_says_how_much_is_free() -> None:
+    """After a window's reset all but its own; in a sliding window what the others still hold."""
+
+    async def main() -> None:
+        for used, free in ((1, 4), (3, 2), (5, 0)):
+            budgets = Budgets()
+            await spend(budgets, 1)
+            await asyncio.sleep(1.01)
+            await hold(budgets, 5)
+            assert state(budgets).foreign == 4
+            await answered(budgets, used)
+            assert (state(budgets).foreign, state(budgets).free) == (used - 1, free)
+
+    run(main())
+
+
+def test_a_late_reply_from_before_a_hold_is_not_counted_as_one_after_it() -> None:
+    """Its call is none of those that the trial's reply must have counted."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 5)
+        assert state(budgets).foreign == 3
+        (trial,) = await take(budgets, 1)
+        old.replied()
+        trial.replied(told(5, 1000, 2))
+        assert state(budgets).foreign == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_only_replies_soon_after_a_hold_take_foreign_use_back(*, held: bool) -> None:
+    """Another reply that counts less was only sent sooner."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        if held:
+            await hold(budgets)
+            await asyncio.sleep(1.1)
+        old, new = await take(budgets, 2)
+        new.replied(told(5, 1000, 0))
+        old.replied(told(5, 1000, 4))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
+def test_foreign_use_seen_after_a_hold_is_as_old_as_the_refusal() -> None:
+    """It is what filled the window then, and comes back in its order."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({A: Limit(20, 1.0)}), 0.0)
+        first, second, third = await take(budgets, 3)
+        first.replied(told(20, 1000, 15))
+        await asyncio.sleep(0.2)
+        second.replied(told(20, 1000, 14))
+        third.replied(told(20, 1000, 14, reset=0.5), EPOCH + now())
+        third.refused()
+        assert state(budgets).foreign == 3
+        await asyncio.sleep(0.36)
+        (trial,) = await take(budgets, 1)
+        trial.replied(told(20, 1000, 11))
+        assert state(budgets).foreign == 6
+        await asyncio.sleep(0.5)
+        assert state(budgets).foreign == 1
+
+    run(main())
+
+
 # prediction and events
 
 
@@ -1019,6 +1640,51 @@ def test_the_wait_of_the_kth_call_is_predicted() -> None:
         assert budgets.wait((A,), count=6) == pytest.approx(1 + MARGIN)
         assert budgets.wait((A,), count=16) == pytest.approx(3 * (1 + MARGIN))
         assert budgets.wait((A, U), count=100) == pytest.approx(19 * (1 + MARGIN))
+
+    run(main())
+
+
+def test_no_call_is_predicted_before_the_end_of_a_hold() -> None:
+    """Tokens that are free or back sooner wait for it as well."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await spend(budgets, 2)
+        await asyncio.sleep(0.5)
+        (permit,) = await take(budgets, 1)
+        permit.replied()
+        permit.refused()
+        waits = [budgets.wait((A,), count=count) for count in (1, 3, 5)]
+        assert waits == pytest.approx([1 + MARGIN] * 3)
+
+    run(main())
+
+
+def test_an_urgent_call_is_predicted_as_if_nothing_were_reserved() -> None:
+    """A routine one is not."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), 0.0)
+        await bursts(budgets, 3, 3, calls=5)
+        assert budgets.wait((A,), count=5, priority=Priority.URGENT) == 0.0
+        assert budgets.wait((A,), count=5) == pytest.approx(2 * (1 + MARGIN))
+
+    run(main())
+
+
+@pytest.mark.parametrize(("way", "trip", "period"), [(0.1, 0.3, 1.2), (1.5, 1.5, 1.5)])
+def test_the_use_of_a_token_takes_a_round_trip_and_a_rest(
+    way: float, trip: float, period: float
+) -> None:
+    """The rest is a window less the shortest way, and may be nothing at all."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets(), way)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(trip)
+        permit.replied()
+        await asyncio.sleep(2)
+        assert budgets.wait((A,), count=6) == pytest.approx(period, abs=0.002)
 
     run(main())
 
@@ -1055,6 +1721,21 @@ def test_how_many_fit_before_a_deadline_is_predicted() -> None:
         assert budgets.fits((A,), deadline=now() + 2.5) == 3
         assert budgets.fits((A,), deadline=now() + 2.5, priority=Priority.URGENT) == 10
         waiter.cancel()
+
+    run(main())
+
+
+def test_no_less_than_none_fit() -> None:
+    """Where more wait in several lanes than a shared budget has room for."""
+
+    async def main() -> None:
+        budgets = with_known_way(Budgets({U: Limit(1, 3.0)}), 0.0)
+        await spend(budgets, 1, U)
+        waiters = [asyncio.create_task(budgets.acquire(names)) for names in ((U,), (A, U), (B, U))]
+        await turns()
+        assert budgets.fits((U,), deadline=now() + 3.5) == 0
+        for each in waiters:
+            each.cancel()
 
     run(main())
 

@@ -515,6 +515,26 @@ async def test_a_context_of_the_user_is_the_one_that_trusts() -> None:
         assert (await transport.send(request(raw.origin), timeout=SECONDS)).body == b"/p"
 
 
+@pytest.mark.parametrize("trusts", [True, False])
+async def test_a_client_trusts_whom_its_context_trusts(*, trusts: bool) -> None:
+    """Without one it verifies all the same, and sends nothing to a stranger."""
+    server, trusted = context_for("127.0.0.1")
+    exchange = Exchange()
+    ids = add(exchange, "swap", 1)
+    async with (
+        SandboxServer(exchange, ssl_context=server) as sandbox,
+        CancelClient(
+            credentials(),
+            base_url=sandbox.base_url,
+            ssl_context=trusted if trusts else None,
+            retry=ONCE,
+        ) as client,
+    ):
+        outcome = await client.coin_m_swap.cancel_orders("BTC-USD", ids)
+    assert outcome.counts == {CancelStatus.ACCEPTED if trusts else CancelStatus.UNSENT: 1}
+    assert exchange.calls.total() == trusts
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "other.example"])
 async def test_a_certificate_that_does_not_verify_is_named(name: str) -> None:
     """Not sent, with OpenSSL's words and not an errno's."""

@@ -10,10 +10,10 @@ Rules of the ledger (time comes in as an argument; there is no clock here):
 * Without a reply it rests one window from when the caller gave up, with no credit.
 * What others of the UID used, as headers prove, is *foreign*: charged as though it were ours.
 * ``reserve`` is what is left to others in every window; urgent calls need not leave it. One burst
-  of others may never come again, so it is as much as two bursts in a row showed: by foreign use,
-  or by refusals while our own count said that there was room. When the proof stops for some
-  windows it shrinks, slowly at first, and at once to the least that a reply's headers left for
-  others to have used.
+  of others may never come again: from the second in a row on, it is the most that one of them
+  showed, by foreign use or by refusals while our own count said that there was room (these prove
+  half the limit at most). When the proof stops for some windows it shrinks, slowly at first, and
+  at once to the least that a reply's headers left for others to have used.
 * After a refusal nothing leaves until the exchange's window is reset, or for one whole window if
   the refusal did not say when that is. A refused call that told the reset gives its token back:
   the hold stands for it. The first call after such a hold goes alone, and its reply says how much
@@ -333,7 +333,7 @@ class Budget:
             self.foreign = deque(sorted([*self.foreign, *[seen_at] * fresh]))
             self._notice(granted, now)
             self._prove(len(self.foreign), now)
-        elif after_hold and used < self.calls:
+        elif after_hold:
             while len(self.foreign) > max(0, used - self._answered):
                 self.foreign.popleft()
         if granted >= self._proved_at + self.seconds:
@@ -384,7 +384,7 @@ class Budget:
         """Lower the reserve by twice as much each time, and to what headers leave possible."""
         while now >= self._relax_at:
             self.reserve = max(0, min(self.reserve - self._step, self._most))
-            self._step, self._most = 2 * self._step, self.calls
+            self._step *= 2
             self._relax_at += PATIENCE * self.seconds if self.reserve else inf
 
     # prediction
@@ -420,7 +420,7 @@ class Budget:
         extra = max(0, len(self.foreign) - reserve)
         back = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
         back += [at + self._rest for at in self.unanswered]
-        usable = max(1, self.calls - reserve)
+        usable = self.calls - reserve
         slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
         return (slots + [start + self.period] * usable)[:usable]
 
@@ -459,7 +459,7 @@ def read(headers: Mapping[str, str], epoch: float | None) -> RateLimitHeaders | 
     reset = _whole(headers.get("ratelimit-reset"), 0, 10**15)
     delay = None
     if reset is not None and epoch is not None:
-        delay = min(max(reset / 1000 - epoch, 0.0), limit.seconds)
+        delay = max(reset / 1000 - epoch, 0.0)
     return RateLimitHeaders(
         limit, _whole(headers.get("ratelimit-remaining"), 0, limit.calls), delay
     )
