@@ -2,14 +2,19 @@
 
 from htx_cancel.endpoints.row import PAGE_URL, Endpoint, Limit, Query
 
-_LIST = Query(
-    method="POST",
-    path="/swap-api/v1/swap_track_openorders",
-    page=PAGE_URL + "5d51c0a2-77b6-11ed-9966-0242ac110003",
-    pool="coin_m_swap_read",
-    batch_size=50,
-    paged=True,
-)
+
+def _list(name: str, page: str) -> Query:
+    """Return the query that lists open orders of a kind."""
+    return Query(
+        method="POST",
+        path=f"/swap-api/v1/{name}",
+        page=PAGE_URL + page,
+        pool="coin_m_swap_read",
+        batch_size=50,
+        paged=True,
+    )
+
+
 ORDERS = Endpoint(
     name="coin_m_swap.cancel_orders",
     path="/swap-api/v1/swap_cancel",
@@ -25,6 +30,7 @@ ORDERS = Endpoint(
         batch_size=50,
     ),
 )
+_TRAILING = _list("swap_track_openorders", "5d51c0a2-77b6-11ed-9966-0242ac110003")
 TRAILING_ORDERS = Endpoint(
     name="coin_m_swap.cancel_trailing_orders",
     path="/swap-api/v1/swap_track_cancel",
@@ -32,7 +38,7 @@ TRAILING_ORDERS = Endpoint(
     pool="coin_m_swap_trade",
     own=Limit(5, 1.0),
     batch_size=10,
-    query=_LIST,
+    query=_TRAILING,
 )
 ALL_TRAILING_ORDERS = Endpoint(
     name="coin_m_swap.cancel_all_trailing_orders",
@@ -40,6 +46,6 @@ ALL_TRAILING_ORDERS = Endpoint(
     page=PAGE_URL + "5d51bfd0-77b6-11ed-9966-0242ac110003",
     pool="coin_m_swap_trade",
     own=Limit(5, 1.0),
-    query=_LIST,
+    query=_TRAILING,
 )
 ROWS = (ORDERS, TRAILING_ORDERS, ALL_TRAILING_ORDERS)
