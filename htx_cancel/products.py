@@ -95,6 +95,16 @@ class CoinMSwap(Product):
         ids = arguments.one_kind(order_ids, client_order_ids)
         return await self._calls.by_ids(coin_m_swap.ORDERS, contract_code, ids, options)
 
+    async def cancel_trigger_orders(
+        self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
+    ) -> Outcome:
+        """Cancel trigger orders by order ids; 10 a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b077-77b6-11ed-9966-0242ac110003
+        """
+        ids = arguments.one_kind(order_ids, None)
+        return await self._calls.by_ids(coin_m_swap.TRIGGER_ORDERS, contract_code, ids, options)
+
     async def cancel_trailing_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:

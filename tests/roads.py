@@ -18,6 +18,7 @@ ONCE = RetryPolicy(max_attempts=1)
 #: The contract that each kind of order is in here.
 CONTRACTS: dict[Kind, str] = {
     "swap": "BTC-USD",
+    "swap_trigger": "BTC-USD",
     "swap_trailing": "BTC-USD",
     "linear_trigger": "BTC-USDT",
     "v5": "BTC-USDT",
@@ -76,6 +77,7 @@ async def cancel(
     """Cancel orders of a kind by their ids, with the method for it."""
     methods: dict[Kind, Callable[..., Awaitable[Outcome]]] = {
         "swap": client.coin_m_swap.cancel_orders,
+        "swap_trigger": client.coin_m_swap.cancel_trigger_orders,
         "swap_trailing": client.coin_m_swap.cancel_trailing_orders,
         "linear_trigger": client.usdt_m_v1_isolated.cancel_trigger_orders,
         "v5": client.usdt_m.cancel_orders,

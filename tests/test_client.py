@@ -47,6 +47,7 @@ pytestmark = pytest.mark.loops
 PATHS: dict[Kind, tuple[str, int]] = {
     "swap": ("/swap-api/v1/swap_cancel", 10),
     "swap_trailing": ("/swap-api/v1/swap_track_cancel", 10),
+    "swap_trigger": ("/swap-api/v1/swap_trigger_cancel", 10),
     "linear_trigger": ("/linear-swap-api/v1/swap_trigger_cancel", 20),
     "v5": ("/v5/trade/cancel_order", 1),
 }

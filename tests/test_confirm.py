@@ -42,12 +42,13 @@ from htx_cancel.wire.transport import Reply, Request
 pytestmark = pytest.mark.loops
 
 BY_ID: list[Kind] = ["swap", "v5"]
-PAGED: list[Kind] = ["swap_trailing", "linear_trigger"]
+PAGED: list[Kind] = ["swap_trigger", "swap_trailing", "linear_trigger"]
 
 
 SOURCES: dict[Kind, Source] = {
     "swap": Source("coin_m_swap.cancel_orders", "BTC-USD"),
     "swap_trailing": Source("coin_m_swap.cancel_trailing_orders", "BTC-USD"),
+    "swap_trigger": Source("coin_m_swap.cancel_trigger_orders", "BTC-USD"),
     "linear_trigger": Source("usdt_m_v1_isolated.cancel_trigger_orders", "BTC-USDT"),
     "v5": Source("usdt_m.cancel_orders", "BTC-USDT"),
 }
@@ -213,6 +214,7 @@ def test_queries_that_fail_are_asked_again(kind: Kind) -> None:
         "swap": "/swap-api/v1/swap_order_info",
         "v5": "/v5/trade/order",
         "swap_trailing": "/swap-api/v1/swap_track_openorders",
+        "swap_trigger": "/swap-api/v1/swap_trigger_openorders",
         "linear_trigger": "/linear-swap-api/v1/swap_trigger_openorders",
     }[kind]
 

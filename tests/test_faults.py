@@ -26,7 +26,7 @@ from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 
-KINDS: list[Kind] = ["swap", "swap_trailing", "linear_trigger", "v5"]
+KINDS: list[Kind] = ["swap", "swap_trigger", "swap_trailing", "linear_trigger", "v5"]
 ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
 REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT
 

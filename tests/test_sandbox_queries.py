@@ -398,6 +398,7 @@ def test_the_tables_are_apart() -> None:
         for path, row in QUERIES.items()
     } == {
         INFO: ("POST", 50, True, "v1", "coin_m_swap_read"),
+        "/swap-api/v1/swap_trigger_openorders": ("POST", 0, False, "v1", "coin_m_swap_read"),
         TRACKS: ("POST", 0, False, "v1", "coin_m_swap_read"),
         TRIGGERS: ("POST", 0, False, "v1", "usdt_m_read"),
         ORDER: ("GET", 1, True, "v5", "usdt_m_read"),

@@ -231,6 +231,7 @@ def test_the_table_as_the_pages_state_it() -> None:
         for path, row in INTERFACES.items()
     } == {
         CANCEL: (10, True, "v1", 36, 3),
+        "/swap-api/v1/swap_trigger_cancel": (10, False, "v1", 36, 3),
         TRACK: (10, False, "v1", 36, 3),
         TRACK_ALL: (0, False, "v1", 36, 3),
         TRIGGER: (20, False, "v1", 72, 3),
@@ -241,7 +242,8 @@ def test_the_table_as_the_pages_state_it() -> None:
 def test_a_kind_belongs_to_a_product_and_the_lists_are_apart() -> None:
     """No contract is traded by two products."""
     coin_m, usdt_m = PRODUCTS["swap"], PRODUCTS["v5"]
-    kinds = {"swap": coin_m, "swap_trailing": coin_m, "linear_trigger": usdt_m, "v5": usdt_m}
+    kinds = dict.fromkeys(("swap", "swap_trigger", "swap_trailing"), coin_m)
+    kinds |= dict.fromkeys(("linear_trigger", "v5"), usdt_m)
     assert kinds == PRODUCTS
     assert not coin_m.contracts & usdt_m.contracts
 

@@ -126,7 +126,7 @@ def test_seeded_orders_are_open_and_the_same() -> None:
         add_seeded(book, 20, seed=seed)
     assert books[0].open() == books[1].open() != books[2].open()
     assert len(books[0].open("swap")) == len(books[0].open("v5")) == 20
-    assert len(books[0]) == 80
+    assert len(books[0]) == 100
 
 
 def test_a_file_fills_the_book() -> None:
@@ -214,7 +214,7 @@ async def test_it_says_how_to_reach_it_and_stops_on_sigterm(
     arguments = ["--port", "0", "--orders", "3", "--orders-file", str(path), "--no-limits"]
     options = _parser().parse_args(arguments)
     await _serve(_exchange(options), options)
-    assert "with 18 orders" in output.text
+    assert "with 21 orders" in output.text
     assert "export HTX_ACCESS_KEY=sandbox-access-key\n" in output.text
     assert "export HTX_SECRET_KEY=sandbox-secret-key\n" in output.text
     assert "htx-cancel run examples/orders.csv --base-url http://127.0.0.1:" in output.text

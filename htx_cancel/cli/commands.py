@@ -108,9 +108,8 @@ def run(
     columns are ignored. Every row is checked before anything is sent. The keys are those of the
     environment variables HTX_ACCESS_KEY and HTX_SECRET_KEY.
 
-    Endpoints are named by the client's methods: coin_m_swap.cancel_orders,
-    coin_m_swap.cancel_trailing_orders, coin_m_swap.cancel_all_trailing_orders,
-    usdt_m.cancel_orders, usdt_m_v1_isolated.cancel_trigger_orders.
+    Endpoints are named by the client's methods, such as coin_m_swap.cancel_orders; an unknown one
+    is answered with all there are.
 
     Exit codes:
 

@@ -40,6 +40,15 @@ TRAILING_ORDERS = Endpoint(
     batch_size=10,
     query=_TRAILING,
 )
+TRIGGER_ORDERS = Endpoint(
+    name="coin_m_swap.cancel_trigger_orders",
+    path="/swap-api/v1/swap_trigger_cancel",
+    page=PAGE_URL + "5d51b077-77b6-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
+    own=Limit(5, 1.0),
+    batch_size=10,
+    query=_list("swap_trigger_openorders", "5d51b225-77b6-11ed-9966-0242ac110003"),
+)
 ALL_TRAILING_ORDERS = Endpoint(
     name="coin_m_swap.cancel_all_trailing_orders",
     path="/swap-api/v1/swap_track_cancelall",
@@ -48,4 +57,4 @@ ALL_TRAILING_ORDERS = Endpoint(
     own=Limit(5, 1.0),
     query=_TRAILING,
 )
-ROWS = (ORDERS, TRAILING_ORDERS, ALL_TRAILING_ORDERS)
+ROWS = (ORDERS, TRIGGER_ORDERS, TRAILING_ORDERS, ALL_TRAILING_ORDERS)

@@ -1,6 +1,6 @@
 """A local HTX to test and to measure against.
 
-It answers the five cancel interfaces, and those that tell what became of orders, with their
+It answers the cancel interfaces, and those that tell what became of orders, with their
 signatures, limits, codes and reply shapes, read from HTX's pages a second time and independently
 of the client. ``Exchange`` is pure (a request and a time in, a reply out); ``InProcessTransport``
 and ``SandboxServer`` are its two doors; a ``FaultPlan`` makes trouble at them; ``Book`` knows the

@@ -15,7 +15,7 @@ from msgspec import Struct
 from htx_cancel.sandbox.windows import WINDOWS, Budget, Window, WindowRule, WindowState
 
 Envelope = Literal["v1", "v5"]
-Kind = Literal["swap", "swap_trailing", "linear_trigger", "v5"]
+Kind = Literal["swap", "swap_trigger", "swap_trailing", "linear_trigger", "v5"]
 Method = Literal["GET", "POST"]
 MarginMode = Literal["cross", "isolated"]
 State = Literal["open", "canceling", "canceled", "partially_canceled", "filled"]
@@ -71,6 +71,7 @@ USDT_M = Product(
 )
 PRODUCTS: Mapping[Kind, Product] = {
     "swap": COIN_M,
+    "swap_trigger": COIN_M,
     "swap_trailing": COIN_M,
     "linear_trigger": USDT_M,
     "v5": USDT_M,
@@ -99,6 +100,12 @@ INTERFACES: Mapping[str, Interface] = {
             kind="swap",
             max_ids=10,
             client_ids=True,
+            unknown_contract=1014,
+        ),
+        _five_a_second(
+            "/swap-api/v1/swap_trigger_cancel",
+            kind="swap_trigger",
+            max_ids=10,
             unknown_contract=1014,
         ),
         _five_a_second(
@@ -140,6 +147,13 @@ QUERIES: Mapping[str, Interface] = {
             kind="swap",
             max_ids=50,
             client_ids=True,
+            unknown_contract=1014,
+        ),
+        Interface(
+            path="/swap-api/v1/swap_trigger_openorders",
+            reads=True,
+            kind="swap_trigger",
+            max_ids=0,
             unknown_contract=1014,
         ),
         Interface(

@@ -11,6 +11,7 @@ from htx_cancel.sandbox.rules import PRODUCTS, Kind, State
 #: The kind of order that each name in the ``endpoint`` column cancels.
 KINDS: Mapping[str, Kind] = {
     "coin_m_swap.cancel_orders": "swap",
+    "coin_m_swap.cancel_trigger_orders": "swap_trigger",
     "coin_m_swap.cancel_trailing_orders": "swap_trailing",
     "coin_m_swap.cancel_all_trailing_orders": "swap_trailing",
     "usdt_m_v1_isolated.cancel_trigger_orders": "linear_trigger",
