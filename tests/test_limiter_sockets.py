@@ -29,6 +29,7 @@ async def refusals(window: WindowRule, delay: float, jitter: float) -> int:
         SandboxServer(exchange, delay=delay, jitter=jitter, seed=1) as server,
         CancelClient(credentials(), base_url=server.base_url) as client,
     ):
+        await client.warm_up()
         outcomes = await asyncio.gather(*(cancel(client, kind, ids[kind]) for kind in WANTED))
     assert all(outcome.counts.keys() == {CancelStatus.ACCEPTED} for outcome in outcomes)
     return exchange.refused.total()

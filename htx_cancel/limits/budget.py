@@ -2,12 +2,12 @@
 
 Rules of the ledger (time comes in as an argument; there is no clock here):
 
-* A token is *busy* from grant to reply, then *resting*, then free again.
-* It rests from the reply for one window, less the shortest way to the exchange and back
-  (``Paths.credit``), plus ``MARGIN`` for clocks cut to the millisecond. The next call then arrives
-  at least one window after this one did, whatever the jitter, as long as the credit is no more
-  than the true shortest way. So no fixed window, sliding log or token bucket refuses it.
-* Without a reply it rests one window from when the caller gave up, with no credit.
+* A token is *in flight* from grant to reply, then *cooling*, then free again.
+* It cools from the reply for one window, less the floor of the round trip, plus ``MARGIN`` for
+  clocks cut to the millisecond. The next call then arrives at least one window after this one did,
+  whatever the jitter, as long as the floor is no more than the true shortest round trip. So no
+  fixed window, sliding log or token bucket refuses it.
+* Without a reply it cools one window from when the caller gave up, with nothing taken off.
 * What others of the UID used, as headers prove, is *foreign*: charged as though it were ours.
 * ``reserve`` is what is left to others in every window; urgent calls need not leave it. One burst
   of others may never come again: from the second in a row on, it is the most that one of them
@@ -23,132 +23,16 @@ Rules of the ledger (time comes in as an argument; there is no clock here):
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
-from math import inf, sqrt
-from typing import NamedTuple
+from math import inf
 
 from htx_cancel.endpoints import Limit
+from htx_cancel.limits.round_trip import RoundTrips
 
 MARGIN = 0.001  #: seconds
 SPREAD = 0.05  #: seconds; the calls of a burst, and in a sliding window their places, come in turn
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
-FEWEST = 4  #: round trips before any credit is given
-MANY = 100  #: round trips after which one more tells little
-FIRST_BURST = 0.9  #: seconds from the first reply; less than the shortest window
-HASTE = 0.01  #: seconds; what a machine may take from all calls of a moment alike
-
-
-class RoundTrip:
-    """The shortest round trip to one host, estimated from below.
-
-    The least of n samples lies above the true floor, by about their deviation over the square
-    root of n where the jitter is even. The factors were found by simulation: the fewest refusals
-    for the time they cost. Calls of one moment may all have waited alike, which no deviation shows.
-    So the doubt is never less than ``HASTE`` over the seconds of experience; a call that was alone
-    is a moment of its own, and worth a second. And a way is *young* until some calls that were
-    alone, or came after the first burst, are answered without a lag of the event loop. Till then
-    the lag of each is taken off, and the doubt is no less than the spread of the burst's replies:
-    calls that wait for one another are answered one after another. A refusal proves the estimate
-    wrong, and so does a sample so far below it that ``MARGIN`` does not make it good: it starts
-    again.
-    """
-
-    __slots__ = (
-        "burst",
-        "floor",
-        "later",
-        "least",
-        "samples",
-        "since",
-        "squares",
-        "sure",
-        "total",
-        "young",
-    )
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was learnt."""
-        self.floor = 0.0
-        self.least = inf
-        self.samples = 0
-        self.since = inf
-        self.burst = 0.0  #: seconds from the first reply of the first burst to its last
-        self.later = 0  #: samples after the first burst that had no lag
-        self.young = True  #: whether all may still be an accident of the first moment
-        self.sure = inf  #: the least, each less its lag
-        self.total = 0.0
-        self.squares = 0.0
-
-    def learn(self, trip: float, now: float, lag: float = 0.0, *, alone: bool = False) -> None:
-        """Take one round trip, in seconds, that ended now, with a lag of the loop in it."""
-        if trip < self.floor - MARGIN:
-            self.restart()
-        if not self.samples:
-            self.since = now
-        self.samples = n = self.samples + 1
-        self.total += trip
-        self.squares += trip * trip
-        self.least = min(self.least, trip)
-        if self.young:
-            self.sure = min(self.sure, trip - lag)
-        if alone:
-            self.since -= 1
-        age = now - self.since
-        if age < FIRST_BURST:
-            self.burst = age
-        elif lag < HASTE / 2:
-            self.later += 1
-            self.young = self.later < FEWEST
-        if n >= FEWEST and (n < MANY or n % 16 == 0 or trip == self.least):
-            variance = self.squares / n - (self.total / n) ** 2
-            doubt = sqrt(variance) * (10 / n**0.6 + 100 / n**2) if variance > 0 else 0.0
-            doubt = max(doubt, HASTE / (1 + age), self.burst if self.young else 0.0)
-            self.floor = max(0.0, (self.sure if self.young else self.least) - doubt)
-
-
-class RoundTrips:
-    """The ways to all hosts; the next call may take the shortest, so the least credit counts."""
-
-    __slots__ = ("_hosts", "floor", "mean", "young")
-
-    def __init__(self) -> None:
-        self._hosts: dict[str, RoundTrip] = {}
-        self.floor = 0.0
-        self.mean = 0.0  #: of the host heard last
-        self.young = True  #: whether one of them is, or none is known
-
-    def learn(
-        self, host: str, trip: float, now: float, lag: float = 0.0, *, alone: bool = False
-    ) -> None:
-        """Take one round trip to a host, in seconds, that ended now, with a lag of the loop in it.
-
-        Where nobody felt for a lag, there was none. It was ``alone`` if no other was under way.
-        """
-        path = self._hosts.get(host)
-        if path is None:
-            path = self._hosts[host] = RoundTrip()
-            self._choose()
-        floor, young = path.floor, path.young
-        path.learn(trip, now, lag, alone=alone)
-        self.mean = path.total / path.samples
-        if path.floor != floor or path.young is not young:
-            self._choose()
-
-    def doubt(self, host: str) -> None:
-        """Start again with one host: a call of its was refused."""
-        if host in self._hosts:
-            self._hosts[host].restart()
-            self._choose()
-
-    def _choose(self) -> None:
-        self.floor = min(path.floor for path in self._hosts.values())
-        self.young = any(path.young for path in self._hosts.values())
 
 
 class Trial(Enum):
@@ -178,12 +62,12 @@ class Budget:
         "_trial",
         "_trial_at",
         "_trial_until",
-        "busy",
         "calls",
         "cooling",
         "foreign",
         "granted",
         "held_until",
+        "in_flight",
         "limit",
         "name",
         "reserve",
@@ -196,7 +80,7 @@ class Budget:
     def __init__(self, name: str, limit: Limit, round_trips: RoundTrips) -> None:
         self.name = name
         self.round_trips = round_trips
-        self.busy = 0
+        self.in_flight = 0
         self.cooling: deque[float] = deque()  #: times of replies
         self.unanswered: deque[float] = deque()  #: times of giving up
         self.foreign: deque[float] = deque()  #: times at which others' use was seen
@@ -258,7 +142,7 @@ class Budget:
             self.returned += 1
 
     def _free(self, *, urgent: bool) -> int:
-        free = self.calls - self.busy - len(self.cooling) - len(self.unanswered)
+        free = self.calls - self.in_flight - len(self.cooling) - len(self.unanswered)
         if self.reserve or self.foreign:
             free -= max(0 if urgent else self.reserve, len(self.foreign))
         return free
@@ -267,14 +151,14 @@ class Budget:
 
     def take(self, now: float) -> None:
         """Spend one token."""
-        self.busy += 1
+        self.in_flight += 1
         self.granted += 1
         if self._trial is Trial.DUE:
             self._trial, self._trial_at = Trial.UNDER_WAY, now
 
     def replied(self, granted: float, now: float) -> None:
         """Put the token of a call granted then to rest: its reply is here."""
-        self.busy -= 1
+        self.in_flight -= 1
         self.cooling.append(now)
         if granted >= self.held_until:
             self._answered += 1
@@ -282,13 +166,13 @@ class Budget:
 
     def gave_up(self, granted: float, now: float) -> None:
         """Put the token of a call granted then to rest: its caller gave up."""
-        self.busy -= 1
+        self.in_flight -= 1
         self.unanswered.append(now)
         self._end_trial(granted, Trial.DUE)
 
     def unsent(self, granted: float) -> None:
         """Free the token of a call granted then: it never left."""
-        self.busy -= 1
+        self.in_flight -= 1
         self.returned += 1
         self._end_trial(granted, Trial.DUE)
 
@@ -438,45 +322,3 @@ def count_until(slots: list[float], period: float, until: float) -> int:
     until += ROUNDING
     cycle = int((until - slots[0]) / period)
     return cycle * len(slots) + bisect_right(slots, until - cycle * period)
-
-
-class RateLimitHeaders(NamedTuple):
-    """What the rate-limit headers of one reply say."""
-
-    limit: Limit
-    remaining: int | None
-    reset: float | None  #: seconds from now
-
-
-def read(headers: Mapping[str, str], epoch: float | None) -> RateLimitHeaders | None:
-    """Read the rate-limit headers; nonsense is as good as none.
-
-    Their names are in lower case, or the mapping ignores case.
-    """
-    limit = _limit(headers.get("ratelimit-limit"), headers.get("ratelimit-interval"))
-    if limit is None:
-        return None
-    reset = _whole(headers.get("ratelimit-reset"), 0, 10**15)
-    delay = None
-    if reset is not None and epoch is not None:
-        delay = max(reset / 1000 - epoch, 0.0)
-    return RateLimitHeaders(
-        limit, _whole(headers.get("ratelimit-remaining"), 0, limit.calls), delay
-    )
-
-
-@lru_cache(maxsize=64)  # most replies say the same
-def _limit(calls: str | None, interval: str | None) -> Limit | None:
-    number = _whole(calls, 1, 100_000)
-    milliseconds = _whole(interval, 100, 60_000)
-    if number is None or milliseconds is None:
-        return None
-    return Limit(number, milliseconds / 1000)
-
-
-def _whole(text: str | None, least: int, most: int) -> int | None:
-    """Read a whole number within bounds, or nothing: digits only, and not a thousand of them."""
-    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > 20:
-        return None
-    number = int(text)
-    return number if least <= number <= most else None

@@ -11,13 +11,12 @@ Rules of the queue:
 * One timer serves all waiters. Whatever ends a waiter, its place and its token are not lost.
 * Budgets belong to the event loop in which they were used first.
 
-How tokens come and go is the business of ``budget.py``; who is next, of ``lanes.py``; how late
-the loop runs, of ``pulse.py``.
+How tokens come and go is the business of ``budget``; who is next, of ``queue``.
 
 Why the budgets are not made of aiolimiter: a token could be an ``AsyncLimiter(1, window)``, renewed
 at its reply. But it cannot say when it will be free, be given back, or be taken together with
 another budget's; and measured, taking and returning two that way costs 1.7 times all of this.
-(aiolimiter spreads the tries that are made again, in ``call.py``: there a leaky bucket is right.)
+(aiolimiter spreads the attempts to reconnect: there a leaky bucket is right.)
 """
 
 import asyncio
@@ -30,10 +29,11 @@ from math import inf
 from htx_cancel import arguments, hooks
 from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
-from htx_cancel.limits.budget import MARGIN, Budget, RateLimitHeaders, RoundTrips
+from htx_cancel.limits.budget import MARGIN, Budget
+from htx_cancel.limits.headers import RateLimitHeaders
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
-from htx_cancel.limits.pulse import Pulse
 from htx_cancel.limits.queue import Forecast, Lane, Rank, Waiter, reserved_for_earlier
+from htx_cancel.limits.round_trip import RoundTrips
 
 SHORTEST_TIMER = 0.001  #: seconds; tokens that come back closer together leave together
 ROUNDING = 1e-6  #: seconds by which a timer is set late, so that its token is surely back
@@ -77,7 +77,6 @@ class Budgets:
         self._timer_at = inf
         self._timer_floor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pulse = Pulse(lambda: self._round_trips.young and self._in_flight > 0)
         self._ended = self._on_end  # bound once: permits are many
 
     def __repr__(self) -> str:
@@ -213,8 +212,6 @@ class Budgets:
     def _take(self, lane: Lane, host: str, now: float) -> Permit:
         self._in_flight += 1
         permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
-        if self._round_trips.young:
-            permit.late = self._pulse.start(now)
         for budget in lane.budgets:
             budget.take(now)
         return permit
@@ -369,8 +366,7 @@ class Budgets:
         """Put the tokens to rest; say whether the queue may move sooner than the timer says."""
         permit.replied_at = now
         if permit.left_at is not None:
-            lag = 0.0 if permit.late is None else self._pulse.late(now) - permit.late
-            self._round_trips.learn(permit.host, now - permit.left_at, now, lag)
+            self._round_trips.learn(permit.host, now - permit.left_at, now)
         look = self._round_trips.floor > self._timer_floor + MARGIN / 4
         for budget in permit.budgets:
             look = look or not budget.cooling or budget.on_trial
@@ -407,7 +403,6 @@ class Budgets:
 
     def _hold(self, permit: Permit, now: float) -> None:
         """Hold the budget that was exceeded."""
-        self._round_trips.doubt(permit.host)
         meant, reset = self._exceeded(permit)
         before = max(budget.held_until for budget in meant)
         for budget in meant:
@@ -486,7 +481,7 @@ class Budgets:
             calls=budget.calls,
             seconds=budget.seconds,
             free=max(0, budget.room(now)),
-            in_flight=budget.busy,
+            in_flight=budget.in_flight,
             cooling=len(budget.cooling) + len(budget.unanswered),
             foreign=len(budget.foreign),
             reserve=budget.reserve,

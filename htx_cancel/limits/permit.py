@@ -6,7 +6,8 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from htx_cancel.limits.budget import Budget, RateLimitHeaders, read
+from htx_cancel.limits.budget import Budget
+from htx_cancel.limits.headers import RateLimitHeaders, read
 
 
 class Priority(IntEnum):
@@ -54,7 +55,6 @@ class Permit:
         "end",
         "granted",
         "host",
-        "late",
         "left_at",
         "marks",
         "replied_at",
@@ -77,7 +77,6 @@ class Permit:
         #: May be set until the reply.
         self.left_at: float | None = granted
         self.replied_at = granted  #: loop time
-        self.late: float | None = None  #: by how much the loop had been late, if that was felt
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
         self.end: End | None = None
