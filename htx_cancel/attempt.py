@@ -38,8 +38,8 @@ PROBES = 10  #: that follow to each host that answered, one after another
 TIMESTAMP = "/api/v1/timestamp"
 
 
-class Errand(Struct, frozen=True, gc=False):
-    """Method, path, body and parameters of one request, before a host is chosen."""
+class Unsigned(Struct, frozen=True, gc=False):
+    """Method, path, body and parameters of a request, before a host is chosen."""
 
     method: str
     path: str
@@ -76,7 +76,7 @@ class Sender:
             hooks.report("wall_clock raised", error)
 
     async def send(
-        self, errand: Errand, permit: Permit, deadline: float | None, attempt: int = 1
+        self, unsigned: Unsigned, permit: Permit, deadline: float | None, attempt: int = 1
     ) -> tuple[Reply, float]:
         """Spend the permit on one attempt; return the reply and the stamp that was signed.
 
@@ -92,8 +92,8 @@ class Sender:
             raise NotSentError("the time was over before it could leave")
         host = self._choose(began)
         permit.host = host.origin
-        target, stamp = self._sign(host, errand, permit)
-        request = Request(errand.method, host.origin, target, errand.body)
+        target, stamp = self._sign(host, unsigned, permit)
+        request = Request(unsigned.method, host.origin, target, unsigned.body)
         reconnecting = self.reconnect.begin()
         try:
             if deadline is None or attempt > len(SHARES):
@@ -141,10 +141,10 @@ class Sender:
         else:
             host.release()
 
-    def _sign(self, host: Host, errand: Errand, permit: Permit) -> tuple[str, float]:
+    def _sign(self, host: Host, unsigned: Unsigned, permit: Permit) -> tuple[str, float]:
         try:
             stamp = self._wall_clock() + self._ahead
-            return host.signer.target(errand.method, errand.path, stamp, errand.params), stamp
+            return host.signer.target(unsigned.method, unsigned.path, stamp, unsigned.params), stamp
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
             permit.unsent()
             host.release()

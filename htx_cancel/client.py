@@ -52,13 +52,14 @@ class CancelClient:
     Args:
         credentials: the account's keys.
         base_url: ``https`` anywhere; ``http`` only to a loopback address. Several, in order of
-            preference, are doors to the same exchange: when one fails, the next try takes another.
+            preference, are hosts of the same exchange: when one fails, the next attempt goes to
+            another.
         signing_host: the host to sign where it is not the one of ``base_url`` (colocation).
         limits: budgets by name, for accounts with other limits than the published ones; the names
             are those of ``htx_cancel.endpoints.BUDGETS``.
         charge_pools: whether calls with a budget of their own also charge their product's pool.
         budgets: a ``Budgets`` shared with other clients of the same UID in the same event loop.
-        request_timeout: seconds for one try of one request.
+        request_timeout: seconds for one attempt of one request.
         max_in_flight: the most requests under way at once.
         retry: how often and how long a batch is tried.
         max_reply_bytes: the longest reply that is read.

@@ -22,7 +22,7 @@ from itertools import islice
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import SKEW, Errand
+from htx_cancel.attempt import SKEW, Unsigned
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import TooLateError, TransportError
 from htx_cancel.job import Context
@@ -121,10 +121,10 @@ class Inquiry(ABC):
         except (TooLateError, TimeoutError):
             return None
 
-    async def _send(self, errand: Errand, permit: Permit) -> OrderStates:
+    async def _send(self, unsigned: Unsigned, permit: Permit) -> OrderStates:
         """Send one query; whatever fails says nothing."""
         try:
-            return await self._read(errand, permit)
+            return await self._read(unsigned, permit)
         except TransportError:
             return _NOTHING
         except asyncio.CancelledError as error:
@@ -137,9 +137,9 @@ class Inquiry(ABC):
             permit.unsent()  # if nobody has said what became of it
         return _NOTHING
 
-    async def _read(self, errand: Errand, permit: Permit) -> OrderStates:
+    async def _read(self, unsigned: Unsigned, permit: Permit) -> OrderStates:
         sender = self._asker.context.sender
-        reply, stamp = await sender.send(errand, permit, self._asker.deadline)
+        reply, stamp = await sender.send(unsigned, permit, self._asker.deadline)
         states = queries.read(reply.status, reply.body, self._query, self._source.field)
         if states.rate_limited:
             permit.refused()
@@ -197,10 +197,10 @@ class ById(Inquiry):
         query = self._query
         params = queries.ask(self._source.contract_code, self._source.field, ids) | mode
         if query.method == "GET":
-            errand = Errand("GET", query.path, params=params)
+            unsigned = Unsigned("GET", query.path, params=params)
         else:
-            errand = Errand("POST", query.path, queries.encode(params))
-        states = await self._send(errand, permit)
+            unsigned = Unsigned("POST", query.path, queries.encode(params))
+        states = await self._send(unsigned, permit)
         found = {key: states.of[key] for key in ids if states.of.get(key) is not None}
         absent = [key for key in ids if key not in states.of] if states.complete else []
         if missing is None:
@@ -245,7 +245,7 @@ class ByList(Inquiry):
             permit = await self._permit()
             if permit is None:
                 return None
-            states = await self._send(Errand("POST", self._query.path, body), permit)
+            states = await self._send(Unsigned("POST", self._query.path, body), permit)
             if states.complete:
                 return states
             left = self._asker.deadline - loop.time()

@@ -29,7 +29,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import SKEW, Errand, Sender
+from htx_cancel.attempt import SKEW, Sender, Unsigned
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import MAYBE_CLOCK, Meaning, NoAnswerError, NotSentError, TooLateError
 from htx_cancel.limits.permit import Limiter, Permit, Priority
@@ -434,11 +434,11 @@ class Job:
         """Send once; whatever happens becomes an answer."""
         spec, sender = self._spec, self._context.sender
         body = spec.body or cancels.encode(spec.contract_code, spec.field, batch.pending)
-        errand = Errand("POST", spec.endpoint.path, body)
+        unsigned = Unsigned("POST", spec.endpoint.path, body)
         batch.left = True
         try:
             attempt = batch.failures + 1
-            reply, stamp = await sender.send(errand, permit, self._options.deadline, attempt)
+            reply, stamp = await sender.send(unsigned, permit, self._options.deadline, attempt)
         except NotSentError as error:
             batch.left = False
             answer = _no_answer(Meaning.NOT_SENT, str(error))

@@ -112,17 +112,17 @@ class Weight(IntEnum):
 
     NOTHING = 0  #: it was not sent
     REQUEST = 1  #: the whole request was refused: an earlier one may have canceled the order
-    DOUBT = 2  #: unknown, open, not found, or the order's cancel refused: the order may be live
+    UNCERTAIN = 2  #: unknown, open, not found, or the order's cancel refused: the order may be live
     CLOSED = 3  #: an order that was closed stays closed
     ACCEPTED = 4  #: an instruction that was taken stays taken
 
 
 _WEIGHTS: dict[CancelStatus, Weight] = {
     CancelStatus.UNSENT: Weight.NOTHING,
-    CancelStatus.REJECTED: Weight.DOUBT,
-    CancelStatus.UNKNOWN: Weight.DOUBT,
-    CancelStatus.OPEN: Weight.DOUBT,
-    CancelStatus.NOT_FOUND: Weight.DOUBT,
+    CancelStatus.REJECTED: Weight.UNCERTAIN,
+    CancelStatus.UNKNOWN: Weight.UNCERTAIN,
+    CancelStatus.OPEN: Weight.UNCERTAIN,
+    CancelStatus.NOT_FOUND: Weight.UNCERTAIN,
     CancelStatus.CLOSED: Weight.CLOSED,
     CancelStatus.ACCEPTED: Weight.ACCEPTED,
 }
@@ -187,8 +187,8 @@ class OrderResult(Struct, frozen=True, gc=False):
         """Whether a query could tell more: accepted, unknown or canceling, and no final state."""
         if self.state is not None and self.state.final:
             return False
-        doubtful = (CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.OPEN)
-        return self.status in doubtful or self.reason is CloseReason.CANCELING
+        uncertain = (CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.OPEN)
+        return self.status in uncertain or self.reason is CloseReason.CANCELING
 
     def confirmed(self, state: OrderState | None, not_found: str = "") -> "OrderResult":
         """Return this result with what a query told; ``None`` if it knows no such order.
@@ -316,7 +316,7 @@ class Outcome:
             again does not help.
         retry_in: the seconds until the first of what was unsent for lack of a token could leave,
             measured when the outcome was made; ``None`` if nothing was.
-        calls: the fate of each call in it that names no ids.
+        calls: what became of each call in it that names no ids.
         parts: the results by source, in order; the outcome of one call has one part.
     """
 
@@ -380,8 +380,8 @@ class Outcome:
         Ids stand in the order in which they first appear. ``attempts`` are added up, and a later
         ``state`` is kept. An id is the same only where its source is: two contracts, two endpoints,
         or an order id and a client order id are never merged; ``outcome[order_id]`` returns the
-        first. ``error`` and ``retry_in`` are the last outcome's. Of calls that name no ids every
-        fate is kept in ``calls``: while one of them is neither accepted nor not found, the merged
+        first. ``error`` and ``retry_in`` are the last outcome's. What became of every call that
+        names no ids is kept in ``calls``: while one is neither accepted nor not found, the merged
         outcome is not ``settled``, even if a later call was accepted, since the two may have had
         other filters. One outcome alone is returned as it is. It takes about a microsecond an id,
         in one go.
@@ -526,12 +526,12 @@ class Outcome:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
         calls = ", ".join(call.status for call in self.calls)
-        fate = f"; call{'s' * (len(self.calls) > 1)} {calls}" if calls else ""
-        return f"<{type(self).__name__} of {len(self)} ids: {counts or 'nothing to do'}{fate}>"
+        told = f"; call{'s' * (len(self.calls) > 1)} {calls}" if calls else ""
+        return f"<{type(self).__name__} of {len(self)} ids: {counts or 'nothing to do'}{told}>"
 
 
 class CancelAllOutcome(Outcome):
-    """The outcome of a call that names no ids: the ids its reply lists, and the call's own fate.
+    """The outcome of a call that names no ids: the ids its reply lists, and what became of it.
 
     ``call.status`` is ``ACCEPTED`` where the exchange took the instruction and ``NOT_FOUND``
     where it says that nothing was open; any other status says that orders may still be open,

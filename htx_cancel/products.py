@@ -126,8 +126,8 @@ class CoinMSwap(Product):
         """Cancel every trailing order of a contract, in one request.
 
         ``direction`` is ``"buy"`` or ``"sell"``, ``offset`` is ``"open"`` or ``"close"``; ``None``
-        means both. The outcome holds the ids that the reply lists and, in ``call``, the fate of
-        the request itself.
+        means both. The outcome holds the ids that the reply lists and, in ``call``, what became
+        of the request itself.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
         """

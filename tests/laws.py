@@ -49,7 +49,7 @@ ARROWS["products"] |= {name for name in ARROWS if name.startswith("endpoints.")}
 ARROWS["client"] = set(ARROWS) | {"endpoints"}
 ARROWS["__init__"] = set(ARROWS) | {"endpoints"}
 PUBLIC = {"", "arguments", "endpoints", "sandbox"}
-DOORS = {"errors", "wire.transport"}
+TRANSPORT = {"errors", "wire.transport"}
 
 #: What may use neither the loop nor a socket, a clock or chance.
 PURE = {

@@ -1,6 +1,6 @@
-"""A soak: many orders, random trouble, doors going up and down, callers going away.
+"""A soak: many orders, random trouble, hosts going up and down, callers going away.
 
-``python tests/soak.py`` cancels orders through two doors of one sandbox exchange while faults
+``python tests/soak.py`` cancels orders through two hosts of one sandbox exchange while faults
 strike 30 % of the requests, and judges every status by the exchange's book. It runs on virtual
 time, in process; with ``--sockets`` it runs over real connections in real time. ``--loop eager``
 runs each task's first step at once, and ``--loop uvloop`` needs ``--sockets``, since uvloop has no
@@ -92,12 +92,12 @@ class Job(Struct, frozen=True):
     ids: list[str]
 
 
-class Doors:
+class SandboxHosts:
     """Two addresses of one exchange on virtual time, each of which may be shut."""
 
     def __init__(self, exchange: Exchange, seed: int) -> None:
         self.base_urls = ["https://first.example", "https://second.example"]
-        shut = FaultPlan(share=1.0, kinds=["refused_door"])
+        shut = FaultPlan(share=1.0, kinds=["refused_connection"])
         self._shut = InProcessTransport(exchange, epoch=EPOCH, faults=shut)
         self._open = {
             url: InProcessTransport(
@@ -113,28 +113,28 @@ class Doors:
         self._down: set[str] = set()
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request through its door."""
-        door = self._shut if request.origin in self._down else self._open[request.origin]
-        return await door.send(request, timeout=timeout)
+        """Carry a request through its host."""
+        host = self._shut if request.origin in self._down else self._open[request.origin]
+        return await host.send(request, timeout=timeout)
 
     async def close(self) -> None:
         """Hold nothing."""
 
     async def turn(self, number: int, *, up: bool) -> None:
-        """Open or shut a door."""
+        """Open or shut a host."""
         url = self.base_urls[number]
         self._down = self._down - {url} if up else self._down | {url}
 
 
 class Servers:
-    """The same two doors as real servers."""
+    """The same two hosts as real servers."""
 
     def __init__(self, servers: list[SandboxServer]) -> None:
         self.base_urls = [server.base_url for server in servers]
         self._servers = servers
 
     async def turn(self, number: int, *, up: bool) -> None:
-        """Open or shut a door."""
+        """Open or shut a host."""
         server = self._servers[number]
         await (server.up() if up else server.down())
 
@@ -142,19 +142,19 @@ class Servers:
 @asynccontextmanager
 async def on_the_road(
     settings: Settings, exchange: Exchange
-) -> AsyncIterator[tuple[CancelClient, Doors | Servers]]:
-    """Yield a client of the exchange and its doors."""
+) -> AsyncIterator[tuple[CancelClient, SandboxHosts | Servers]]:
+    """Yield a client of the exchange and its hosts."""
     loop, seed = asyncio.get_running_loop(), settings.seed
     if not settings.sockets:
-        doors = Doors(exchange, seed)
+        hosts = SandboxHosts(exchange, seed)
         async with CancelClient(
             credentials(),
-            base_url=doors.base_urls,
-            transport=doors,
+            base_url=hosts.base_urls,
+            transport=hosts,
             limits=settings.limits(),
             wall_clock=lambda: EPOCH + loop.time(),
         ) as client:
-            yield client, doors
+            yield client, hosts
         return
     plans = [trouble(seed + number) for number in range(2)]
     async with (
@@ -210,28 +210,28 @@ class Soak:
             self.said[result.order_id] = result
 
     async def run(self) -> None:
-        """Do all calls, a dozen at once, while the doors go up and down."""
+        """Do all calls, a dozen at once, while the hosts go up and down."""
         jobs = self.jobs()
-        async with on_the_road(self.settings, self.exchange) as (client, doors):
-            porter = asyncio.create_task(self.move(doors))
+        async with on_the_road(self.settings, self.exchange) as (client, hosts):
+            porter = asyncio.create_task(self.move(hosts))
             await asyncio.gather(*(self.work(client, jobs) for _ in range(MOST_CALLS_AT_ONCE)))
             porter.cancel()
             with suppress(asyncio.CancelledError):
                 await porter
             for number in range(2):
-                await doors.turn(number, up=True)
+                await hosts.turn(number, up=True)
 
-    async def move(self, doors: Doors | Servers) -> None:
-        """Shut a door for a while, now and then, and set the exchange's clock wrong or right."""
+    async def move(self, hosts: SandboxHosts | Servers) -> None:
+        """Shut a host for a while, now and then, and set the exchange's clock wrong or right."""
         while True:
             await asyncio.sleep(self.dice.uniform(5.0, 20.0))
             self.exchange.clock_offset = self.dice.choice([0.0, -900.0, 900.0])
             number = self.dice.randrange(2)
-            await doors.turn(number, up=False)
+            await hosts.turn(number, up=False)
             try:
                 await asyncio.sleep(self.dice.uniform(0.5, 8.0))
             finally:
-                await doors.turn(number, up=True)
+                await hosts.turn(number, up=True)
 
     async def work(self, client: CancelClient, jobs: list[Job]) -> None:
         """Take calls until there are no more."""

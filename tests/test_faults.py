@@ -33,7 +33,7 @@ REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT
 #: For each fault: the status after one try, and after as many as the policy allows, with the
 #: number of requests that carried the ids then.
 MATRIX: dict[str, tuple[CancelStatus, CancelStatus, int]] = {
-    "refused_door": (UNSENT, ACCEPTED, 1),
+    "refused_connection": (UNSENT, ACCEPTED, 1),
     "lost_before": (UNKNOWN, ACCEPTED, 2),
     "lost_after": (UNKNOWN, CLOSED, 2),
     "late": (UNKNOWN, CLOSED, 2),
@@ -137,7 +137,7 @@ async def test_each_fault_is_met_on_a_socket_too(fault: str, kind: Kind) -> None
             request_timeout=0.5 if fault in {"late", "lost_before", "lost_after"} else 5.0,
         ) as client,
     ):
-        if fault == "refused_door":
+        if fault == "refused_connection":
             await server.down()
         outcome = await cancel(client, kind, ids)
     assert outcome.results[0].status is once
@@ -221,7 +221,7 @@ def test_only_the_ids_that_are_not_settled_are_sent_again() -> None:
     run(main())
 
 
-class TwoDoors:
+class TwoHosts:
     """Two addresses of one exchange on virtual time, either of which may be shut."""
 
     def __init__(self, exchange: Exchange) -> None:
@@ -229,54 +229,54 @@ class TwoDoors:
         self.tried: list[str] = []
         self._open = InProcessTransport(exchange, epoch=EPOCH, delay=0.01)
         self._shut = InProcessTransport(
-            exchange, epoch=EPOCH, faults=FaultPlan(share=1.0, kinds=["refused_door"])
+            exchange, epoch=EPOCH, faults=FaultPlan(share=1.0, kinds=["refused_connection"])
         )
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request through its door."""
+        """Carry a request through its host."""
         self.tried.append(request.origin)
-        door = self._shut if request.origin in self.shut else self._open
-        return await door.send(request, timeout=timeout)
+        host = self._shut if request.origin in self.shut else self._open
+        return await host.send(request, timeout=timeout)
 
     async def close(self) -> None:
         """Hold nothing."""
 
 
 def test_a_failing_door_is_left_and_tried_again_later() -> None:
-    """Each door is signed for its own host; the first one is preferred again when it is back."""
+    """Each host is signed for its own host; the first one is preferred again when it is back."""
 
     async def main() -> None:
         exchange = Exchange(limits=False)
         com, vn = "https://api.hbdm.com", "https://api.hbdm.vn"
-        doors = TwoDoors(exchange)
+        hosts = TwoHosts(exchange)
         loop = asyncio.get_running_loop()
         async with CancelClient(
             Credentials("sandbox-access-key", "sandbox-secret-key"),
             base_url=[com, vn],
-            transport=doors,
+            transport=hosts,
             wall_clock=lambda: EPOCH + loop.time(),
         ) as client:
-            doors.shut = {com}
+            hosts.shut = {com}
             for _ in range(3):
                 outcome = await cancel(client, "swap", add(exchange, "swap", 1))
                 assert outcome.counts == {ACCEPTED: 1}
-            assert doors.tried == [com, vn, vn, vn]
-            doors.shut = set()
+            assert hosts.tried == [com, vn, vn, vn]
+            hosts.shut = set()
             await asyncio.sleep(6.0)
             for _ in range(2):  # it is asked, and then it is back
                 await cancel(client, "swap", add(exchange, "swap", 1))
                 await asyncio.sleep(0.1)
-            assert doors.tried[-1] == com
-            tried = len(doors.tried)
-            doors.shut = {com, vn}
+            assert hosts.tried[-1] == com
+            tried = len(hosts.tried)
+            hosts.shut = {com, vn}
             outcome = await cancel(client, "swap", add(exchange, "swap", 1))
             assert outcome.counts == {UNSENT: 1}
-            assert set(doors.tried[tried:]) == {com, vn}
+            assert set(hosts.tried[tried:]) == {com, vn}
 
     run(main())
 
 
-class CountingDoor:
+class CountingProxy:
     """Passes connections on to a server on loopback, and counts them."""
 
     def __init__(self, base_url: str) -> None:
@@ -307,26 +307,26 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def test_a_warm_client_opens_no_connection_for_its_first_cancel() -> None:
-    """``warm_up`` opens them; a door that is down is counted out."""
+    """``warm_up`` opens them; a host that is down is counted out."""
     exchange = Exchange()
     ids = add(exchange, "swap", 10)
     async with (
         SandboxServer(exchange) as server,
         SandboxServer(exchange) as other,
-        CountingDoor(server.base_url) as door,
+        CountingProxy(server.base_url) as host,
         CancelClient(
             Credentials("sandbox-access-key", "sandbox-secret-key"),
-            base_url=[door.base_url, other.base_url],
+            base_url=[host.base_url, other.base_url],
         ) as client,
     ):
         await other.down()
         assert await client.warm_up(3) == 3
         assert exchange.calls == {"/api/v1/timestamp": 3 + 10}
-        assert door.opened == 3
+        assert host.opened == 3
         assert client.budgets.round_trip > 0  # the way was learnt
         outcome = await cancel(client, "swap", ids)
         assert outcome.counts == {ACCEPTED: 10}
-        assert door.opened == 3
+        assert host.opened == 3
 
 
 def settled(results: dict[str, OrderResult], exchange: Exchange, ids: list[str]) -> None:

@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from laws import ARROWS, DOORS, PUBLIC, PURE, PURE_OF_THE_SANDBOX
+from laws import ARROWS, PUBLIC, PURE, PURE_OF_THE_SANDBOX, TRANSPORT
 
 import htx_cancel
 from htx_cancel import endpoints
@@ -60,11 +60,11 @@ def test_imports_only_look_down_the_flow(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - set(ARROWS)))
 def test_the_other_rooms_use_the_public_names(module: str) -> None:
-    """The command line sees the public API; the sandbox sees itself and the transport's door."""
+    """The command line sees the public API; the sandbox sees itself and the transport."""
     room, found = module.partition(".")[0], own(module)
     if room == "sandbox":
         inside = {name for name in found if name.startswith("sandbox")}
-        assert found - inside <= (DOORS if module == "sandbox.inprocess" else set())
+        assert found - inside <= (TRANSPORT if module == "sandbox.inprocess" else set())
     else:
         assert room in {"cli", "__main__"}
         assert {name for name in found if not name.startswith(("cli", "sandbox"))} <= PUBLIC

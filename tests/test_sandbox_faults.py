@@ -1,4 +1,4 @@
-"""Scripted trouble, at both doors."""
+"""Scripted trouble, on both ways."""
 
 import asyncio
 import errno
@@ -50,7 +50,7 @@ SILENT: dict[str, tuple[bool, bool]] = {
 
 def test_every_fault_is_here() -> None:
     """Each fault of the table has a name of its own and is tested below."""
-    assert set(FAULTS) == {*REPLIES, *SILENT, "refused_door"}
+    assert set(FAULTS) == {*REPLIES, *SILENT, "refused_connection"}
     assert all(fault.name == name for name, fault in FAULTS.items())
     for name, (executed, _) in SILENT.items():
         assert FAULTS[name].executed == executed
@@ -173,7 +173,7 @@ def test_a_client_that_takes_the_replys_time_is_let_in() -> None:
     assert decoded(exchange.handle(request, NOW))["data"]["successes"] == order.order_id
 
 
-# The door without a socket
+# Without a socket
 
 
 class Desk:
@@ -239,7 +239,7 @@ def test_late_but_in_time() -> None:
 
 def test_a_refused_connection_in_process() -> None:
     """A refused connection is known at once to have carried nothing."""
-    desk = Desk("refused_door")
+    desk = Desk("refused_connection")
     error, took = carried(desk)
     assert isinstance(error, NotSentError)
     assert took < 1e-6
@@ -247,7 +247,7 @@ def test_a_refused_connection_in_process() -> None:
 
 
 def test_doors_that_are_down_in_process() -> None:
-    """A door that is down refuses what goes through it; the others, and it later, do not."""
+    """A host that is down refuses what goes through it; the others, and it later, do not."""
     desk = Desk("cut")
 
     async def main() -> list[int]:
@@ -264,7 +264,7 @@ def test_doors_that_are_down_in_process() -> None:
     assert desk.exchange.calls[CANCEL] == 2
 
 
-# The door with a socket
+# Over a socket
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ async def test_replies_over_a_socket(session: aiohttp.ClientSession, name: str) 
     assert word in reply[1] if word else reply[1] == ""
 
 
-@pytest.mark.parametrize("name", ["reset_before", "reset_after", "refused_door"])
+@pytest.mark.parametrize("name", ["reset_before", "reset_after", "refused_connection"])
 async def test_resets_over_a_socket(session: aiohttp.ClientSession, name: str) -> None:
     """A reset is one on the wire, before or after the exchange has done its part."""
     desk = Desk(name)
@@ -392,7 +392,7 @@ async def test_a_door_goes_down_and_up(session: aiohttp.ClientSession) -> None:
 
 
 async def test_a_door_that_goes_down_drops_its_requests(session: aiohttp.ClientSession) -> None:
-    """What is on hold when the door goes down is lost, and the server can stop while it is."""
+    """What is on hold when the server goes down is lost, and the server can stop while it is."""
     desk = Desk("lost_before")
     async with SandboxServer(desk.exchange, faults=desk.plan) as server:
         sending = asyncio.create_task(sent(session, server, desk))

@@ -1,4 +1,4 @@
-"""The sandbox's door without a socket, on virtual time."""
+"""The sandbox without a socket, on virtual time."""
 
 import asyncio
 import json

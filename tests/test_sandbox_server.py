@@ -1,4 +1,4 @@
-"""The sandbox's door with a socket, and its command line."""
+"""The sandbox over a socket, and its command line."""
 
 import asyncio
 import gzip

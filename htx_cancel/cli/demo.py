@@ -183,10 +183,10 @@ def left_open(book: Book) -> Iterator[str]:
 
 def not_accepted(outcomes: Iterable[Outcome]) -> Iterator[str]:
     """Name the calls without ids that the exchange did not take."""
-    fates = [it.call.status for it in outcomes if isinstance(it, CancelAllOutcome)]
-    for fate in fates:
-        if fate is not CancelStatus.ACCEPTED:
-            yield f"a call without ids was told as {fate}"
+    calls = [it.call.status for it in outcomes if isinstance(it, CancelAllOutcome)]
+    for status in calls:
+        if status is not CancelStatus.ACCEPTED:
+            yield f"a call without ids was told as {status}"
 
 
 def disagreements(book: Book, job: Job, results: Iterable[OrderResult]) -> Iterator[str]:

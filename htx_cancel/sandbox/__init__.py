@@ -3,8 +3,8 @@
 It answers the cancel interfaces, and those that tell what became of orders, with their
 signatures, limits, codes and reply shapes, read from HTX's pages a second time and independently
 of the client. ``Exchange`` is pure (a request and a time in, a reply out); ``InProcessTransport``
-and ``SandboxServer`` are its two doors; a ``FaultPlan`` makes trouble at them; ``Book`` knows the
-truth about every ``Order``.
+and ``SandboxServer`` are the two ways to it; a ``FaultPlan`` makes trouble on them; ``Book`` knows
+the truth about every ``Order``.
 """
 
 from htx_cancel.sandbox.exchange import Book, Exchange, Order

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from itertools import count
 from typing import Literal
 
-from htx_cancel.sandbox.lifecycle import Fate, Life, Order
+from htx_cancel.sandbox.lifecycle import Ending, Life, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State
 from htx_cancel.sandbox.texts import NOT_FOUND, STATE_CODES
 
@@ -21,7 +21,7 @@ class Book:
         self._pending: deque[Order] = deque()
         self._orders: dict[str, Order] = {}
         self._by_client_id: dict[tuple[Kind, str], Order] = {}
-        self._shelves: defaultdict[tuple[Kind, str], list[Order]] = defaultdict(list)
+        self._index: defaultdict[tuple[Kind, str], list[Order]] = defaultdict(list)
         self._contracts: set[tuple[str, str]] = set()
         self._ids = count(_FIRST_ID)
 
@@ -44,12 +44,12 @@ class Book:
         refusal: int | None = None,
         volume: int = 10,
         traded: int = 0,
-        fate: Fate | None = None,
+        ending: Ending | None = None,
         margin_mode: MarginMode = "cross",
     ) -> Order:
         """Add an order, under an id of its own if none is given.
 
-        ``refusal`` is the code with which its cancel is refused, ``fate`` what it ends as if its
+        ``refusal`` is the code with which its cancel is refused, ``ending`` what it ends as if its
         cancel is accepted; without one that is drawn. ``margin_mode`` is that of a v5 order.
         """
         order = Order(
@@ -63,7 +63,7 @@ class Book:
             refusal=refusal,
             volume=volume,
             traded=traded,
-            fate=fate,
+            ending=ending,
             margin_mode=margin_mode,
         )
         self._file(order)
@@ -78,7 +78,7 @@ class Book:
         self._orders[order.order_id] = order
         if order.client_order_id is not None:
             self._by_client_id[order.kind, order.client_order_id] = order
-        self._shelves[order.kind, order.contract_code].append(order)
+        self._index[order.kind, order.contract_code].append(order)
         self._contracts.add((PRODUCTS[order.kind].name, order.contract_code))
 
     def lists(self, product: Product, contract_code: str) -> bool:
@@ -108,9 +108,9 @@ class Book:
         """Return the open orders, in the order in which they were added to each contract."""
         return [
             order
-            for (shelf_kind, shelf_code), shelf in self._shelves.items()
-            if kind in (None, shelf_kind) and contract_code in (None, shelf_code)
-            for order in shelf
+            for (its_kind, its_code), orders in self._index.items()
+            if kind in (None, its_kind) and contract_code in (None, its_code)
+            for order in orders
             if order.state in states
         ]
 

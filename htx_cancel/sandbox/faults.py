@@ -1,6 +1,6 @@
 """Scripted trouble: what happens to a request on its way to the exchange, or to its reply.
 
-Whether the exchange carried a request out is in its book, whatever the client is told. Both doors
+Whether the exchange carried a request out is in its book, whatever the client is told. Both ways
 take a ``FaultPlan``; what a fault does to the line they do in their own way.
 """
 
@@ -60,7 +60,7 @@ FAULTS: Mapping[str, Fault] = {
         Fault("reset_before", executed=False, line="reset"),
         Fault("reset_after", line="reset"),
         Fault("cut", line="cut"),
-        Fault("refused_door", executed=False, line="refused"),
+        Fault("refused_connection", executed=False, line="refused"),
         Fault("html", executed=False, reply=_page(403, "403 Forbidden")),
         Fault("html_after", reply=_page(502, "502 Bad Gateway")),
         Fault("empty", reply=_plain(200, b"")),

@@ -1,4 +1,4 @@
-"""A door to the sandbox without a socket: the client's transport, also on virtual time."""
+"""The way to the sandbox without a socket: the client's transport, also on virtual time."""
 
 import asyncio
 from urllib.parse import urlsplit

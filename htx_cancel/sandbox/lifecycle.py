@@ -4,7 +4,7 @@ Rules:
 
 * An accepted cancel is under way for ``cancel_after`` seconds. Then the order is canceled, or it
   was filled first: wholly (a lost race) or in part.
-* Which of these it is, is drawn when the cancel is accepted, unless the order has a ``fate``.
+* Which of these it is, is drawn when the cancel is accepted, unless the order has a ``ending``.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from htx_cancel.sandbox.rules import Kind, MarginMode, State
 
-Fate = Literal["canceled", "partially_canceled", "filled"]
+Ending = Literal["canceled", "partially_canceled", "filled"]
 
 
 class Order(Struct, gc=False):
@@ -34,7 +34,7 @@ class Order(Struct, gc=False):
     refusal: int | None
     volume: int = 10
     traded: int = 0
-    fate: Fate | None = None
+    ending: Ending | None = None
     margin_mode: MarginMode = "cross"
     instructed: bool = False
     ends_at: float = 0.0
@@ -48,10 +48,10 @@ class Order(Struct, gc=False):
         """Let an accepted cancel take effect, unless the order ended in another way before."""
         if self.state != "canceling":
             return
-        if self.fate == "filled":
+        if self.ending == "filled":
             self.state = "filled"
             return
-        if self.fate == "partially_canceled":
+        if self.ending == "partially_canceled":
             self.traded = self.traded or self.volume // 2
         self.state = "partially_canceled" if self.traded else "canceled"
 
@@ -75,14 +75,14 @@ class Life(Struct, frozen=True):
         """Take a cancel of an open order; return whether its effect is still to come."""
         order.instructed = True
         order.state = "canceling"
-        order.fate = order.fate or self._draw()
+        order.ending = order.ending or self._draw()
         order.ends_at = now + self.cancel_after
         if self.cancel_after:
             return True
         order.end()
         return False
 
-    def _draw(self) -> Fate:
+    def _draw(self) -> Ending:
         if self.random is None:
             return "canceled"
         drawn = self.random()

@@ -1,4 +1,4 @@
-"""A door to the sandbox with a socket: HTTP/1.1 over aiohttp, on the wall clock."""
+"""The way to the sandbox over a socket: HTTP/1.1 over aiohttp, on the wall clock."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ class SandboxServer:
 
     Port 0 takes any free port; ``base_url`` tells which, once the context is entered. ``faults``
     decides which requests meet trouble. A request that has come in can no longer be refused at
-    the door: its connection is reset instead, and nothing is carried out.
+    the port: its connection is reset instead, and nothing is carried out.
     """
 
     _connections: Connections

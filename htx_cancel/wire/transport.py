@@ -60,7 +60,7 @@ class Reply(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    left_at: float | None = None  #: loop time; without it the budgets give no credit for the way
+    left_at: float | None = None  #: loop time; without it no round trip is learnt
 
 
 class Transport(Protocol):

@@ -7,7 +7,7 @@ import pytest
 from test_sandbox_exchange import CANCEL, NOW, TRACK_ALL, V5, ask, batch
 
 from htx_cancel.sandbox import Book, Exchange, Order
-from htx_cancel.sandbox.lifecycle import Fate, Life
+from htx_cancel.sandbox.lifecycle import Ending, Life
 from htx_cancel.sandbox.rules import State
 
 DELAY = 0.05
@@ -56,7 +56,7 @@ def test_advance_without_a_time_ends_everything() -> None:
 
 @pytest.mark.parametrize("cancel_after", [0.0, DELAY])
 @pytest.mark.parametrize(
-    ("fate", "traded", "end"),
+    ("ending", "traded", "end"),
     [
         (None, 0, ("canceled", 0, True, 1071)),
         (None, 3, ("partially_canceled", 3, True, 1071)),
@@ -66,12 +66,12 @@ def test_advance_without_a_time_ends_everything() -> None:
         ("filled", 3, ("filled", 3, False, 1063)),
     ],
 )
-def test_an_order_ends_as_its_fate_has_it(
-    cancel_after: float, fate: Fate | None, traded: int, end: tuple[State, int, bool, int]
+def test_an_order_ends_as_its_ending_has_it(
+    cancel_after: float, ending: Ending | None, traded: int, end: tuple[State, int, bool, int]
 ) -> None:
-    """The cancel succeeds; how the order ends is its fate and what was traded of it."""
+    """The cancel succeeds; how the order ends is its ending and what was traded of it."""
     exchange = Exchange(cancel_after=cancel_after)
-    order = placed(exchange, fate=fate, traded=traded)
+    order = placed(exchange, ending=ending, traded=traded)
     assert cancel(exchange, order) is None
     code = cancel(exchange, order, now=NOW + 1)
     assert (order.state, order.traded, order.canceled_by_us, code) == end
@@ -81,7 +81,7 @@ def test_an_order_ends_as_its_fate_has_it(
 def test_an_order_too_small_to_be_partly_filled_is_canceled() -> None:
     """Half of one contract is none."""
     exchange = Exchange()
-    order = placed(exchange, fate="partially_canceled", volume=1)
+    order = placed(exchange, ending="partially_canceled", volume=1)
     cancel(exchange, order)
     assert (order.state, order.traded) == ("canceled", 0)
 
@@ -119,7 +119,7 @@ def test_a_refused_cancel_instructs_nothing(order: dict[str, Any], code: int) ->
         (0.5, "canceled"),
     ],
 )
-def test_a_fate_is_drawn(drawn: float, state: State) -> None:
+def test_a_ending_is_drawn(drawn: float, state: State) -> None:
     """A number from 0 to 1 falls into the share of lost races, of partial fills or the rest."""
     exchange = Exchange(lost_races=0.2, partial_fills=0.3, random=lambda: drawn)
     order = placed(exchange)
@@ -127,7 +127,7 @@ def test_a_fate_is_drawn(drawn: float, state: State) -> None:
     assert order.state == state
 
 
-def test_fates_repeat_with_their_seed() -> None:
+def test_endings_repeat_with_their_seed() -> None:
     """The same seed gives the same ends, in about the shares asked for."""
 
     def ends(seed: int) -> list[State]:
