@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
 
-# The suite but for the tests marked slow, on two processes: less than a minute on two cores.
+# The suite but for the tests marked slow, on two processes: about a minute and a half.
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
@@ -21,7 +21,7 @@ check: test
 	$(BIN)/python -m pytest -n 2 -m slow --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include=$$($(BIN)/python tests/laws.py) --fail-under=100
 	$(BIN)/python tests/soak.py
-	$(BIN)/python tests/soak.py --loop eager --orders 20000
+	$(BIN)/python tests/soak.py --loop eager
 
 # What rests on the dependencies, with the lowest versions that pyproject.toml allows.
 test-lowest: $(LOWEST)/test

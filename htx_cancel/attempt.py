@@ -182,7 +182,7 @@ class Sender:
     def _choose(self, now: float) -> Host:
         for host in self.hosts.to_ask(now):
             self._start(self._ask(host), "a host could not be asked")
-        return self.hosts.choose(now)
+        return self.hosts.choose()
 
     def _start(self, work: Coroutine[object, object, None], failure: str) -> "asyncio.Task[None]":
         """Start a task that ends with the sender; a failure of it is reported."""

@@ -4,14 +4,15 @@ Rules:
 
 * The first host that is up is used.
 * A host goes down when it cannot be connected to, gives no answer in a request's time, breaks off
-  or answers with 5xx. It is then left alone for ``COOLDOWN`` seconds. Each failure of a request
-  that began after the last one doubles that, up to ``LONGEST_COOLDOWN``.
+  or answers with 5xx. It is then left alone for ``COOLDOWN`` seconds. A failure of a request that
+  began after the cooldown doubles it, up to ``LONGEST_COOLDOWN``; one that began before does not.
 * After the cooldown a public request asks whether it is there, one at a time, unless it is the only
   host. Once that is answered, one signed request goes to it on trial. Once that is answered, the
   host is up.
 * Only a request that began after the last failure can bring a host up.
 * If none is up, something has to be tried: a host that fails at once before one that keeps silent,
-  and of two alike that whose cooldown ends first.
+  and of two alike the one that has not failed for longer. Each host is then asked as soon as
+  ``ASK_AGAIN`` seconds after it failed, whatever its cooldown.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from htx_cancel.wire.signing import Signer
 
 COOLDOWN = 5.0  #: seconds
 LONGEST_COOLDOWN = 60.0  #: seconds
+ASK_AGAIN = 1.0  #: seconds
 
 
 class Host:
@@ -50,11 +52,13 @@ class Host:
         """Take the failure of a request that began then; not ``answers`` if nothing came back."""
         if began <= self.failed_at:
             return
-        if self.down_until is not None:
+        if self.down_until is None:
+            self.down_until = now + self.cooldown
+        elif began >= self.down_until:
             self.cooldown = min(2 * self.cooldown, LONGEST_COOLDOWN)
+            self.down_until = now + self.cooldown
         self.failed_at = now
         self.answers = answers
-        self.down_until = now + self.cooldown
         self.asked, self.on_trial = False, None
 
     def release(self) -> None:
@@ -75,7 +79,7 @@ class Hosts:
     def __init__(self, hosts: Sequence[Host]) -> None:
         self.all = tuple(hosts)
 
-    def choose(self, now: float) -> Host:
+    def choose(self) -> Host:
         """Return the host for a signed request that begins now."""
         for host in self.all:
             if host.down_until is None:
@@ -83,14 +87,18 @@ class Hosts:
             if host.on_trial is False:
                 host.on_trial = True
                 return host
-        return min(self.all, key=lambda host: (not host.answers, host.down_until or now))
+        return min(self.all, key=lambda host: (not host.answers, host.failed_at))
 
     def to_ask(self, now: float) -> list[Host]:
         """Return the hosts that are to be asked now whether they are there."""
+        if len(self.all) == 1:
+            return []
+        none_up = all(host.down_until is not None for host in self.all)
         due = []
-        if len(self.all) > 1:
-            for host in self.all:
-                if host.down_until is not None and host.down_until <= now and not host.asked:
-                    host.asked = True
-                    due.append(host)
+        for host in self.all:
+            if host.down_until is None or host.asked:
+                continue
+            if host.down_until <= now or (none_up and host.failed_at + ASK_AGAIN <= now):
+                host.asked = True
+                due.append(host)
         return due

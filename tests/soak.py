@@ -266,7 +266,7 @@ class Soak:
         if [result.order_id for result in outcome] != job.ids:
             raise AssertionError("an outcome does not hold its ids in order")
         self.outcomes.append(outcome)
-        patience = 60.0 if self.settings.sockets else 600.0
+        patience = 60.0 if self.settings.sockets else 3600.0  # a list of 28 pages, 5 a second
         self.confirmed.append(await client.confirm(outcome, timeout=patience))
 
     def contradictions(self) -> Counter[str]:

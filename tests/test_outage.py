@@ -14,8 +14,9 @@ from virtualtime import run
 
 from htx_cancel import Budgets, CancelClient, CancelStatus, Limit, Outcome, Priority, RetryPolicy
 from htx_cancel.errors import NoAnswerError, NotSentError, StaleConnectionError
-from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN
+from htx_cancel.hosts import ASK_AGAIN, COOLDOWN, LONGEST_COOLDOWN
 from htx_cancel.limits.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN
+from htx_cancel.retry import URGENT_BACKOFF_MAX
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire.transport import CONNECT_TIMEOUT, Reply, Request
@@ -412,14 +413,14 @@ def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
     run(main())
 
 
-def test_of_hosts_that_are_all_down_the_one_that_is_longest_down_is_used() -> None:
-    """Its cooldown ends first; each failure there makes it the other one's turn."""
+def test_of_hosts_that_are_all_down_the_one_that_has_not_failed_for_longer_is_used() -> None:
+    """Each failure of one makes it the other one's turn."""
 
     async def main() -> None:
         exchange = Exchange()
         net = Net(exchange)
         net.hosts = dict.fromkeys((ONE, TWO), always("5xx"))
-        async with net.client(ONE, TWO) as client:
+        async with net.client(ONE, TWO, retry=RetryPolicy(backoff_max=0.1)) as client:
             await cancel(client, "swap", add(exchange, "swap", 1))
         posts = [where for _, where, method in net.log if method == "POST"]
         assert posts == [ONE, TWO] * 3
@@ -793,6 +794,49 @@ def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> N
             net.hosts[TWO] = always("ok")
             assert (await urgent).counts == {ACCEPTED: 1}
             assert now() - began < 1.5
+
+    run(main())
+
+
+def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> None:
+    """It is asked a second after its failure, however often the other one failed meanwhile."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        behaviours = iter(["silent"])
+        net.hosts[ONE] = lambda _request: next(behaviours, "ok")
+        net.hosts[TWO] = always("refuse")
+        ids = add(exchange, "v5", 2)
+        async with net.client(ONE, TWO, request_timeout=2.0) as client:
+            for order_id in ids:
+                outcome = await cancel(client, "v5", [order_id], priority=Priority.URGENT)
+                assert outcome.counts == {ACCEPTED: 1}
+            assert now() < 2.0 + ASK_AGAIN + 2 * URGENT_BACKOFF_MAX + 0.1
+
+    run(main())
+
+
+def test_failures_within_a_cooldown_do_not_prolong_it() -> None:
+    """A host that refused a hundred attempts is back five seconds after the first."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts = dict.fromkeys((ONE, TWO), always("refuse"))
+        async with net.client(ONE, TWO) as client:
+            ids = add(exchange, "v5", 1)
+            task = asyncio.create_task(cancel(client, "v5", ids, priority=Priority.URGENT))
+            await asyncio.sleep(4.0)
+            net.hosts[TWO] = always("ok")
+            assert (await task).counts == {ACCEPTED: 1}
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(COOLDOWN)
+            before = len(net.to(ONE))
+            for _ in range(3):
+                await cancel(client, "v5", add(exchange, "v5", 1))
+                await asyncio.sleep(0.1)
+            assert len(net.to(ONE)) == before + 2
 
     run(main())
 
