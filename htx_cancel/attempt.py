@@ -189,7 +189,11 @@ class Sender:
 
         def ended(task: "asyncio.Task[None]") -> None:
             self._tasks.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
+            if not task.cancelled():
+                error = task.exception()
+            else:  # by us, or by itself, as a transport may be
+                error = None if task.cancelling() else asyncio.CancelledError()
+            if error is not None:
                 hooks.report(failure, error)
 
         task = asyncio.get_running_loop().create_task(work)
