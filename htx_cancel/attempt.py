@@ -191,7 +191,7 @@ class Sender:
             self._tasks.discard(task)
             if not task.cancelled():
                 error = task.exception()
-            else:  # by us, or by itself, as a transport may be
+            else:  # a transport may raise CancelledError though nobody cancelled the task
                 error = None if task.cancelling() else asyncio.CancelledError()
             if error is not None:
                 hooks.report(failure, error)

@@ -99,6 +99,7 @@ class Job:
         self._spec = spec
         self._options = options
         self._context = context
+        self._deadline = inf if options.deadline is None else options.deadline
         self._budgets = spec.endpoint.budgets(charge_pools=context.charge_pools)
         self._limiter = context.limiter
         self._reconnect = context.sender.reconnect
@@ -239,7 +240,7 @@ class Job:
         """Say why what waits cannot be sent any more, if so."""
         if not self._retries and self._fresh == self._fits:
             return ""  # nothing waits
-        if now >= (self._options.deadline or inf):
+        if now >= self._deadline:
             return TOO_LATE
         if now >= self._reach_by:
             return f"the exchange could not be reached for {self._context.policy.max_elapsed:g} s"
@@ -282,7 +283,7 @@ class Job:
         self._wake = self._loop.create_future()
         timer = None
         if self._retries:
-            due = min(self._retries[0][0], self._options.deadline or inf, self._reach_by)
+            due = min(self._retries[0][0], self._deadline, self._reach_by)
             timer = self._loop.call_at(due, self._rouse)
         self._reconnect.sleepers[self._on_reachable] = self._options.priority
         try:
@@ -342,7 +343,7 @@ class Job:
         """Wait for leave to try to reach the exchange, as long as that makes sense."""
         if self._unreachable_since is None:
             self._unreachable_since = self._loop.time()
-        limit = min(self._reach_by, self._options.deadline or inf)
+        limit = min(self._reach_by, self._deadline)
         with suppress(TimeoutError):
             await self._unless_stopped(self._reconnect_by(limit))
         return not self._stopped and self._loop.time() < limit
@@ -492,7 +493,7 @@ class Job:
             or self._stopped
             or policy.max_attempts == 1
             or batch.attempt_count > policy.max_attempts
-            or batch.due >= (self._options.deadline or inf)
+            or batch.due >= self._deadline
             or batch.due - batch.began >= policy.max_elapsed
         ):
             self._settle(batch)

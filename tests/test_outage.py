@@ -41,6 +41,16 @@ def always(behaviour: str) -> Behaviour:
     return lambda _request: behaviour
 
 
+def refusing(seen: list[str]) -> Behaviour:
+    """Refuse any cancel of one order, and note the order."""
+
+    def refuse(request: Request) -> str:
+        seen.append(msgspec.json.decode(request.body)["order_id"])
+        return "refuse"
+
+    return refuse
+
+
 class Net:
     """Hosts of one exchange, each of which may behave badly; ``log`` has every attempt."""
 
@@ -233,12 +243,7 @@ def test_attempts_to_reconnect_go_by_priority() -> None:
         exchange = Exchange()
         net = Net(exchange)
         seen: list[str] = []
-
-        def note(request: Request) -> str:
-            seen.append(msgspec.json.decode(request.body)["order_id"])
-            return "refuse"
-
-        net.hosts[ONE] = note
+        net.hosts[ONE] = refusing(seen)
         async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
             routine = await many(client, exchange, "v5", 1000, 1)
             await asyncio.sleep(1.0)
@@ -259,12 +264,7 @@ def test_attempts_to_reconnect_of_one_priority_go_by_arrival() -> None:
         exchange = Exchange()
         net = Net(exchange)
         seen: list[str] = []
-
-        def note(request: Request) -> str:
-            seen.append(msgspec.json.decode(request.body)["order_id"])
-            return "refuse"
-
-        net.hosts[ONE] = note
+        net.hosts[ONE] = refusing(seen)
         async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
             ids = add(exchange, "v5", 100)
             await asyncio.gather(*(cancel(client, "v5", [key]) for key in ids))
