@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -591,6 +592,23 @@ def test_the_third_attempt_has_all_the_time_that_is_left() -> None:
 
 
 # the account
+
+
+def test_a_backoff_longer_than_the_time_left_ends_a_call_at_once() -> None:
+    """What could not be tried again before the deadline does not wait for it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        random.seed(1)  # a backoff of minutes
+        policy = RetryPolicy(backoff_initial=1000.0, backoff_max=1000.0, max_elapsed=5000.0)
+        async with net.client(retry=policy) as client:
+            outcome = await cancel(client, "v5", add(exchange, "v5", 1), timeout=60.0)
+            assert outcome.counts == {UNKNOWN: 1}
+            assert now() < 1.0
+
+    run(main())
 
 
 def test_a_refused_key_stops_its_call() -> None:
