@@ -1,50 +1,66 @@
-"""One attempt: choose a host, sign now, send, and tell the budget what came of it.
+"""One request, sent until its answer stands: the one attempt loop, for cancels and queries alike.
 
 Rules:
 
-* The wall clock is read to stamp a signature, and nowhere else.
+* Exceptions end here: whatever a transport, a clock or a host does becomes an answer. Only the
+  cancellation of the task that runs a batch leaves.
+* Each attempt chooses a host, signs now, sends, and tells the budgets and the hosts what came of
+  it. The wall clock is read to stamp a signature, and nowhere else.
 * A call's deadline is shared out among its attempts, so that a lost reply leaves time for another:
   the first may take a quarter of the time that is left, the second half of what is left then, the
   third all. None is given up before the exchange has had ``PATIENCE`` round trips, and none as
   long as nobody knows how long a round trip is.
 * A request that was not sent since its connection could not be made costs no token.
 * A host is not blamed for a deadline that was too near, nor for a kept connection that was not fit.
+* A refusal of the account that a wrong clock may explain is tried again with the exchange's clock.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from math import inf
+from random import random
 
 from msgspec import Struct
 
 from htx_cancel import hooks
+from htx_cancel.batch import Batch
 from htx_cancel.errors import (
     NoAnswerError,
     NotSentError,
     StaleConnectionError,
+    TooLateError,
     TransportError,
 )
 from htx_cancel.hosts import Host, Hosts
-from htx_cancel.limits.permit import Limiter, Permit
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.limits.reconnect import Reconnect
+from htx_cancel.outcome import Finding
+from htx_cancel.probe import Prober
+from htx_cancel.retry import RetryAction, RetryPolicy
+from htx_cancel.wire.codes import MAYBE_CLOCK, Meaning
+from htx_cancel.wire.envelope import Answer
 from htx_cancel.wire.transport import Reply, Request, Transport
 
 PATIENCE = 3  #: round trips that an attempt may take at the least
 SHARES = (0.25, 0.5)  #: of the time that is left, for the first attempts of a batch
 SKEW = 60.0  #: seconds between a stamp and the exchange's clock that explain a refused signature
 ROUNDING = 1e-6  #: seconds
-PROBES = 10  #: that follow to each host that answered, one after another
-
-#: A public call that changes nothing and counts against no private budget.
-TIMESTAMP = "/api/v1/timestamp"
+TOO_LATE = "the time was over before it could leave"
+CANCELLED = "its task was cancelled"
 
 
-class Unsigned(Struct, frozen=True, gc=False):
-    """Method, path, body and parameters of a request, before a host is chosen."""
+class Terms(Struct):
+    """What the requests of one call have in common."""
 
-    method: str
-    path: str
-    body: bytes = b""
-    params: Mapping[str, str] | None = None
+    budgets: tuple[str, ...]
+    priority: Priority
+    ticket: int  #: their place in the queue before the budgets
+    began: float  #: loop time
+    deadline: float  #: loop time
+    policy: RetryPolicy
+    stopped: str = ""  #: why nothing is to be sent any more
+    reported: set[type[BaseException]] = set()  #: what was raised and told of, once
 
 
 class Sender:
@@ -54,56 +70,151 @@ class Sender:
         self,
         transport: Transport,
         hosts: Sequence[Host],
-        limiter: Limiter,
+        budgets: Budgets,
+        policy: RetryPolicy,
         *,
         request_timeout: float,
         wall_clock: Callable[[], float],
     ) -> None:
         self.hosts = Hosts(hosts)
+        self.budgets = budgets
+        self.policy = policy
         self.reconnect = Reconnect()
+        self.prober = Prober(transport, self.hosts, budgets, request_timeout)
         self._transport = transport
-        self._limiter = limiter
         self._request_timeout = request_timeout
         self._wall_clock = wall_clock
-        self._ahead = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ahead = 0.0  # the exchange's clock, before ours
 
-    def resync(self, server_epoch: float) -> None:
+    async def permits(self, terms: Terms, most: int = 1) -> list[Permit]:
+        """Wait for leave to send; return at least one permit, and no more than ``most``.
+
+        Raises ``TooLateError`` if the budgets have no token in time, and ``NotSentError`` if the
+        exchange cannot be reached in time.
+        """
+        while True:
+            reconnecting = self.reconnect.unreachable
+            if reconnecting:
+                await self._may_reconnect(terms)
+            permits = await self.budgets.acquire_some(
+                terms.budgets,
+                1 if reconnecting else most,
+                priority=terms.priority,
+                ticket=terms.ticket,
+                deadline=terms.deadline,
+            )
+            if reconnecting or not self.reconnect.unreachable:
+                return permits
+            for permit in permits:
+                permit.unsent()
+
+    def reach_by(self, terms: Terms) -> float:
+        """Say until when the exchange must have been reached, in loop time."""
+        if not self.reconnect.unreachable:
+            return terms.deadline
+        elapsed = max(self.reconnect.since, terms.began) + terms.policy.max_elapsed
+        return min(elapsed, terms.deadline)
+
+    async def _may_reconnect(self, terms: Terms) -> None:
+        """Wait until an attempt to reach the exchange may be made."""
+        limit, loop = self.reach_by(terms), asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(limit):
+                await self.reconnect.wait(terms.priority)
+        except TimeoutError:
+            pass
+        if loop.time() >= limit:
+            seconds = f"{terms.policy.max_elapsed:g} s"
+            unreachable = f"the exchange could not be reached for {seconds}"
+            raise NotSentError(TOO_LATE if limit == terms.deadline else unreachable)
+
+    async def run(self, batch: Batch, permit: Permit, terms: Terms) -> None:
+        """Send a batch until its answer stands, or until the terms allow no more."""
+        loop, urgent = asyncio.get_running_loop(), terms.priority is Priority.URGENT
+        while True:
+            action = await self.attempt(batch, permit, terms)
+            backoff = batch.retry_in(
+                action,
+                loop.time(),
+                terms.policy,
+                urgent=urgent,
+                reachable=not self.reconnect.unreachable,
+                chance=random(),  # noqa: S311 - no secret
+            )
+            limit = terms.deadline if batch.left else self.reach_by(terms)
+            if backoff is None or loop.time() + backoff >= limit:
+                return
+            if terms.stopped or hooks.cancelled():  # a transport may not let itself be cancelled
+                return
+            if batch.left:
+                await asyncio.sleep(backoff)
+            else:
+                await self.reconnect.sleep(backoff, terms.priority)
+            asked = loop.time()
+            try:
+                (permit,) = await self.permits(terms)
+            except (TooLateError, NotSentError):
+                return
+            if batch.left and action is RetryAction.BACKOFF:
+                batch.began += loop.time() - asked  # it waited its turn
+
+    async def attempt(self, batch: Batch, permit: Permit, terms: Terms) -> RetryAction:
+        """Spend a permit on one attempt; say what is to be done next."""
+        batch.began = min(batch.began, asyncio.get_running_loop().time())
+        batch.in_flight = batch.left = True
+        try:
+            return batch.take(await self._ask(batch, permit, terms.deadline))
+        except (Exception, asyncio.CancelledError) as error:
+            ended = isinstance(error, asyncio.CancelledError) and hooks.cancelled()
+            batch.left = not isinstance(error, NotSentError)
+            action = batch.take(_failure(error, batch, terms, ended=ended))
+            if ended:
+                raise
+            return action
+        finally:
+            batch.in_flight = False
+            permit.unsent()  # if nobody has said what became of it
+
+    async def _ask(self, batch: Batch, permit: Permit, deadline: float) -> Answer:
+        """Send once; return what the reply says."""
+        reply, stamp = await self._send(batch, permit, deadline)
+        answer = batch.read(reply.status, reply.body)
+        whole, told = answer.whole, answer.server_time
+        if answer.rate_limited:
+            permit.refused()
+        skewed = told is not None and abs(told - stamp) > SKEW
+        if answer.account_wide and whole.code in MAYBE_CLOCK and skewed:
+            answer = Answer(Finding(Meaning.CLOCK, whole.code, whole.message), told, answer.named)
+        elif answer.account_wide:
+            batch.refused = whole
+        if answer.whole.meaning is Meaning.CLOCK and told is not None:
+            self._resync(told)
+        return answer
+
+    def _resync(self, server_time: float) -> None:
         """Sign with the exchange's clock from now on."""
         try:
-            self._ahead = server_epoch - self._wall_clock()
+            self._ahead = server_time - self._wall_clock()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
             hooks.report("wall_clock raised", error)
 
-    async def send(
-        self, unsigned: Unsigned, permit: Permit, deadline: float | None, attempt: int = 1
-    ) -> tuple[Reply, float]:
-        """Spend the permit on one attempt; return the reply and the stamp that was signed.
-
-        Raises ``NotSentError`` or ``NoAnswerError``, or what a transport of the user's raises.
-        """
+    async def _send(self, batch: Batch, permit: Permit, deadline: float) -> tuple[Reply, float]:
+        """Send once; return the reply and the stamp that was signed."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        timeout = self._request_timeout
-        if deadline is not None:
-            timeout = min(timeout, deadline - began)
+        timeout = min(self._request_timeout, deadline - began)
         if timeout <= 0:
-            permit.unsent()
-            raise NotSentError("the time was over before it could leave")
-        host = self._choose(began)
-        permit.host = host.origin
-        target, stamp = self._sign(host, unsigned, permit)
-        request = Request(unsigned.method, host.origin, target, unsigned.body)
+            raise NotSentError(TOO_LATE)
+        self.prober.ask_due(began)
+        host = self.hosts.choose()
+        target, stamp = self._sign(host, batch)
+        request = Request(batch.method, host.origin, target, batch.body())
         reconnecting = self.reconnect.begin()
         try:
-            if deadline is None or attempt > len(SHARES):
-                reply = await self._transport.send(request, timeout=timeout)
-            else:
-                patience = (deadline - began) * SHARES[attempt - 1]
-                reply = await self._send_for(request, timeout, patience)
+            reply = await self._send_within(request, timeout, deadline - began, batch.failures)
         except TransportError as error:
-            in_time = loop.time() - began < timeout - ROUNDING or timeout == self._request_timeout
-            self._blame(error, permit, host, began, in_time=in_time)
+            too_near = loop.time() - began >= timeout - ROUNDING and timeout < self._request_timeout
+            self._failed(error, permit, host, began, too_near=too_near)
             raise
         except BaseException:
             permit.no_reply()
@@ -111,7 +222,7 @@ class Sender:
             raise
         finally:
             self.reconnect.end(reconnecting)
-        permit.left_at = reply.left_at
+        permit.sent(host.origin, reply.left_at)
         permit.replied(reply.headers, stamp + loop.time() - began)
         self.reconnect.succeed()
         if reply.status >= 500:
@@ -120,51 +231,51 @@ class Sender:
             host.answer(began)
         return reply, stamp
 
-    def _blame(
-        self, error: TransportError, permit: Permit, host: Host, began: float, *, in_time: bool
-    ) -> None:
-        """Tell the budgets, the hosts and those who reconnect of a request that failed.
-
-        Not ``in_time`` are those that a deadline ended which was too near to blame anybody.
-        """
-        blamed = in_time and not isinstance(error, StaleConnectionError)
-        sent = not isinstance(error, NotSentError)
-        if sent:
-            permit.no_reply()
-            self.reconnect.succeed()
-        else:
-            permit.unsent()
-            if blamed:
-                self.reconnect.fail()
-        if blamed:
-            host.fail(began, asyncio.get_running_loop().time(), answers=not sent)
-        else:
-            host.release()
-
-    def _sign(self, host: Host, unsigned: Unsigned, permit: Permit) -> tuple[str, float]:
+    def _sign(self, host: Host, batch: Batch) -> tuple[str, float]:
         try:
             stamp = self._wall_clock() + self._ahead
-            return host.signer.target(unsigned.method, unsigned.path, stamp, unsigned.params), stamp
+            return host.signer.target(batch.method, batch.path, stamp, batch.params), stamp
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
-            permit.unsent()
             host.release()
             hooks.report("wall_clock raised", error)
             raise NotSentError(f"it could not be signed: {type(error).__name__}") from None
 
-    async def _send_for(self, request: Request, timeout: float, patience: float) -> Reply:
-        """Send, and give up early if the exchange is known to answer sooner than that."""
+    def _failed(
+        self, error: TransportError, permit: Permit, host: Host, began: float, *, too_near: bool
+    ) -> None:
+        """Tell the budgets, the hosts and those who reconnect of an attempt that failed.
+
+        ``too_near`` was a deadline that ended it before anybody could be blamed.
+        """
+        blamed = not too_near and not isinstance(error, StaleConnectionError)
+        left = not isinstance(error, NotSentError)
+        if left:
+            permit.no_reply()
+            self.reconnect.succeed()
+        elif blamed:
+            self.reconnect.fail()
+        if blamed:
+            host.fail(began, asyncio.get_running_loop().time(), answers=not left)
+        else:
+            host.release()
+
+    async def _send_within(
+        self, request: Request, timeout: float, left: float, failures: int
+    ) -> Reply:
+        """Send; give up before the timeout if the exchange is known to answer sooner than that."""
+        if left == inf or failures >= len(SHARES):
+            return await self._transport.send(request, timeout=timeout)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        limit = began + timeout
 
         def look() -> None:
-            trip = self._limiter.round_trip
-            if trip and began + PATIENCE * trip <= loop.time():
+            enough = began + PATIENCE * self.budgets.round_trip
+            if began < enough <= loop.time():
                 scope.reschedule(loop.time())
-            elif trip and began + PATIENCE * trip < limit:
-                checks.append(loop.call_at(began + PATIENCE * trip, look))
+            elif began < enough < began + timeout:
+                checks.append(loop.call_at(enough, look))
 
-        checks = [loop.call_at(began + patience, look)]
+        checks = [loop.call_at(began + left * SHARES[failures], look)]
         try:
             async with asyncio.timeout(None) as scope:
                 return await self._transport.send(request, timeout=timeout)
@@ -177,92 +288,22 @@ class Sender:
             for check in checks:
                 check.cancel()
 
-    # hosts
-
-    def _choose(self, now: float) -> Host:
-        for host in self.hosts.to_ask(now):
-            self._start(self._ask(host), "a host could not be asked")
-        return self.hosts.choose()
-
-    def _start(self, work: Coroutine[object, object, None], failure: str) -> "asyncio.Task[None]":
-        """Start a task that ends with the sender; a failure of it is reported."""
-
-        def ended(task: "asyncio.Task[None]") -> None:
-            self._tasks.discard(task)
-            if not task.cancelled():
-                error = task.exception()
-            else:  # a transport may raise CancelledError though nobody cancelled the task
-                error = None if task.cancelling() else asyncio.CancelledError()
-            if error is not None:
-                hooks.report(failure, error)
-
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(ended)
-        return task
-
-    async def _ask(self, host: Host) -> None:
-        """Ask a host whether it is there again."""
-        began = asyncio.get_running_loop().time()
-        there = False
-        try:
-            there = await self._greet(host.origin)
-        finally:
-            if there:
-                host.on_trial = False
-            else:
-                host.fail(began, asyncio.get_running_loop().time())
-
-    async def warm_up(self, connections: int, *, timeout: float | None = None) -> int:
-        """Open connections to every host with public calls; return how many answered in time.
-
-        A few calls one after another follow, which show the round trip at its quietest.
-        """
-        answered: list[str] = []
-
-        async def greet(origin: str) -> None:
-            if await self._greet(origin, learn=True):
-                answered.append(origin)
-
-        async def warm_up() -> None:
-            await asyncio.gather(
-                *(greet(host.origin) for host in self.hosts.all for _ in range(connections))
-            )
-            for origin in dict.fromkeys(answered):
-                for _ in range(PROBES):
-                    if not await self._greet(origin, learn=True, alone=True):
-                        break
-
-        task = self._start(warm_up(), "the exchange could not be warmed up")
-        try:
-            await asyncio.wait({task}, timeout=timeout)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-        return len(answered)
-
-    async def _greet(self, origin: str, *, learn: bool = False, alone: bool = False) -> bool:
-        """Send a public request; say whether the host answered it."""
-        request = Request("GET", origin, TIMESTAMP)
-        try:
-            reply = await self._transport.send(request, timeout=self._request_timeout)
-        except (NotSentError, NoAnswerError):
-            return False
-        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
-            hooks.report("the transport raised", error)
-            return False
-        if reply.status >= 500:
-            return False
-        if learn and reply.left_at is not None:
-            trip = asyncio.get_running_loop().time() - reply.left_at
-            self._limiter.learn_trip(origin, trip, alone=alone)
-        return True
-
     async def close(self) -> None:
         """Close the transport; no host is asked any more."""
         self.reconnect.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self.prober.close()
         await self._transport.close()
+
+
+def _failure(error: BaseException, batch: Batch, terms: Terms, *, ended: bool) -> Answer:
+    """Turn what was raised into an answer; what is none of a transport's own is reported."""
+    kind = type(error)
+    words = str(error)
+    if ended:
+        words = terms.stopped or CANCELLED
+    elif not isinstance(error, TransportError):
+        words = kind.__name__
+        if kind not in terms.reported:
+            terms.reported.add(kind)
+            hooks.report("an attempt failed", error)
+    return Answer(Finding(Meaning.NO_ANSWER if batch.left else Meaning.NOT_SENT, None, words))

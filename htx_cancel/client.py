@@ -4,8 +4,9 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from htx_cancel import arguments, endpoints
 from htx_cancel.attempt import Sender
@@ -18,17 +19,19 @@ from htx_cancel.errors import (
     WrongLoopError,
 )
 from htx_cancel.hosts import Host
-from htx_cancel.job import Context, Job, JobSpec, Options
+from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import CancelAllOutcome, Outcome, refusal
 from htx_cancel.products import CallOptions, Calls, CoinMSwap, OnBatch, UsdtM, UsdtMV1Isolated
-from htx_cancel.retry import ALL, RetryPolicy
+from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire import cancels, signing
 from htx_cancel.wire.signing import Credentials, Signer
 from htx_cancel.wire.transport import AiohttpTransport, Transport
 
 CLOSED = "the client was closed"
+
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 class CancelClient:
@@ -57,7 +60,6 @@ class CancelClient:
         signing_host: the host to sign where it is not the one of ``base_url`` (colocation).
         limits: budgets by name, for accounts with other limits than the published ones; the names
             are those of ``htx_cancel.endpoints.BUDGETS``.
-        charge_pools: whether calls with a budget of their own also charge their product's pool.
         budgets: a ``Budgets`` shared with other clients of the same UID in the same event loop.
         request_timeout: seconds for one attempt of one request.
         max_in_flight: the most requests under way at once.
@@ -75,7 +77,6 @@ class CancelClient:
         base_url: str | Sequence[str] = "https://api.hbdm.com",
         signing_host: str | None = None,
         limits: Mapping[str, Limit] | None = None,
-        charge_pools: bool = False,
         budgets: Budgets | None = None,
         request_timeout: float = 5.0,
         max_in_flight: int = IN_FLIGHT,
@@ -90,22 +91,20 @@ class CancelClient:
             raise InvalidTypeError(f"credentials must be Credentials, got {kind}")
         if budgets is not None and limits is not None:
             raise InvalidValueError("either limits or budgets must be given, got both")
-        in_flight = arguments.whole("max_in_flight", max_in_flight)
-        self._budgets = budgets or Budgets(limits, max_in_flight=in_flight)
-        sender = Sender(
+        self.budgets = budgets or Budgets(limits, max_in_flight=max_in_flight)
+        self._sender = Sender(
             transport
             or AiohttpTransport(
-                max_connections=self._budgets.max_in_flight,
+                max_connections=self.budgets.max_in_flight,
                 max_reply_bytes=arguments.whole("max_reply_bytes", max_reply_bytes),
                 ssl_context=ssl_context,
             ),
             _hosts(credentials, base_url, signing_host),
-            self._budgets,
+            self.budgets,
+            retry or RetryPolicy(),
             request_timeout=arguments.seconds("request_timeout", request_timeout),
             wall_clock=wall_clock,
         )
-        policy = retry or RetryPolicy()
-        self._context = Context(sender, self._budgets, policy, charge_pools)
         self._jobs: set[Job] = set()
         self._confirmations: set[Confirmation] = set()
         calls = Calls(self._cancel, self._cancel_all)
@@ -117,7 +116,7 @@ class CancelClient:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._jobs)} calls under way"
-        origins = ", ".join(host.origin for host in self._context.sender.hosts.all)
+        origins = ", ".join(host.origin for host in self._sender.hosts.all)
         return f"<CancelClient for {origins}: {state}>"
 
     async def __aenter__(self) -> Self:
@@ -130,11 +129,6 @@ class CancelClient:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-    @property
-    def budgets(self) -> Budgets:
-        """The budgets of this client: what is free, in flight and waiting, and when."""
-        return self._budgets
 
     async def warm_up(self, connections: int = 4, *, timeout: float | None = None) -> int:
         """Open ``connections`` to every host ahead of need; return how many answered.
@@ -152,7 +146,7 @@ class CancelClient:
         connections = arguments.whole("connections", connections)
         if timeout is not None:
             timeout = arguments.seconds("timeout", timeout)
-        return await self._context.sender.warm_up(connections, timeout=timeout)
+        return await self._sender.prober.warm_up(connections, timeout=timeout)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
@@ -174,7 +168,7 @@ class CancelClient:
             for job in self._jobs:
                 job.abort(CLOSED)
             await asyncio.wait(calling)
-        await self._context.sender.close()
+        await self._sender.close()
 
     async def confirm(
         self,
@@ -218,18 +212,18 @@ class CancelClient:
                 ``source``.
             ClientClosedError: after ``aclose``.
         """
-        self._check_open()
-        options = _options(priority=priority, on_batch=on_batch)
-        deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
+        options = self._options(
+            priority=priority, timeout=arguments.seconds("timeout", timeout), on_batch=on_batch
+        )
         merged = Outcome.merge(*outcomes)
         for part in merged.parts:
             if part.source.endpoint not in endpoints.QUERIES:
                 raise InvalidValueError(f"each outcome must be of a cancel call, got {part.source}")
         confirmation = Confirmation(
             merged,
-            self._context,
+            self._sender,
             priority=options.priority,
-            deadline=deadline,
+            deadline=options.deadline,
             on_batch=options.on_batch,
         )
         self._confirmations.add(confirmation)
@@ -246,15 +240,11 @@ class CancelClient:
         given: CallOptions,
     ) -> Outcome:
         """Look at every id, then send."""
-        options = _options(**given)
-        self._check_open()
+        options = self._options(**given)
         arguments.contract_code(contract_code)
         field, listed = ids
         batches = await _batches(field, listed, endpoint.batch_size)
-        spec = JobSpec(endpoint, contract_code, batches, field)
-        job = await self._run(spec, options)
-        error, retry_in = refusal(job.error), job.retry_in()
-        return job.tally.outcome(spec.source, error=error, retry_in=retry_in)
+        return await self._run(Outcome, JobSpec(endpoint, contract_code, batches, field), options)
 
     async def _cancel_all(
         self,
@@ -264,28 +254,47 @@ class CancelClient:
         given: CallOptions,
     ) -> CancelAllOutcome:
         """Send one request that names no ids."""
-        options = _options(**given)
-        self._check_open()
+        options = self._options(**given)
         body = cancels.encode_all(arguments.contract_code(contract_code), filters)
-        spec = JobSpec(endpoint, contract_code, [(ALL,)], body=body)
-        job = await self._run(spec, options)
-        error, retry_in = refusal(job.error), job.retry_in()
-        return job.tally.outcome_of_all(spec.source, job.whole, error=error, retry_in=retry_in)
+        spec = JobSpec(endpoint, contract_code, [()], body=body)
+        return await self._run(CancelAllOutcome, spec, options)
 
-    async def _run(self, spec: JobSpec, options: Options) -> Job:
+    async def _run(self, kind: type[AnyOutcome], spec: JobSpec, options: Options) -> AnyOutcome:
         """Run a call to its end; what is in flight lands even if the caller goes away."""
-        job = Job(spec, options, self._context, self._jobs)
-        if not spec.batches:
-            return job
+        job = Job(spec, options, self._sender, self._jobs)
         if self._closed:
             job.stop(CLOSED)
-        job.start()
-        try:
-            await job.done
-        except asyncio.CancelledError:
-            job.stop("the awaiting task was cancelled")
-            raise
-        return job
+        if spec.batches:
+            job.start()
+            try:
+                await job.done
+            except asyncio.CancelledError:
+                job.stop("the awaiting task was cancelled")
+                raise
+        return kind(
+            [job.tally.part(spec.source)],
+            job.tally.counts,
+            error=refusal(job.error),
+            retry_in=job.retry_in(),
+            calls=job.calls,
+        )
+
+    def _options(
+        self,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Options:
+        """Check what every call takes, and that the client may be used here and now."""
+        self._check_open()
+        deadline = inf
+        if timeout is not None:
+            deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
+        arguments.hook("on_batch", on_batch)
+        if not isinstance(priority, Priority):
+            raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
+        return Options(priority, deadline, on_batch)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -294,7 +303,7 @@ class CancelClient:
         if self._loop not in (None, loop):
             raise WrongLoopError("CancelClient must be used in one event loop, got a second one")
         self._loop = loop
-        self._budgets.check_loop()
+        self.budgets.check_loop()
 
 
 def _hosts(
@@ -320,18 +329,3 @@ async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tupl
         else:
             await asyncio.sleep(0)
     return batches
-
-
-def _options(
-    *,
-    priority: Priority = Priority.ROUTINE,
-    timeout: float | None = None,
-    on_batch: OnBatch | None = None,
-) -> Options:
-    deadline = None
-    if timeout is not None:
-        deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
-    arguments.hook("on_batch", on_batch)
-    if not isinstance(priority, Priority):
-        raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
-    return Options(priority, deadline, on_batch)

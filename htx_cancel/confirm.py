@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from htx_cancel import hooks
+from htx_cancel.attempt import Sender
 from htx_cancel.inquiry import Asker, Inquiry, inquiry
-from htx_cancel.job import Context
 from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import (
     CancelStatus,
@@ -38,7 +38,7 @@ class Confirmation:
     def __init__(
         self,
         outcome: Outcome,
-        context: Context,
+        sender: Sender,
         *,
         priority: Priority,
         deadline: float,
@@ -48,7 +48,7 @@ class Confirmation:
         self._outcome = outcome
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        asker = Asker(context, priority, deadline, self._tell)
+        asker = Asker(sender, priority, deadline, self._tell)
         self._inquiries: dict[Source, Inquiry] = {
             part.source: inquiry(part.source, asker) for part in outcome.parts
         }

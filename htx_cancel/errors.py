@@ -1,4 +1,4 @@
-"""The exception tree, and what the exchange's codes mean.
+"""The exception tree.
 
 ::
 
@@ -15,8 +15,6 @@
 
 A cancel call raises the first four only. The others are turned into statuses on the way.
 """
-
-from enum import Enum
 
 
 class HtxCancelError(Exception):
@@ -61,70 +59,3 @@ class StaleConnectionError(NotSentError):
 
 class NoAnswerError(TransportError):
     """The request may have reached the exchange, and no reply came back."""
-
-
-class Meaning(Enum):
-    """What an answer of the exchange, or its absence, says about a cancel."""
-
-    __hash__ = object.__hash__  # members are single, and Enum's own hash is a slow one
-
-    ACCEPTED = "the exchange took the instruction"
-    FILLED = "the order was executed"
-    CANCELED = "the order was canceled before"
-    CANCELING = "an earlier cancel is under way"
-    NOT_FOUND = "no such order"
-    RATE_LIMITED = "too many calls; the call was not executed"
-    BUSY = "refused for now"
-    FAULT = "the exchange failed inside; what it did is not known"
-    CLOCK = "the request's time was wrong"
-    AUTH = "the key, the signature, the account's mode or the path was refused"
-    INVALID = "a parameter was refused"
-    REFUSED = "this order may not be canceled"
-    UNCLEAR = "a code that is not in our table, or says nothing certain"
-    UNNAMED = "the reply names this id nowhere"
-    UNREADABLE = "the reply is not one of the exchange's"
-    NO_ANSWER = "sent, and no reply came"
-    NOT_SENT = "it never left this process"
-
-
-#: The codes that we read, after the exchange's own error tables, which list many more: those of
-#: placing orders, of transfers and of other products. A code that is not here is ``UNCLEAR``.
-CODES: dict[int, Meaning] = {
-    1063: Meaning.FILLED,
-    1071: Meaning.CANCELED,
-    1062: Meaning.CANCELING,
-    **dict.fromkeys((1017, 1051, 1061), Meaning.NOT_FOUND),
-    **dict.fromkeys((429, 1032), Meaning.RATE_LIMITED),
-    # busy, not ready, settlement, delivery, no book, maintenance, TP/SL not in effect yet
-    **dict.fromkeys((1001, 1004, 1056, 1059, 1060, 1076, 1408, 1411, 1431), Meaning.BUSY),
-    # system, query, redis, timeout, service, dubbo
-    **dict.fromkeys((1000, 1002, 1003, 1005, 1046, 1108), Meaning.FAULT),
-    **dict.fromkeys((12001, 12006), Meaning.CLOCK),
-    **dict.fromkeys((403, 1253, 12002, 12003, 12004, 12005, 12007, 12008, 12009), Meaning.AUTH),
-    **dict.fromkeys((1010, 1011, 1012, 1113, 1115, 1200, 1205, 1220, 1228), Meaning.AUTH),
-    # an account that may not make the call: suspended, not enabled, without the permission
-    **dict.fromkeys((1018, 1227, 1230, 1231, 1254, 1482, 4009, 50102), Meaning.AUTH),
-    # account modes: the caller's account must use another product's calls
-    **dict.fromkeys((1510, 4002, 4003, 4004, 4005, 4006, 4007, 6002, 6023), Meaning.AUTH),
-    **dict.fromkeys((1013, 1014, 1030, 1031, 1048, 1052, 1065, 1066, 1067), Meaning.INVALID),
-    **dict.fromkeys((1332, 1347, 1348), Meaning.INVALID),
-    1088: Meaning.REFUSED,
-    # 1029 (free text), 1084 (placing only) and 1440 ("failed to cancel") say nothing certain
-}
-
-
-#: Codes of a refused signature that have been seen for a wrong clock, too.
-MAYBE_CLOCK = frozenset({403, 1253})
-
-
-def meaning(code: int, message: str, *, envelope: str) -> Meaning:
-    """Say what a code means, in the envelope it came in.
-
-    Two codes changed their meaning in v5: 1046 is there a missing position, and 1003 has been
-    seen with the message "invalid signature".
-    """
-    if envelope == "v5" and code == 1046:
-        return Meaning.INVALID
-    if envelope == "v5" and code == 1003 and "signature" in message.lower():
-        return Meaning.AUTH
-    return CODES.get(code, Meaning.UNCLEAR)

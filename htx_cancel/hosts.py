@@ -27,17 +27,6 @@ ASK_AGAIN = 1.0  #: seconds
 class Host:
     """One address of the exchange, with what signs for it and how it has been doing."""
 
-    __slots__ = (
-        "answers",
-        "asked",
-        "cooldown",
-        "down_until",
-        "failed_at",
-        "on_trial",
-        "origin",
-        "signer",
-    )
-
     def __init__(self, origin: str, signer: Signer) -> None:
         self.origin = origin
         self.signer = signer

@@ -10,7 +10,6 @@ Rules:
   the last page to the first, and an order counts as gone when two rounds in a row did not list it
   (one round is enough where the list has one page).
 * A refusal of the whole account ends the questions, unless a wrong clock explains it.
-* Every permit taken is given back, whatever a transport raises.
 """
 
 import asyncio
@@ -22,13 +21,16 @@ from itertools import islice
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import SKEW, Unsigned
+from htx_cancel.attempt import Sender, Terms
+from htx_cancel.batch import Batch
 from htx_cancel.endpoints import QUERIES, Query
-from htx_cancel.errors import TooLateError, TransportError
-from htx_cancel.job import Context
+from htx_cancel.errors import NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
+from htx_cancel.retry import RETRY, RetryAction, RetryPolicy
 from htx_cancel.wire import queries
+from htx_cancel.wire.codes import Meaning
+from htx_cancel.wire.envelope import Answer
 from htx_cancel.wire.queries import OrderStates
 
 #: The message of an order that was asked for by client order id and not found.
@@ -37,16 +39,56 @@ BY_CLIENT_ID = (
     " after the order ended: the order may be live"
 )
 
-_NOTHING = OrderStates({})
+#: Of a query by ids: the next round asks again.
+ONCE = RetryPolicy(max_attempts=1)
 
 
 class Asker(Struct, frozen=True):
     """For whom the questions are asked, and on what terms."""
 
-    context: Context
+    sender: Sender
     priority: Priority
     deadline: float  #: loop time
     tell: Callable[[tuple[OrderResult, ...]], None]  #: what became final
+
+
+class QueryBatch(Batch):
+    """One query, and what its reply told."""
+
+    def __init__(
+        self,
+        query: Query,
+        field: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(query.path)
+        self.method = query.method
+        self.states = OrderStates(Finding(Meaning.NOT_SENT))
+        self._query = query
+        self._field = field
+        self._params = params or {}
+        self._body = body
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The parameters of its query."""
+        return self._params
+
+    def body(self) -> bytes:
+        """Return its body."""
+        return self._body
+
+    def read(self, status: int, body: bytes) -> Answer:
+        """Read a reply."""
+        return queries.decode(status, body, self._query, self._field)
+
+    def take(self, answer: Answer) -> RetryAction:
+        """Take what an attempt told."""
+        if isinstance(answer, OrderStates):
+            self.states = answer
+        return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
 
 
 class Inquiry(ABC):
@@ -58,18 +100,25 @@ class Inquiry(ABC):
         self._known: dict[str, OrderState | None] = {}
         self._source = source
         self._query = query
-        self._asker = asker
-        self._ticket = 0
-        self._failed = False
+        self._sender = asker.sender
+        self._tell = asker.tell
+        self._terms = Terms(
+            budgets=(query.budget,),
+            priority=asker.priority,
+            ticket=0,
+            began=0.0,
+            deadline=asker.deadline,
+            policy=asker.sender.policy,
+        )
 
     async def run(self) -> None:
         """Ask until every state is final, or the time is over."""
         loop, rounds = asyncio.get_running_loop(), 0
         while self.pending:
-            self._ticket = self._asker.context.limiter.ticket()
+            self._terms.ticket, self._terms.began = self._sender.budgets.ticket(), loop.time()
             await self._round()
             pause = self._pause(rounds)
-            if not self.pending or loop.time() + pause >= self._asker.deadline or self._ended():
+            if not self.pending or loop.time() + pause >= self._terms.deadline or self._ended():
                 return
             rounds += 1
             await asyncio.sleep(pause)
@@ -87,8 +136,8 @@ class Inquiry(ABC):
 
     def _pause(self, rounds: int) -> float:
         """Return twice the last pause, but no more than a quarter of the time that is left."""
-        first = self._asker.context.policy.backoff_initial
-        left = self._asker.deadline - asyncio.get_running_loop().time()
+        first = self._sender.policy.backoff_initial
+        left = self._terms.deadline - asyncio.get_running_loop().time()
         return max(first, min(first * 2.0 ** min(rounds, 60), left / 4))
 
     def _learn(self, states: Mapping[str, OrderState | None]) -> None:
@@ -103,66 +152,34 @@ class Inquiry(ABC):
                     if after != before:
                         final.append(after)
         if final:
-            self._asker.tell(tuple(final))
+            self._tell(tuple(final))
 
     async def _permit(self) -> Permit | None:
         """Take the budget's next token; ``None`` if that cannot be in time."""
         if self._ended():
             return None
         try:
-            async with asyncio.timeout_at(self._asker.deadline):
-                await self._asker.context.sender.reconnect.wait(self._asker.priority)
-            return await self._asker.context.limiter.acquire(
-                (self._query.budget,),
-                priority=self._asker.priority,
-                ticket=self._ticket,
-                deadline=self._asker.deadline,
-            )
-        except (TooLateError, TimeoutError):
+            return (await self._sender.permits(self._terms))[0]
+        except (TooLateError, NotSentError):
             return None
 
-    async def _send(self, unsigned: Unsigned, permit: Permit) -> OrderStates:
-        """Send one query; whatever fails says nothing."""
-        try:
-            return await self._read(unsigned, permit)
-        except TransportError:
-            return _NOTHING
-        except asyncio.CancelledError as error:
-            if _cancelled():
-                raise
-            self._blame(error)
-        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
-            self._blame(error)
-        finally:
-            permit.unsent()  # if nobody has said what became of it
-        return _NOTHING
-
-    async def _read(self, unsigned: Unsigned, permit: Permit) -> OrderStates:
-        sender = self._asker.context.sender
-        reply, stamp = await sender.send(unsigned, permit, self._asker.deadline)
-        states = queries.read(reply.status, reply.body, self._query, self._source.field)
-        if states.rate_limited:
-            permit.refused()
-        refused = states.refused
-        if states.clock is not None and (refused is None or abs(states.clock - stamp) > SKEW):
-            sender.resync(states.clock)
-        else:
-            self.refused = self.refused or refused
-        return states
+    async def _ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
+        """Send one query; one that fails says nothing."""
+        await self._sender.run(batch, permit, self._terms)
+        self.refused = self.refused or batch.refused
+        return batch.states
 
     def _ended(self) -> bool:
         """Say whether nothing more is to be asked."""
-        return self.refused is not None or _cancelled()
-
-    def _blame(self, error: BaseException) -> None:
-        """Report what a transport raised; once, since every round may meet it."""
-        if not self._failed:
-            self._failed = True
-            hooks.report("the transport raised", error)
+        return self.refused is not None or hooks.cancelled()
 
 
 class ById(Inquiry):
     """Asks for orders by their ids."""
+
+    def __init__(self, source: Source, query: Query, asker: Asker) -> None:
+        super().__init__(source, query, asker)
+        self._terms.policy = ONCE
 
     async def _round(self) -> None:
         ids = list(self.pending)
@@ -182,11 +199,12 @@ class ById(Inquiry):
                 permit = await self._permit()
                 if permit is None:
                     break
-                task = group.create_task(self._ask(batch, mode, permit, None if last else missing))
+                work = self._ask_some(batch, mode, permit, None if last else missing)
+                task = group.create_task(work)
                 task.add_done_callback(partial(_give_back, permit))  # if it was never begun
         return missing
 
-    async def _ask(
+    async def _ask_some(
         self,
         ids: Sequence[str],
         mode: dict[str, str],
@@ -194,13 +212,13 @@ class ById(Inquiry):
         missing: list[str] | None,
     ) -> None:
         """Ask for some orders; add to ``missing`` who is not found, or learn that, too."""
-        query = self._query
-        params = queries.ask(self._source.contract_code, self._source.field, ids) | mode
+        query, field = self._query, self._source.field
+        params = queries.params(self._source.contract_code, field, ids) | mode
         if query.method == "GET":
-            unsigned = Unsigned("GET", query.path, params=params)
+            batch = QueryBatch(query, field, params=params)
         else:
-            unsigned = Unsigned("POST", query.path, queries.encode(params))
-        states = await self._send(unsigned, permit)
+            batch = QueryBatch(query, field, body=queries.encode(params))
+        states = await self._ask(batch, permit)
         found = {key: states.of[key] for key in ids if states.of.get(key) is not None}
         absent = [key for key in ids if key not in states.of] if states.complete else []
         if missing is None:
@@ -239,18 +257,13 @@ class ByList(Inquiry):
 
     async def _page(self, number: int) -> OrderStates | None:
         """Read one page, with as many attempts as a batch has."""
-        policy, loop = self._asker.context.policy, asyncio.get_running_loop()
-        body = queries.ask_page(self._query, self._source.contract_code, number)
-        for attempt in range(1, policy.max_attempts + 1):
-            permit = await self._permit()
-            if permit is None:
-                return None
-            states = await self._send(Unsigned("POST", self._query.path, body), permit)
-            if states.complete:
-                return states
-            left = self._asker.deadline - loop.time()
-            await asyncio.sleep(max(0.0, min(policy.backoff(attempt, 1.0), left)))
-        return None
+        permit = await self._permit()
+        if permit is None:
+            return None
+        body = queries.encode_page(self._source.contract_code, number, self._query.batch_size)
+        batch = QueryBatch(self._query, self._source.field, body=body)
+        states = await self._ask(batch, permit)
+        return states if states.complete else None
 
 
 def inquiry(source: Source, asker: Asker) -> Inquiry:
@@ -259,11 +272,5 @@ def inquiry(source: Source, asker: Asker) -> Inquiry:
     return (ByList if query.paged else ById)(source, query, asker)
 
 
-def _cancelled() -> bool:
-    """Say whether this task was told to end; a transport may raise ``CancelledError`` by itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _give_back(permit: Permit, _task: asyncio.Task[None]) -> None:
+def _give_back(permit: Permit, _task: "asyncio.Task[None]") -> None:
     permit.unsent()

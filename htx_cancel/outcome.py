@@ -19,7 +19,8 @@ from typing import Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from htx_cancel.errors import CODES, InvalidTypeError, InvalidValueError, Meaning
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
+from htx_cancel.wire.codes import CODES, Meaning
 
 
 class CancelStatus(StrEnum):
@@ -426,7 +427,7 @@ class Outcome:
     ) -> "Outcome":
         """Return this outcome with other results, and with another error if there is one."""
         error = error or self.error
-        return Outcome(parts, counts, error=error, retry_in=self.retry_in, calls=self.calls)
+        return type(self)(parts, counts, error=error, retry_in=self.retry_in, calls=self.calls)
 
     def __iter__(self) -> Iterator[OrderResult]:
         batches = chain.from_iterable(part.batches for part in self.parts)
@@ -538,18 +539,6 @@ class CancelAllOutcome(Outcome):
     whatever ``results`` holds.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Part],
-        counts: Mapping[CancelStatus, int],
-        *,
-        call: CallResult = ALL_ACCEPTED,
-        error: Refusal | None = None,
-        retry_in: float | None = None,
-    ) -> None:
-        super().__init__(parts, counts, error=error, retry_in=retry_in, calls=(call,))
-        self.call = call
-
     @classmethod
     def of(
         cls,
@@ -561,18 +550,13 @@ class CancelAllOutcome(Outcome):
         call: CallResult = ALL_ACCEPTED,
     ) -> Self:
         """Make an outcome by hand; see ``Outcome.of``. ``call`` is accepted unless given."""
-        made = Outcome.of(results, source=source, error=error, retry_in=retry_in)
-        return cls(made.parts, made.counts, call=call, error=error, retry_in=retry_in)
+        made = Outcome.of(results, source=source)
+        return cls(made.parts, made.counts, error=error, retry_in=retry_in, calls=(call,))
 
-    def with_parts(
-        self,
-        parts: Sequence[Part],
-        counts: Mapping[CancelStatus, int],
-        error: Refusal | None = None,
-    ) -> "Outcome":
-        """Return this outcome with other results, and with another error if there is one."""
-        error = error or self.error
-        return CancelAllOutcome(parts, counts, call=self.call, error=error, retry_in=self.retry_in)
+    @property
+    def call(self) -> CallResult:
+        """What became of the call."""
+        return self.calls[0]
 
 
 class Tally:
@@ -592,25 +576,6 @@ class Tally:
     def part(self, source: Source) -> Part:
         """Return everything put so far as a part of an outcome."""
         return Part(source, self._batches)
-
-    def outcome(
-        self, source: Source, *, error: Refusal | None = None, retry_in: float | None = None
-    ) -> Outcome:
-        """Return the outcome of everything put so far."""
-        return Outcome([self.part(source)], self.counts, error=error, retry_in=retry_in)
-
-    def outcome_of_all(
-        self,
-        source: Source,
-        call: CallResult,
-        *,
-        error: Refusal | None = None,
-        retry_in: float | None = None,
-    ) -> CancelAllOutcome:
-        """Return the outcome of a call that names no ids."""
-        return CancelAllOutcome(
-            [self.part(source)], self.counts, call=call, error=error, retry_in=retry_in
-        )
 
 
 def _cut(results: list[OrderResult]) -> tuple[tuple[OrderResult, ...], ...]:

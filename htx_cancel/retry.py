@@ -4,21 +4,16 @@ A cancel is safe to repeat; what it claims is not, so ``merge`` says what two an
 Every retry takes a new token, a new timestamp and a new signature.
 """
 
-from collections.abc import Sequence
 from enum import Enum
 
 from msgspec import Struct
 
 from htx_cancel import arguments
-from htx_cancel.errors import Meaning
-from htx_cancel.outcome import ACCEPTED, Finding, OrderResult, order_result
-from htx_cancel.wire.cancels import CancelReply
+from htx_cancel.outcome import Finding
+from htx_cancel.wire.codes import Meaning
 
 #: The longest pause of an urgent call, in seconds.
 URGENT_BACKOFF_MAX = 0.25
-
-#: Stands for the ids in a call that names none.
-ALL = ""
 
 
 class RetryAction(Enum):
@@ -30,16 +25,7 @@ class RetryAction(Enum):
     RESYNC_CLOCK = "again once, with the exchange's clock"
 
 
-RETRY: dict[Meaning, RetryAction] = {
-    Meaning.ACCEPTED: RetryAction.STOP,
-    Meaning.FILLED: RetryAction.STOP,
-    Meaning.CANCELED: RetryAction.STOP,
-    Meaning.CANCELING: RetryAction.STOP,
-    Meaning.NOT_FOUND: RetryAction.STOP,
-    Meaning.AUTH: RetryAction.STOP,
-    Meaning.INVALID: RetryAction.STOP,
-    Meaning.REFUSED: RetryAction.STOP,
-    Meaning.UNCLEAR: RetryAction.STOP,
+RETRY: dict[Meaning, RetryAction] = dict.fromkeys(Meaning, RetryAction.STOP) | {
     Meaning.RATE_LIMITED: RetryAction.WAIT_FOR_BUDGET,
     Meaning.CLOCK: RetryAction.RESYNC_CLOCK,
     Meaning.BUSY: RetryAction.BACKOFF,
@@ -104,92 +90,3 @@ def merge(earlier: Finding | None, later: Finding) -> Finding:
     ======================================  =========================  ========================
     """
     return later if earlier is None or later.weight >= earlier.weight else earlier
-
-
-Known = tuple[Finding, int]  #: of an id, and the requests that carried it
-
-_AT_ONCE: Known = (ACCEPTED, 1)
-
-
-class BatchState:
-    """What the tries of one batch have said so far, and which of its ids to send again."""
-
-    __slots__ = (
-        "_known",
-        "_listed",
-        "action",
-        "attempt_count",
-        "began",
-        "due",
-        "failures",
-        "left",
-        "number",
-        "pending",
-        "server_time",
-        "settled",
-    )
-
-    def __init__(self, ids: Sequence[str], number: int, began: float) -> None:
-        self.pending = ids
-        self.number = number  #: of the batch in its call
-        self.began = began  #: loop time
-        self.due = began  #: when it may be tried again
-        self.action = RetryAction.STOP  #: what is to be done with it
-        self.attempt_count = 1  #: that count, the one that is next among them
-        self.failures = 0
-        self.left = False  #: whether the attempt under way, or the last one, may have left
-        self.settled = False
-        self.server_time: float | None = None
-        self._known: dict[str, Known] = {}
-        self._listed: dict[str, Finding] = {}  # where the call names no ids
-
-    def take(self, answer: CancelReply) -> RetryAction:
-        """Take the answer to a try of ``pending``; say what to do about what is left of it."""
-        found = list(map(answer.named.get, self.pending))
-        if not self._known and found.count(ACCEPTED) == len(found):  # nearly always
-            self._known = dict.fromkeys(self.pending, _AT_ONCE)
-            self.pending = ()
-            return RetryAction.STOP
-        left, wanted = [], set()
-        requests = 0 if answer.whole.meaning is Meaning.NOT_SENT else 1
-        for key, named in zip(self.pending, found, strict=True):
-            finding = answer.whole if key is ALL else named or answer.unnamed
-            earlier, carried = self._known.get(key, (None, 0))
-            self._known[key] = (merge(earlier, finding), carried + requests)
-            action = RETRY[finding.meaning]
-            if action is not RetryAction.STOP:
-                left.append(key)
-                wanted.add(action)
-        self.pending = left
-        if RetryAction.RESYNC_CLOCK in wanted:
-            return self._resync(answer.server_time)
-        if self.is_whole:
-            self._listed.update(answer.named)
-        return (
-            RetryAction.BACKOFF
-            if RetryAction.BACKOFF in wanted
-            else next(iter(wanted), RetryAction.STOP)
-        )
-
-    def _resync(self, server_time: float | None) -> RetryAction:
-        """Allow one try with the exchange's clock, if its reply told the time."""
-        if server_time is None or self.server_time is not None:
-            return RetryAction.STOP
-        self.server_time = server_time
-        return RetryAction.RESYNC_CLOCK
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it stands for a call that names no ids."""
-        return ALL in self._known
-
-    def whole(self) -> Known:
-        """Return what is known of a call that names no ids, and how often it was sent."""
-        return self._known[ALL]
-
-    def results(self) -> tuple[OrderResult, ...]:
-        """Return the result of each id, or of each id listed where the call names none."""
-        if self.is_whole:
-            sent = self._known[ALL][1]
-            return tuple([order_result(key, it, sent) for key, it in self._listed.items()])
-        return tuple([order_result(key, *known) for key, known in self._known.items()])

@@ -19,14 +19,16 @@ ARROWS: dict[str, set[str]] = {
         *(f"endpoints.{name}" for name in ("coin_m_swap", "row", "usdt_m", "usdt_m_v1")),
     },
     "arguments": {"errors"},
-    "outcome": {"errors"},
+    "wire.codes": set(),
+    "outcome": {"errors", "wire.codes"},
     "wire.__init__": set(),
     "wire.signing": {"errors"},
     "wire.transport": {"errors"},
-    "wire.envelope": {"errors", "outcome"},
-    "wire.cancels": {"endpoints", "errors", "outcome", "wire.envelope"},
-    "wire.queries": {"endpoints", "errors", "outcome", "wire.envelope"},
-    "retry": {"arguments", "errors", "outcome", "wire.cancels"},
+    "wire.envelope": {"outcome", "wire.codes"},
+    "wire.cancels": {"endpoints", "outcome", "wire.codes", "wire.envelope"},
+    "wire.queries": {"endpoints", "outcome", "wire.codes", "wire.envelope"},
+    "retry": {"arguments", "outcome", "wire.codes"},
+    "batch": {"endpoints", "outcome", "retry"} | {"wire.cancels", "wire.codes", "wire.envelope"},
     "limits.__init__": set(),
     "limits.headers": {"endpoints"},
     "limits.round_trip": set(),
@@ -37,15 +39,18 @@ ARROWS: dict[str, set[str]] = {
     | {f"limits.{name}" for name in ("budget", "headers", "permit", "queue", "round_trip")},
     "limits.reconnect": {"hooks"},
     "hosts": {"wire.signing"},
-    "attempt": {"errors", "hooks", "hosts", "limits.permit", "limits.reconnect", "wire.transport"},
+    "probe": {"errors", "hooks", "hosts", "limits.limiter", "wire.transport"},
+    "attempt": {"batch", "errors", "hooks", "hosts", "outcome", "probe", "retry"}
+    | {f"limits.{name}" for name in ("limiter", "permit", "reconnect")}
+    | {f"wire.{name}" for name in ("codes", "envelope", "transport")},
+    "job": {"attempt", "batch", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
+    | {"wire.codes", "wire.envelope"},
+    "inquiry": {"attempt", "batch", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
+    | {"retry", "wire.codes", "wire.envelope", "wire.queries"},
+    "confirm": {"attempt", "hooks", "inquiry", "limits.permit", "outcome"},
+    "products": {"arguments", "endpoints", "limits.permit", "outcome"}
+    | {f"endpoints.{name}" for name in ("coin_m_swap", "usdt_m", "usdt_m_v1")},
 }
-ARROWS["job"] = {"attempt", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
-ARROWS["job"] |= {"retry", "wire.cancels"}
-ARROWS["inquiry"] = {"attempt", "endpoints", "errors", "hooks", "job", "limits.permit", "outcome"}
-ARROWS["inquiry"] |= {"wire.queries"}
-ARROWS["confirm"] = {"hooks", "inquiry", "job", "limits.permit", "outcome"}
-ARROWS["products"] = {"arguments", "endpoints", "limits.permit", "outcome"}
-ARROWS["products"] |= {name for name in ARROWS if name.startswith("endpoints.")}
 ARROWS["client"] = set(ARROWS) | {"endpoints"}
 ARROWS["__init__"] = set(ARROWS) | {"endpoints"}
 PUBLIC = {"", "arguments", "endpoints", "sandbox"}
@@ -54,6 +59,7 @@ TRANSPORT = {"errors", "wire.transport"}
 #: What may use neither the loop nor a socket, a clock or chance.
 PURE = {
     "arguments",
+    "batch",
     "endpoints.coin_m_swap",
     "endpoints.row",
     "endpoints.usdt_m",
@@ -67,6 +73,7 @@ PURE = {
     "outcome",
     "retry",
     "wire.cancels",
+    "wire.codes",
     "wire.envelope",
     "wire.queries",
     "wire.signing",

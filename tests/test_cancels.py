@@ -10,14 +10,13 @@ from virtualtime import run
 
 from htx_cancel import CancelStatus
 from htx_cancel.endpoints import ENDPOINTS, Endpoint, coin_m_swap, usdt_m
-from htx_cancel.errors import Meaning
 from htx_cancel.outcome import STATUS, Finding
 from htx_cancel.sandbox import Exchange, Fault, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire import cancels
-from htx_cancel.wire.cancels import CancelReply
-from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
+from htx_cancel.wire.codes import Meaning
+from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT, Answer
 
 
 def read(
@@ -26,12 +25,12 @@ def read(
     status: int = 200,
     endpoint: Endpoint = coin_m_swap.ORDERS,
     field: str = "order_id",
-) -> CancelReply:
+) -> Answer:
     """Decode a reply given as what its JSON holds."""
     return cancels.decode(status, json.dumps(reply).encode(), endpoint, field)
 
 
-def of(answer: CancelReply, order_id: str) -> Finding:
+def of(answer: Answer, order_id: str) -> Finding:
     """Say what an answer means for one id."""
     return answer.named.get(order_id, answer.unnamed)
 

@@ -792,7 +792,8 @@ def test_calls_charge_their_products_pool_too_where_the_exchange_counts_so() -> 
 
     async def main(**settings: Any) -> int:
         exchange = Exchange(charge_pools=True)
-        async with in_process(exchange, retry=ONCE, **settings) as client:
+        budgets = Budgets(**settings)
+        async with in_process(exchange, retry=ONCE, budgets=budgets) as client:
             await asyncio.gather(
                 cancel(client, "linear_trigger", add(exchange, "linear_trigger", 600)),
                 cancel(client, "v5", add(exchange, "v5", 144)),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.outcome import (
     OF_THE_REQUEST,
     STATUS,
@@ -27,6 +27,7 @@ from htx_cancel.outcome import (
     order_result,
 )
 from htx_cancel.retry import merge
+from htx_cancel.wire.codes import Meaning
 
 SOURCE = Source("coin_m_swap.cancel_orders", "BTC-USD", "order_id")
 OTHER = Source("coin_m_swap.cancel_orders", "ETH-USD", "order_id")
@@ -44,7 +45,7 @@ def outcome() -> Outcome:
             order_result("1", Finding(Meaning.NOT_SENT, None, "late"), 0),
         ),
     )
-    return tally.outcome(SOURCE)
+    return Outcome([tally.part(SOURCE)], tally.counts)
 
 
 def test_results_stand_in_the_order_of_the_batches() -> None:
@@ -91,13 +92,14 @@ def test_the_repr_stays_short_for_many_ids() -> None:
     tally = Tally(1)
     finding = Finding(Meaning.ACCEPTED)
     tally.put(0, tuple(order_result(str(key), finding, 1) for key in range(100_000)))
-    assert repr(tally.outcome(SOURCE)) == "<Outcome of 100000 ids: 100000 accepted>"
-    assert str(Tally(0).outcome(SOURCE)) == "<Outcome of 0 ids: nothing to do>"
+    whole = Outcome([tally.part(SOURCE)], tally.counts)
+    assert repr(whole) == "<Outcome of 100000 ids: 100000 accepted>"
+    assert str(Outcome.of([])) == "<Outcome of 0 ids: nothing to do>"
 
 
 def test_the_outcome_of_all_tells_the_fate_of_the_call() -> None:
     """A call that names no ids has a status of its own."""
-    found = Tally(0).outcome_of_all(SOURCE, call_result(Finding(Meaning.NO_ANSWER, None, "cut"), 2))
+    found = CancelAllOutcome.of(call=call_result(Finding(Meaning.NO_ANSWER, None, "cut"), 2))
     assert (found.call.status, found.call.message, found.call.attempts) == (
         CancelStatus.UNKNOWN,
         "cut",
@@ -206,12 +208,11 @@ def test_what_a_refusal_meant_counts_more_than_its_code() -> None:
 def test_an_outcome_tells_what_stopped_the_call_and_when_the_unsent_could_leave() -> None:
     """``error`` and ``retry_in`` are the call's; without them both are ``None``."""
     error = Refusal(403, "wrong key")
-    plain, stopped = outcome(), Tally(0).outcome(SOURCE, error=error, retry_in=1.5)
+    plain, stopped = outcome(), Outcome.of([], error=error, retry_in=1.5)
     assert (plain.error, plain.retry_in) == (None, None)
     assert (stopped.error, stopped.retry_in) == (error, 1.5)
-    every = Tally(0).outcome_of_all(
-        SOURCE, CallResult(CancelStatus.UNSENT), error=error, retry_in=2.0
-    )
+    unsent = CallResult(CancelStatus.UNSENT)
+    every = CancelAllOutcome.of(call=unsent, error=error, retry_in=2.0)
     assert (every.error, every.retry_in) == (error, 2.0)
 
 

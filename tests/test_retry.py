@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel.errors import InvalidTypeError, InvalidValueError, Meaning
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.outcome import STATUS, CancelStatus, Finding
-from htx_cancel.retry import ALL, RETRY, BatchState, RetryAction, RetryPolicy, merge
-from htx_cancel.wire.cancels import CancelReply
+from htx_cancel.retry import RETRY, RetryAction, RetryPolicy, merge
+from htx_cancel.wire.codes import Meaning
 
 findings = st.builds(Finding, st.sampled_from(Meaning))
 
@@ -72,32 +72,6 @@ def test_tries_never_add_up_to_more_than_was_said(attempt_count: list[Finding]) 
     assert (status(known) is CancelStatus.UNSENT) == (set(said) == {Meaning.NOT_SENT})
 
 
-def test_only_what_is_not_settled_is_sent_again() -> None:
-    """Attempts count the requests that carried an id."""
-    attempts = BatchState(("1", "2", "3"), 0, 0.0)
-    first = {"1": Finding(Meaning.ACCEPTED), "2": Finding(Meaning.BUSY, 1004)}
-    assert attempts.take(CancelReply(Finding(Meaning.ACCEPTED), first)) is RetryAction.BACKOFF
-    assert attempts.pending == ["2", "3"]
-    assert attempts.take(CancelReply(Finding(Meaning.NOT_SENT), {})) is RetryAction.BACKOFF
-    second = {"2": Finding(Meaning.CANCELED, 1071), "3": Finding(Meaning.NOT_FOUND, 1061)}
-    assert attempts.take(CancelReply(Finding(Meaning.ACCEPTED), second)) is RetryAction.STOP
-    assert [(it.order_id, it.status, it.attempts) for it in attempts.results()] == [
-        ("1", CancelStatus.ACCEPTED, 1),
-        ("2", CancelStatus.CLOSED, 2),
-        ("3", CancelStatus.NOT_FOUND, 2),
-    ]
-
-
-def test_a_call_that_names_no_ids_settles_as_a_whole() -> None:
-    """What any try listed is in the results."""
-    attempts = BatchState((ALL,), 0, 0.0)
-    assert attempts.take(CancelReply(Finding(Meaning.UNREADABLE), {})) is RetryAction.BACKOFF
-    listed = {"7": Finding(Meaning.ACCEPTED)}
-    assert attempts.take(CancelReply(Finding(Meaning.ACCEPTED), listed)) is RetryAction.STOP
-    assert attempts.whole() == (Finding(Meaning.ACCEPTED), 2)
-    assert [(it.order_id, it.attempts) for it in attempts.results()] == [("7", 2)]
-
-
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_a_pause_is_within_its_bounds(attempt_count: int, chance: float) -> None:
     """Full jitter: from nothing to the doubled first pause, never above the longest."""
@@ -112,14 +86,6 @@ def test_a_pause_doubles_up_to_the_longest() -> None:
     assert [policy.backoff(n, 1.0) for n in (1, 2, 3, 5, 6, 99)] == [0.1, 0.2, 0.4, 1.6, 2.0, 2.0]
     assert [policy.backoff(n, 1.0, urgent=True) for n in (1, 2, 3, 99)] == [0.1, 0.2, 0.25, 0.25]
     assert policy.backoff(3, 0.5) == 0.2
-
-
-def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
-    """It is counted, whichever of its ids failed first."""
-    failed = {"1": Finding(Meaning.RATE_LIMITED), "2": Finding(Meaning.BUSY)}
-    for ids in (("1", "2"), ("2", "1")):
-        answer = CancelReply(Finding(Meaning.ACCEPTED), failed)
-        assert BatchState(ids, 0, 0.0).take(answer) is RetryAction.BACKOFF
 
 
 def test_a_policy_that_cannot_be_followed_is_refused() -> None:

@@ -46,37 +46,6 @@ class Trial(Enum):
 class Budget:
     """One budget's tokens."""
 
-    __slots__ = (
-        "_answered",
-        "_before",
-        "_floor",
-        "_most",
-        "_proved_at",
-        "_published",
-        "_refusals",
-        "_relax_at",
-        "_rest",
-        "_shown",
-        "_step",
-        "_taught_by",
-        "_trial",
-        "_trial_at",
-        "_trial_until",
-        "calls",
-        "cooling",
-        "foreign",
-        "granted",
-        "held_until",
-        "in_flight",
-        "limit",
-        "name",
-        "reserve",
-        "returned",
-        "round_trips",
-        "seconds",
-        "unanswered",
-    )
-
     def __init__(self, name: str, limit: Limit, round_trips: RoundTrips) -> None:
         self.name = name
         self.round_trips = round_trips

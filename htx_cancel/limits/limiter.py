@@ -4,8 +4,8 @@ Rules of the queue:
 
 * A call takes a token of every budget it names, and a place in flight, or nothing. A waiting call
   holds nothing.
-* The order is priority, then turn, then arrival. A lane that waits stops no other lane; but in a
-  budget that both need, room is kept for what the earlier one can still use.
+* The order is priority, then ticket, then arrival. Lanes do not block each other; but where two
+  share a budget, the later one leaves enough tokens for what the earlier one can spend.
 * Urgent calls may use what is reserved for others of the UID.
 * A hold is a deadline, never shortened. The event loop is the only clock.
 * One timer serves all waiters. Whatever ends a waiter, its place and its token are not lost.
@@ -44,8 +44,18 @@ LONG = 0.2  #: seconds; what is awaited longer is awaited in two steps, see ``_a
 class Budgets:
     """All budgets of one UID, and the queue before them.
 
-    Clients of the same UID in one event loop may share one. ``limits`` overrides the table's rows
-    by name; ``on_event`` hears of every wait, refusal and limit learned.
+    Clients of the same UID in one event loop may share one.
+
+    Args:
+        limits: budgets by name, where they are not the published ones; the names are those of
+            ``htx_cancel.endpoints.BUDGETS``.
+        max_in_flight: the most requests under way at once, of all that share these budgets.
+        charge_pools: whether requests with a budget of their own also charge their product's pool.
+        on_event: a plain function that hears of every wait, refusal and limit learned.
+        round_trips: another estimate of the shortest round trip, for tests.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: for arguments that make no sense.
     """
 
     def __init__(
@@ -53,31 +63,31 @@ class Budgets:
         limits: Mapping[str, Limit] | None = None,
         *,
         max_in_flight: int = IN_FLIGHT,
+        charge_pools: bool = False,
         on_event: Callable[[BudgetEvent], object] | None = None,
+        round_trips: RoundTrips | None = None,
     ) -> None:
-        _check(limits, max_in_flight, on_event)
-        self._round_trips = RoundTrips()
+        _check(limits)
+        arguments.hook("on_event", on_event)
+        self.max_in_flight = arguments.whole("max_in_flight", max_in_flight)
+        self.charge_pools = charge_pools
+        self._round_trips = round_trips or RoundTrips()
         self._budgets = {
             name: Budget(name, limit, self._round_trips)
             for name, limit in {**BUDGETS, **(limits or {})}.items()
         }
         self._lanes: dict[tuple[str, ...], Lane] = {}
-        self._known: dict[tuple[str, ...], Lane] = {}  # by names in the order given
-        self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._on_event = on_event
         self._tickets = counter(1)
         self._serials = counter(1)
         self._waiting = 0
         self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._turn_of: Rank | None = None  # whose next call is waited for, one turn of the loop
-        self._turn_release: asyncio.Handle | None = None
-        self._turn_renewed = False
+        self._turn_of: Rank | None = None  # who may ask again before others are served
         self._timer: asyncio.Handle | None = None
         self._timer_at = inf
         self._timer_floor = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended = self._on_end  # bound once: permits are many
 
     def __repr__(self) -> str:
         taken = [
@@ -118,11 +128,11 @@ class Budgets:
 
         Raises ``TooLateError`` as soon as no token can be had within ``timeout`` seconds.
         """
-        deadline = None
+        deadline = inf
         if timeout is not None:
             deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
         permit = await self.acquire(names, priority=priority, deadline=deadline)
-        permit.left_at = None  # nobody knows when it leaves
+        permit.sent("", None)
         try:
             yield permit
         except BaseException:
@@ -130,66 +140,57 @@ class Budgets:
             raise
         permit.replied()
 
-    def acquire_now(
-        self,
-        names: tuple[str, ...],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        ticket: int | None = None,
-        host: str = "",
-    ) -> Permit | None:
-        """Take one token of each named budget if all are free and nobody goes before."""
-        if self._waiting or self._in_flight >= self._max_in_flight:
-            return None
-        if self._turn_of is not None and self._turn_of[1] != ticket:
-            return None
-        now = asyncio.get_running_loop().time()
-        lane = self._known.get(names) or self._lane(names)
-        if not lane.room(now, urgent=priority is Priority.URGENT):
-            return None
-        return self._take(lane, host, now)
-
     async def acquire(
         self,
         names: tuple[str, ...],
         *,
         priority: Priority = Priority.ROUTINE,
         ticket: int | None = None,
-        backlog: int = 1,
-        deadline: float | None = None,
-        host: str = "",
+        deadline: float = inf,
     ) -> Permit:
-        """Wait for one token of each named budget, and take them.
+        """Wait for one token of each named budget, and take them; see ``acquire_some``."""
+        return (
+            await self.acquire_some(names, 1, priority=priority, ticket=ticket, deadline=deadline)
+        )[0]
 
-        ``backlog`` is how many calls this turn still has, this one included. A caller with more to
-        come keeps its place if it asks again before it awaits anything else. ``deadline`` is
-        loop time; ``TooLateError`` is raised as soon as it cannot be kept.
+    async def acquire_some(
+        self,
+        names: tuple[str, ...],
+        most: int,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        ticket: int | None = None,
+        deadline: float = inf,
+    ) -> list[Permit]:
+        """Wait until a request may leave; return permits for all that may now, up to ``most``.
+
+        Each takes one token of each named budget. A caller that got fewer keeps its place if it
+        asks again, with its ticket, before it awaits anything else. ``deadline`` is loop time;
+        ``TooLateError`` is raised as soon as it cannot be kept.
         """
         self.check_loop()
-        if deadline is not None and deadline < (now := asyncio.get_running_loop().time()):
-            raise TooLateError(self._predict(self._lane(names), 1, (priority, inf), now))
-        permit = self.acquire_now(names, priority=priority, ticket=ticket, host=host)
-        if permit is not None:
-            return permit
-        now = asyncio.get_running_loop().time()
-        lane = self._known.get(names) or self._lane(names)
+        loop = asyncio.get_running_loop()
+        now, lane = loop.time(), self._lane(names)
+        if deadline < now:
+            raise TooLateError(self._predict(lane, 1, (priority, inf), now))
+        if not self._waiting and (self._turn_of is None or self._turn_of[1] == ticket):
+            room = lane.room(now, urgent=priority is Priority.URGENT)
+            if permits := self._take(lane, min(most, room), now):
+                return permits
         rank = (int(priority), next(self._tickets) if ticket is None else ticket)
-        future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(lane, rank, backlog, deadline, future)
+        waiter = Waiter(lane, rank, most, deadline, loop.create_future())
         self._enqueue(waiter, now)
-        permit = future.result() if future.done() else await self._granted(waiter, future)
-        permit.host = host
-        return permit
+        return await self._granted(waiter)
 
     def _enqueue(self, waiter: Waiter, now: float) -> None:
         seq = next(self._tickets)
         waiter.lane.push(waiter, seq)
         self._waiting += 1
         self._dispatch(now)
-        if waiter.future.done() or (waiter.deadline is None and self._on_event is None):
+        if waiter.future.done() or (waiter.deadline == inf and self._on_event is None):
             return
         wait = self._predict(waiter.lane, 1, waiter.rank, now)
-        if waiter.deadline is not None:
+        if waiter.deadline < inf:
             if now + wait > waiter.deadline:
                 self._drop(waiter)
                 raise TooLateError(wait)
@@ -197,8 +198,9 @@ class Budgets:
             self._arm(now)
         self._tell(BudgetEvent("wait", waiter.lane.names, wait))
 
-    async def _granted(self, waiter: Waiter, future: "asyncio.Future[Permit]") -> Permit:
+    async def _granted(self, waiter: Waiter) -> list[Permit]:
         """Wait; a caller that goes away, for whatever reason, leaves nothing behind."""
+        future = waiter.future
         try:
             return await future
         except BaseException:
@@ -206,27 +208,31 @@ class Budgets:
                 self._drop(waiter)
                 self._dispatch(asyncio.get_running_loop().time())
             elif future.done() and not future.cancelled() and future.exception() is None:
-                future.result().unsent()
+                for permit in future.result():
+                    permit.unsent()
             raise
 
-    def _take(self, lane: Lane, host: str, now: float) -> Permit:
-        self._in_flight += 1
-        permit = Permit(lane.budgets, host, now, next(self._serials), self._ended)
-        for budget in lane.budgets:
-            budget.take(now)
-        return permit
+    def _take(self, lane: Lane, count: int, now: float) -> list[Permit]:
+        """Take permits, as far as there are places in flight."""
+        permits = []
+        for _ in range(min(count, self.max_in_flight - self._in_flight)):
+            self._in_flight += 1
+            permits.append(Permit(lane.budgets, now, next(self._serials), self._on_end))
+            for budget in lane.budgets:
+                budget.take(now)
+        return permits
 
     def _lane(self, names: tuple[str, ...]) -> Lane:
         """Find or open the lane of these budgets."""
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise InvalidTypeError(f"names must be a tuple of budget names, got {names!r}")
+        if names in self._lanes:
+            return self._lanes[names]
         if not names or not set(names) <= set(self._budgets):
             raise InvalidValueError(f"names must be some of {sorted(self._budgets)}, got {names!r}")
         key = tuple(sorted(set(names)))
-        if key not in self._lanes:
-            self._lanes[key] = Lane(key, tuple(self._budgets[name] for name in key))
-        self._known[names] = self._lanes[key]
-        return self._lanes[key]
+        lane = Lane(key, tuple(self._budgets[name] for name in key))
+        return self._lanes.setdefault(key, lane)
 
     def _drop(self, waiter: Waiter) -> None:
         waiter.lane.drop(waiter)
@@ -237,12 +243,13 @@ class Budgets:
     def _dispatch(self, now: float) -> None:
         """Grant what can be granted, in order, and set the timer for the rest."""
         stuck: list[Lane] = []
-        while self._in_flight < self._max_in_flight:
+        while self._in_flight < self.max_in_flight:
             waiter = self._first(stuck, now)
             if waiter is None or (self._turn_of is not None and waiter.rank > self._turn_of):
                 break
-            if self._may_leave(waiter, stuck, now):
-                self._grant(waiter, now)
+            room = self._room(waiter, stuck, now)
+            if room > 0:
+                self._grant(waiter, room, now)
             else:
                 stuck.append(waiter.lane)
         self._arm(now)
@@ -259,40 +266,31 @@ class Budgets:
     def _head(self, lane: Lane, now: float) -> Waiter | None:
         """Find a lane's first waiter that is still there and in time."""
         while (waiter := lane.head()) is not None:
-            late = waiter.deadline is not None and waiter.deadline < now
-            if not late and not waiter.future.done():
+            if waiter.deadline >= now and not waiter.future.done():
                 break
             self._fail(waiter, now)
         return waiter
 
-    def _may_leave(self, waiter: Waiter, stuck: list[Lane], now: float) -> bool:
-        for budget in waiter.lane.budgets:
-            room = budget.room(now, urgent=waiter.urgent)
-            if room <= 0 or (stuck and room <= reserved_for_earlier(budget, waiter, stuck, now)):
-                return False
-        return True
+    def _room(self, waiter: Waiter, stuck: list[Lane], now: float) -> int:
+        """Count the requests of a waiter that may leave now; ``stuck`` go before it."""
+        room = waiter.lane.room(now, urgent=waiter.urgent)
+        for budget in waiter.lane.budgets if room > 0 and stuck else ():
+            reserved = reserved_for_earlier(budget, waiter, stuck, now)
+            room = min(room, budget.room(now, urgent=waiter.urgent) - reserved)
+        return room
 
-    def _grant(self, waiter: Waiter, now: float) -> None:
+    def _grant(self, waiter: Waiter, room: int, now: float) -> None:
         self._drop(waiter)
-        waiter.future.set_result(self._take(waiter.lane, "", now))
-        if waiter.backlog > 1:
-            self._keep_turn(waiter.rank)
+        permits = self._take(waiter.lane, min(room, waiter.wanted), now)
+        waiter.future.set_result(permits)
+        if len(permits) < waiter.wanted:  # its caller runs next, and may ask again at once
+            self._turn_of = waiter.rank
+            asyncio.get_running_loop().call_soon(self._release_turn, waiter.rank)
 
-    def _keep_turn(self, rank: Rank) -> None:
-        """Let nobody pass a turn that has more calls until its caller could ask again."""
-        self._turn_of = rank
-        self._turn_renewed = self._turn_release is not None
-        if self._turn_release is None:
-            self._turn_release = asyncio.get_running_loop().call_soon(self._release_turn)
-
-    def _release_turn(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._turn_renewed:  # perhaps in this very turn
-            self._turn_renewed = False
-            self._turn_release = loop.call_soon(self._release_turn)
-            return
-        self._turn_release = self._turn_of = None
-        self._dispatch(loop.time())
+    def _release_turn(self, rank: Rank) -> None:
+        if self._turn_of is rank:
+            self._turn_of = None
+            self._dispatch(asyncio.get_running_loop().time())
 
     def _fail(self, waiter: Waiter, now: float) -> None:
         """Take out a waiter that is too late, or whose caller was cancelled."""
@@ -325,7 +323,7 @@ class Budgets:
         while self._deadlines and not self._deadlines[0][2].waiting:
             heapq.heappop(self._deadlines)
         at = self._deadlines[0][0] if self._deadlines else inf
-        if self._waiting and self._in_flight < self._max_in_flight:
+        if self._waiting and self._in_flight < self.max_in_flight:
             for lane in self._lanes.values():
                 head = lane.head()
                 if head is not None:
@@ -348,7 +346,7 @@ class Budgets:
         if end == "refused":
             self._hold(permit, now)
             return
-        full = self._in_flight == self._max_in_flight
+        full = self._in_flight == self.max_in_flight
         self._in_flight -= 1
         if end == "replied":
             look = self._on_reply(permit, now) or full
@@ -410,7 +408,7 @@ class Budgets:
         until = max(budget.held_until for budget in meant)
         self._tell(BudgetEvent("refused", tuple(budget.name for budget in meant), until - now))
         for _, _, waiter in self._deadlines if before <= now else ():  # once for each hold
-            if waiter.waiting and waiter.deadline is not None:
+            if waiter.waiting:
                 opens = max(budget.held_until for budget in waiter.lane.budgets)
                 if opens > waiter.deadline:
                     self._fail(waiter, now)
@@ -428,11 +426,6 @@ class Budgets:
     def _tell(self, event: BudgetEvent) -> None:
         if self._on_event is not None:
             hooks.call("on_event", self._on_event, event)
-
-    @property
-    def max_in_flight(self) -> int:
-        """The most requests under way at once, of all that share these budgets."""
-        return self._max_in_flight
 
     @property
     def round_trip(self) -> float:
@@ -466,7 +459,7 @@ class Budgets:
 
     def _predict(self, lane: Lane, count: int, rank: Rank, now: float) -> float:
         at = Forecast(self._lanes.values(), rank, now).leaves(lane, count)
-        trips = (self._in_flight + count - 1) // self._max_in_flight
+        trips = (self._in_flight + count - 1) // self.max_in_flight
         return max(at - now, trips * self._round_trips.mean)
 
     def snapshot(self) -> tuple[BudgetState, ...]:
@@ -491,10 +484,7 @@ class Budgets:
         )
 
 
-def _check(limits: object, max_in_flight: object, on_event: Callable[..., object] | None) -> None:
-    """Refuse arguments that are none."""
-    arguments.whole("max_in_flight", max_in_flight)
-    arguments.hook("on_event", on_event)
+def _check(limits: object) -> None:
     if limits is None:
         return
     if not (

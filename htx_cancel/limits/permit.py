@@ -1,8 +1,8 @@
-"""What a limiter gives and shows: leave to send one call, an order of who goes first, its state."""
+"""What a limiter gives and shows: leave to send one request, who goes first, and its state."""
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct
 
@@ -48,34 +48,17 @@ End = Literal["replied", "refused", "no_reply", "unsent"]
 class Permit:
     """Leave to send one call now. Say once what became of it; what is said later is ignored."""
 
-    __slots__ = (
-        "_tell",
-        "budgets",
-        "described",
-        "end",
-        "granted",
-        "host",
-        "left_at",
-        "marks",
-        "replied_at",
-        "serial",
-        "told",
-    )
-
     def __init__(
         self,
         budgets: tuple[Budget, ...],
-        host: str,
         granted: float,
         serial: int,
         tell: Callable[["Permit", End], None],
     ) -> None:
         self.budgets = budgets
-        self.host = host  #: may be set until the reply
         self.granted = granted  #: loop time
-        #: When it left, in loop time, after any making of a connection; ``None`` if nobody knows.
-        #: May be set until the reply.
-        self.left_at: float | None = granted
+        self.host = ""
+        self.left_at: float | None = granted  #: loop time
         self.replied_at = granted  #: loop time
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
@@ -93,6 +76,13 @@ class Permit:
         if self.end is None:
             self.end = end
             self._tell(self, end)
+
+    def sent(self, host: str, at: float | None) -> None:
+        """Say, before the reply, to which host the request left and when, in loop time.
+
+        ``None`` is for a time that nobody knows: no round trip is learned then.
+        """
+        self.host, self.left_at = host, at
 
     def replied(self, headers: Mapping[str, str] | None = None, epoch: float | None = None) -> None:
         """Say that the reply arrived now; its headers teach.
@@ -117,56 +107,3 @@ class Permit:
     def unsent(self) -> None:
         """Say that the call never left: its tokens are free again."""
         self._ends("unsent")
-
-
-class Limiter(Protocol):
-    """What the client needs of a limiter; ``Budgets`` tells the meaning."""
-
-    def ticket(self) -> int:
-        """Take the next place in the order of arrival."""
-
-    def check_loop(self) -> None:
-        """Raise ``WrongLoopError`` in another event loop than that of the first use."""
-
-    def acquire_now(
-        self,
-        names: tuple[str, ...],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        ticket: int | None = None,
-        host: str = "",
-    ) -> Permit | None:
-        """Take one token of each named budget if all are free and nobody goes before."""
-
-    async def acquire(
-        self,
-        names: tuple[str, ...],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        ticket: int | None = None,
-        backlog: int = 1,
-        deadline: float | None = None,
-        host: str = "",
-    ) -> Permit:
-        """Wait for one token of each named budget, and take them."""
-
-    @property
-    def round_trip(self) -> float:
-        """The mean round trip to the host heard last, in seconds; 0 if there was none yet."""
-        ...
-
-    def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
-        """Learn how long a call that charges no budget took to a host and back.
-
-        It was ``alone`` if no other such call was under way.
-        """
-
-    def fits(
-        self, names: tuple[str, ...], *, deadline: float, priority: Priority = Priority.ROUTINE
-    ) -> int:
-        """Predict how many calls could leave up to ``deadline`` (loop time)."""
-
-    def wait(
-        self, names: tuple[str, ...], *, count: int = 1, priority: Priority = Priority.ROUTINE
-    ) -> float:
-        """Predict the seconds until the count-th call from now could leave."""

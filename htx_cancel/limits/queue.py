@@ -7,37 +7,29 @@ a waiter's future is carried, never awaited.
 import heapq
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from htx_cancel.limits.budget import Budget, count_until, time_of_nth
-from htx_cancel.limits.permit import Priority
+from htx_cancel.limits.permit import Permit, Priority
 
 if TYPE_CHECKING:
     import asyncio
 
-Rank = tuple[int, float]  #: priority and turn
+Rank = tuple[int, float]  #: priority and ticket
 
 
+@dataclass(eq=False)
 class Waiter:
-    """One caller in the queue; ``backlog`` is how many calls its turn still has."""
+    """One caller in the queue, who wants so many permits."""
 
-    __slots__ = ("backlog", "deadline", "future", "lane", "rank", "waiting")
-
-    def __init__(
-        self,
-        lane: "Lane",
-        rank: Rank,
-        backlog: int,
-        deadline: float | None,
-        future: "asyncio.Future[Any]",
-    ) -> None:
-        self.lane = lane
-        self.rank = rank
-        self.backlog = backlog
-        self.deadline = deadline
-        self.future = future
-        self.waiting = True
+    lane: "Lane"
+    rank: Rank
+    wanted: int
+    deadline: float
+    future: "asyncio.Future[list[Permit]]"
+    waiting: bool = True
 
     @property
     def urgent(self) -> bool:
@@ -46,16 +38,14 @@ class Waiter:
 
 
 class Lane:
-    """The waiters for one set of budgets, first the least (priority, turn, arrival)."""
-
-    __slots__ = ("_newest", "_queued", "_queued_newest", "budgets", "dead", "heap", "names")
+    """The waiters for one set of budgets, first the least (priority, ticket, arrival)."""
 
     def __init__(self, names: tuple[str, ...], budgets: tuple[Budget, ...]) -> None:
         self.names = names
         self.budgets = budgets
         self.heap: list[tuple[int, float, int, Waiter]] = []
         self.dead = 0  #: entries whose waiter has gone
-        self._queued: dict[int, int] = {}  # backlog by priority
+        self._queued: dict[int, int] = {}  # calls wanted, by priority
         self._newest: Rank = (0, 0)
         self._queued_newest = 0
 
@@ -66,23 +56,23 @@ class Lane:
         if ticket > self._newest[1]:
             self._newest = waiter.rank
             self._queued_newest = 0
-        self._count(waiter, waiter.backlog)
+        self._count(waiter, waiter.wanted)
 
     def drop(self, waiter: Waiter) -> None:
         """Let a waiter out; the heap is swept when half of it has gone."""
         waiter.waiting = False
-        self._count(waiter, -waiter.backlog)
+        self._count(waiter, -waiter.wanted)
         self.dead += 1
         if self.dead * 2 > len(self.heap):
             self.heap = [entry for entry in self.heap if entry[3].waiting]
             heapq.heapify(self.heap)
             self.dead = 0
 
-    def _count(self, waiter: Waiter, backlog: int) -> None:
+    def _count(self, waiter: Waiter, calls: int) -> None:
         priority = waiter.rank[0]
-        self._queued[priority] = self._queued.get(priority, 0) + backlog
+        self._queued[priority] = self._queued.get(priority, 0) + calls
         if waiter.rank == self._newest:
-            self._queued_newest += backlog
+            self._queued_newest += calls
 
     def head(self) -> Waiter | None:
         """Find the first waiter."""
@@ -92,7 +82,7 @@ class Lane:
         return self.heap[0][3] if self.heap else None
 
     def ahead(self, rank: Rank) -> int:
-        """Count the calls queued before a place; only an older turn has to look at waiters."""
+        """Count the calls queued before a place; only an older ticket has to look at waiters."""
         priority, ticket = rank
         if ticket > self._newest[1] or rank == self._newest:
             queued = sum(n for level, n in self._queued.items() if level <= priority)
@@ -102,16 +92,13 @@ class Lane:
             at = stack.pop()
             if at < len(self.heap) and self.heap[at][:2] < rank:
                 waiter = self.heap[at][3]
-                total += waiter.backlog if waiter.waiting else 0
+                total += waiter.wanted if waiter.waiting else 0
                 stack += (2 * at + 1, 2 * at + 2)
         return total
 
-    def room(self, now: float, *, urgent: bool) -> bool:
-        """Say whether one call may leave now, whoever else waits."""
-        for budget in self.budgets:  # noqa: SIM110 - all() costs a fifth of an acquire
-            if budget.room(now, urgent=urgent) <= 0:
-                return False
-        return True
+    def room(self, now: float, *, urgent: bool) -> int:
+        """Count the calls that may leave now, whoever else waits; 0 or less is none."""
+        return min([budget.room(now, urgent=urgent) for budget in self.budgets])
 
     def next_at(self, now: float, *, urgent: bool) -> float:
         """Say when a look at this lane is worth while next, if no reply comes before."""
@@ -121,8 +108,6 @@ class Lane:
 
 class Forecast:
     """What the budgets will let through, seen from one moment and one place in the queue."""
-
-    __slots__ = ("_now", "_queues", "_slots", "_urgent")
 
     def __init__(self, lanes: Iterable[Lane], rank: Rank, now: float) -> None:
         self._now = now

@@ -14,22 +14,18 @@ Rules:
 
 import asyncio
 import heapq
-from functools import partial
 from itertools import count
 from math import inf
-from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from aiolimiter import AsyncLimiter
 
 from htx_cancel import hooks
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ATTEMPTS_PER_SECOND = 50.0
 AT_ONCE = 4  #: attempts under way: one that hangs holds a token all the while
 PER_TURN = 20  #: of those that wait, let go in one turn of the event loop
+
+_Entry = tuple[int, int, "asyncio.Future[None]"]  # priority, arrival, what is awaited
 
 
 class Reconnect:
@@ -37,14 +33,15 @@ class Reconnect:
 
     def __init__(self) -> None:
         self.unreachable = False
-        self.sleepers: dict[Callable[[], None], int] = {}  #: to be woken then, and their priority
+        self.since = -inf  #: loop time of the first failure of the last time it was unreachable
         self._limiter = AsyncLimiter(1, 1 / ATTEMPTS_PER_SECOND)
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[_Entry] = []  # a heap: for leave to make an attempt
+        self._sleeping: set[_Entry] = set()
         self._arrivals = count()
         self._pacer: asyncio.Task[None] | None = None
         self._trying = 0  # attempts to reconnect that are under way
         self._freed: asyncio.Future[None] | None = None  # for which the pacer waits
-        self._going: list[tuple[int, float, Callable[[], None]]] = []  # the first one last
+        self._going: list[_Entry] = []  # the first one last
 
     def begin(self) -> bool:
         """Note that an attempt begins; say whether it is one to reconnect."""
@@ -59,38 +56,49 @@ class Reconnect:
 
     def fail(self) -> None:
         """Note that a request could not be sent."""
-        self.unreachable = True
+        if not self.unreachable:
+            self.unreachable, self.since = True, asyncio.get_running_loop().time()
 
     def succeed(self) -> None:
         """Note that a request was sent."""
-        if not self.unreachable:
-            return
-        self.unreachable = False
-        for priority, arrival, future in self._waiting:
-            self._going.append((priority, arrival, partial(_wake, future)))
-        self._going += [(priority, inf, wake) for wake, priority in self.sleepers.items()]
-        self._going.sort(key=itemgetter(0, 1), reverse=True)
-        self._waiting.clear()
-        self._go()
+        if self.unreachable:
+            self.unreachable = False
+            going = [*self._going, *self._waiting, *self._sleeping]
+            self._going = sorted(going, key=lambda entry: entry[:2], reverse=True)
+            self._waiting.clear()
+            self._go()
 
     def _go(self) -> None:
         """Let some go, and the others in the next turns of the event loop."""
         for _ in range(min(PER_TURN, len(self._going))):
-            self._going.pop()[2]()
+            _wake(self._going.pop()[2])
         if self._going:
             asyncio.get_running_loop().call_soon(self._go)
+
+    def _enter(self, priority: int) -> _Entry:
+        return priority, next(self._arrivals), asyncio.get_running_loop().create_future()
+
+    async def sleep(self, seconds: float, priority: int) -> None:
+        """Sleep, but no longer than until the exchange can be reached again."""
+        entry = self._enter(priority)
+        timer = asyncio.get_running_loop().call_later(seconds, _wake, entry[2])
+        self._sleeping.add(entry)
+        try:
+            await entry[2]
+        finally:
+            self._sleeping.discard(entry)
+            timer.cancel()
 
     async def wait(self, priority: int) -> None:
         """Wait until an attempt may be made."""
         if not self.unreachable:
             return
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        heapq.heappush(self._waiting, (priority, next(self._arrivals), future))
+        entry = self._enter(priority)
+        heapq.heappush(self._waiting, entry)
         if self._pacer is None or self._pacer.done():
-            self._pacer = loop.create_task(self._pace())
+            self._pacer = asyncio.get_running_loop().create_task(self._pace())
             self._pacer.add_done_callback(self._paced)
-        await future
+        await entry[2]
 
     async def _pace(self) -> None:
         """Let those who wait go, one at a time."""
@@ -106,10 +114,9 @@ class Reconnect:
                     break
 
     def _paced(self, pacer: "asyncio.Task[None]") -> None:
-        error = asyncio.CancelledError() if pacer.cancelled() else pacer.exception()
-        if error is None:
+        if not pacer.cancelled() and pacer.exception() is None:
             return
-        if not isinstance(error, asyncio.CancelledError):
+        if (error := hooks.failure(pacer)) is not None:
             hooks.report("the pacer of reconnections failed", error)
         waiting, self._waiting = self._waiting, []
         for _, _, future in waiting:  # nobody else would wake them
@@ -121,6 +128,6 @@ class Reconnect:
             self._pacer.cancel()
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)

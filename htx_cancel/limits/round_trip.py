@@ -19,8 +19,6 @@ class RoundTrip:
     alone is a moment of its own, and worth a second.
     """
 
-    __slots__ = ("_since", "floor", "least", "mean", "samples")
-
     def __init__(self) -> None:
         self.floor = 0.0
         self.least = inf
@@ -41,8 +39,6 @@ class RoundTrip:
 
 class RoundTrips:
     """Those to all hosts; the next request may take the shortest, so the least floor counts."""
-
-    __slots__ = ("_hosts", "floor", "mean")
 
     def __init__(self) -> None:
         self._hosts: dict[str, RoundTrip] = {}

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from htx_cancel.endpoints import Endpoint
-from htx_cancel.errors import Meaning
 from htx_cancel.outcome import ACCEPTED, Finding
+from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
     CLIENT_ID_CAVEAT,
+    Answer,
     code_of,
     finding,
     id_of,
@@ -29,34 +29,9 @@ from htx_cancel.wire.envelope import (
     verdict,
 )
 
-UNNAMED = Finding(Meaning.UNNAMED, None, "the reply names this id in neither list")
-
 _CODES = ("err_code", "err-code", "code")  #: the names that an item's code may have
 
 _encoder = msgspec.json.Encoder()
-
-
-class CancelReply(Struct, frozen=True):
-    """What a reply says: of the whole call, and of each id that it names."""
-
-    whole: Finding
-    named: Mapping[str, Finding]
-    server_time: float | None = None  #: seconds since the epoch
-
-    @property
-    def unnamed(self) -> Finding:
-        """What the reply means for an id that it does not name."""
-        return UNNAMED if self.whole.meaning is Meaning.ACCEPTED else self.whole
-
-    @property
-    def rate_limited(self) -> bool:
-        """Whether the exchange refused the call for its rate."""
-        return self.whole.meaning is Meaning.RATE_LIMITED
-
-    @property
-    def account_wide(self) -> bool:
-        """Whether the refusal would meet every other request of this account and path, too."""
-        return self.whole.meaning is Meaning.AUTH
 
 
 def encode(contract_code: str, field: str, ids: Iterable[str]) -> bytes:
@@ -70,11 +45,11 @@ def encode_all(contract_code: str, filters: Mapping[str, str | None]) -> bytes:
     return _encoder.encode({"contract_code": contract_code, **given})
 
 
-def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> CancelReply:
+def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> Answer:
     """Read a reply to a call that named ids under ``field``. Never raises."""
     reply = json_object(body)
     if reply is None:
-        return CancelReply(not_htx(status, "no JSON object"), {})
+        return Answer(not_htx(status, "no JSON object"))
     whole = verdict(reply, status, endpoint.envelope, endpoint.path)
     named = _named(reply.get("data"), field, endpoint.envelope)
     if whole.meaning is not Meaning.ACCEPTED:
@@ -84,7 +59,7 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
     if field == "client_order_id":
         whole = _with_caveat(whole)
         named = {key: _with_caveat(found) for key, found in named.items()}
-    return CancelReply(whole, named, server_time(reply))
+    return Answer(whole, server_time(reply), named)
 
 
 def _with_caveat(found: Finding) -> Finding:

@@ -9,12 +9,14 @@ Rules:
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from htx_cancel.errors import Meaning, meaning
 from htx_cancel.outcome import ACCEPTED, Finding
+from htx_cancel.wire.codes import Meaning, meaning
 
 _LONGEST_MESSAGE = 200
 _ECHO = re.compile("AccessKeyId|Signature=", re.IGNORECASE)
@@ -26,6 +28,32 @@ CLIENT_ID_CAVEAT = (
     "(HTX looks up client order ids for 8 hours only, and in multi-asset mode not after the order"
     " ended: the order may still be live)"
 )
+
+
+UNNAMED = Finding(Meaning.UNNAMED, None, "the reply names this id in neither list")
+
+
+class Answer(Struct, frozen=True):
+    """What one attempt says: of the whole request, and of each id that the reply names."""
+
+    whole: Finding
+    server_time: float | None = None  #: seconds since the epoch
+    named: Mapping[str, Finding] = {}
+
+    @property
+    def unnamed(self) -> Finding:
+        """What it means for an id that it does not name."""
+        return UNNAMED if self.whole.meaning is Meaning.ACCEPTED else self.whole
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether the exchange refused the request for its rate."""
+        return self.whole.meaning is Meaning.RATE_LIMITED
+
+    @property
+    def account_wide(self) -> bool:
+        """Whether the refusal would meet every other request of this account and path, too."""
+        return self.whole.meaning is Meaning.AUTH
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:

@@ -5,21 +5,24 @@ Rules:
 * A query that failed says nothing. One that succeeded, or says that it knows none of its orders,
   says of each order that it leaves out that the exchange does not have it.
 * A list of open orders says of an order that it leaves out that it is not open any more.
-* A refusal of the account is told apart: asking again would meet it again.
-* A query refused for its time, or for a signature that may have been made with a wrong clock,
-  tells the exchange's time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from htx_cancel.endpoints import Query
-from htx_cancel.errors import MAYBE_CLOCK, Meaning
-from htx_cancel.outcome import Finding, OrderState
-from htx_cancel.wire.envelope import id_of, json_object, server_time, verdict
+from htx_cancel.outcome import ACCEPTED, Finding, OrderState
+from htx_cancel.wire.codes import Meaning
+from htx_cancel.wire.envelope import (
+    Answer,
+    id_of,
+    json_object,
+    not_htx,
+    server_time,
+    verdict,
+)
 
 #: The numbers of coin-M orders and the words of v5 orders. What is not here says nothing.
 STATES: dict[object, OrderState] = {
@@ -35,68 +38,49 @@ STATES: dict[object, OrderState] = {
 _LISTED_CANCELING = 9
 
 
-class OrderStates(Struct, frozen=True):
+class OrderStates(Answer, frozen=True):
     """What a reply tells.
 
     ``of`` holds the orders it names, ``None`` for a state that is not known here. Where it is
     ``complete``, an order that was asked for and is not named does not exist, or is not open.
     """
 
-    of: Mapping[str, OrderState | None]
+    of: Mapping[str, OrderState | None] = {}
     complete: bool = False
     pages: int = 1
-    rate_limited: bool = False
-    clock: float | None = None  #: the exchange's, where the query's time may have been wrong
-    refused: Finding | None = None  #: for the whole account: its key, its mode, or the path
 
 
-_NOTHING = OrderStates({})
-
-
-def ask(contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
+def params(contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
     """Make the parameters of a query by ids."""
     return {"contract_code": contract_code, field: ",".join(ids)}
 
 
-def ask_page(query: Query, contract_code: str, page: int) -> bytes:
+def encode_page(contract_code: str, page: int, size: int) -> bytes:
     """Make the body of a query for a page of open orders, counted from 1."""
-    return encode(
-        {"contract_code": contract_code, "page_index": page, "page_size": query.batch_size}
-    )
+    return encode({"contract_code": contract_code, "page_index": page, "page_size": size})
 
 
-def encode(params: Mapping[str, str | int]) -> bytes:
+def encode(given: Mapping[str, str | int]) -> bytes:
     """Make the body of a query that is a POST."""
-    return msgspec.json.encode(params)
+    return msgspec.json.encode(given)
 
 
-def read(status: int, body: bytes, query: Query, field: str) -> OrderStates:
+def decode(status: int, body: bytes, query: Query, field: str) -> OrderStates:
     """Read a reply. Never raises."""
     reply = json_object(body)
     if reply is None:
-        return OrderStates({}, rate_limited=status == 429)
+        return OrderStates(not_htx(status, "no JSON object"))
+    told = server_time(reply)
     whole = verdict(reply, status, "v5" if query.method == "GET" else "v1", query.path)
-    if whole.meaning is Meaning.NOT_FOUND and not query.paged:
-        return OrderStates({}, complete=True)
     if whole.meaning is not Meaning.ACCEPTED:
-        return _refusal(whole, server_time(reply))
+        none_of_them = whole.meaning is Meaning.NOT_FOUND and not query.paged
+        return OrderStates(whole, told, complete=none_of_them)
     data = reply.get("data")
     if query.paged:
-        return _page(data) if isinstance(data, dict) else _NOTHING
+        return _page(data, told)
     if isinstance(data, list):
-        return OrderStates(_states(data, field), complete=True)
-    return OrderStates(_states([data], field))
-
-
-def _refusal(whole: Finding, told: float | None) -> OrderStates:
-    account_wide = whole.meaning is Meaning.AUTH
-    of_time = whole.meaning is Meaning.CLOCK or (account_wide and whole.code in MAYBE_CLOCK)
-    return OrderStates(
-        {},
-        rate_limited=whole.meaning is Meaning.RATE_LIMITED,
-        clock=told if of_time else None,
-        refused=whole if account_wide else None,
-    )
+        return OrderStates(whole, told, of=_states(data, field), complete=True)
+    return OrderStates(whole, told, of=_states([data], field))
 
 
 def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]:
@@ -108,10 +92,11 @@ def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]
     return states
 
 
-def _page(data: dict[str, Any]) -> OrderStates:
-    orders, pages = data.get("orders"), data.get("total_page")
+def _page(data: object, told: float | None) -> OrderStates:
+    page = data if isinstance(data, dict) else {}
+    orders, pages = page.get("orders"), page.get("total_page")
     if not isinstance(orders, list) or not isinstance(pages, int):
-        return _NOTHING
+        return OrderStates(Finding(Meaning.UNREADABLE, None, "no page of orders"), told)
     states = {
         _id(item, "order_id"): OrderState.CANCELING
         if item.get("status") == _LISTED_CANCELING
@@ -119,7 +104,7 @@ def _page(data: dict[str, Any]) -> OrderStates:
         for item in orders
         if isinstance(item, dict)
     }
-    return OrderStates(states, complete=True, pages=max(pages, 1))
+    return OrderStates(ACCEPTED, told, of=states, complete=True, pages=max(pages, 1))
 
 
 def _id(item: dict[str, Any], field: str) -> str:

@@ -25,12 +25,7 @@ from aiohttp.abc import AbstractStreamWriter
 from msgspec import Struct
 from yarl import URL
 
-from htx_cancel.errors import (
-    NoAnswerError,
-    NotSentError,
-    StaleConnectionError,
-    TransportError,
-)
+from htx_cancel.errors import NoAnswerError, NotSentError, StaleConnectionError, TransportError
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
