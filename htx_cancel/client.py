@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
@@ -22,7 +23,7 @@ from htx_cancel.hosts import Host
 from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
-from htx_cancel.outcome import CancelAllOutcome, Outcome, refusal
+from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
 from htx_cancel.products import CallOptions, Calls, CoinMSwap, OnBatch, UsdtM, UsdtMV1Isolated
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire import cancels, signing
@@ -30,6 +31,7 @@ from htx_cancel.wire.signing import Credentials, Signer
 from htx_cancel.wire.transport import AiohttpTransport, Transport
 
 CLOSED = "the client was closed"
+FREED_PER_TURN = 500  #: batches of an outcome that nobody holds any more
 
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
@@ -271,13 +273,18 @@ class CancelClient:
             except asyncio.CancelledError:
                 job.stop("the awaiting task was cancelled")
                 raise
-        return kind(
-            [job.tally.part(spec.source)],
+        part = job.tally.part(spec.source)
+        outcome = kind(
+            [part],
             job.tally.counts,
             error=refusal(job.error),
             retry_in=job.retry_in(),
             calls=job.calls,
         )
+        if len(part.batches) > FREED_PER_TURN:
+            loop = asyncio.get_running_loop()
+            weakref.finalize(outcome, _free, loop, list(part.batches)).atexit = False
+        return outcome
 
     def _options(
         self,
@@ -318,6 +325,13 @@ def _hosts(
         host = host if signing_host is None else signing.host(signing_host)
         hosts.append(Host(origin, Signer(credentials, host)))
     return hosts
+
+
+def _free(loop: asyncio.AbstractEventLoop, batches: list[tuple[OrderResult, ...]]) -> None:
+    """Let go of an outcome's results in slices: 100,000 at once would stall the loop for 8 ms."""
+    del batches[-FREED_PER_TURN:]
+    if batches and not loop.is_closed():
+        loop.call_soon_threadsafe(_free, loop, batches)
 
 
 async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tuple[str, ...]]:

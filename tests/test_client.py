@@ -1,6 +1,7 @@
 """The coroutine methods, against the sandbox: over a socket for wiring, on virtual time else."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
@@ -677,6 +678,33 @@ def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
         assert len((await call).unsent) == 29_640
         assert sum(turns) == 3000
         assert max(turns) <= 40
+
+    run(main())
+
+
+def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
+    """A hundred thousand results at once would stall the event loop; what is held stays."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 15_000))
+            parts = outcome.parts
+            del outcome
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert sum(map(len, parts[0].batches)) == 15_000
+            outcome = await cancel(client, "swap", add(exchange, "swap", 15_000))
+            first, last = outcome.results[0], outcome.results[-1]
+            alone = sys.getrefcount(object()) + 1  # one name holds it
+            for _ in range(5):
+                await asyncio.sleep(0)
+            del outcome
+            assert sys.getrefcount(last) == alone
+            assert sys.getrefcount(first) > alone  # its slice has not come
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert sys.getrefcount(first) == alone
 
     run(main())
 
