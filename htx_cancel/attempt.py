@@ -50,7 +50,7 @@ TOO_LATE = "the time was over before it could leave"
 CANCELLED = "its task was cancelled"
 
 
-class Terms(Struct):
+class CallContext(Struct):
     """What the requests of one call have in common."""
 
     budgets: tuple[str, ...]
@@ -86,7 +86,7 @@ class Sender:
         self._wall_clock = wall_clock
         self._ahead = 0.0  # the exchange's clock, before ours
 
-    async def permits(self, terms: Terms, most: int = 1) -> list[Permit]:
+    async def permits(self, call: CallContext, most: int = 1) -> list[Permit]:
         """Wait for leave to send; return at least one permit, and no more than ``most``.
 
         Raises ``TooLateError`` if the budgets have no token in time, and ``NotSentError`` if the
@@ -95,79 +95,85 @@ class Sender:
         while True:
             reconnecting = self.reconnect.unreachable
             if reconnecting:
-                await self._may_reconnect(terms)
+                await self._may_reconnect(call)
             permits = await self.budgets.acquire_some(
-                terms.budgets,
+                call.budgets,
                 1 if reconnecting else most,
-                priority=terms.priority,
-                ticket=terms.ticket,
-                deadline=terms.deadline,
+                priority=call.priority,
+                ticket=call.ticket,
+                deadline=call.deadline,
             )
             if reconnecting or not self.reconnect.unreachable:
                 return permits
             for permit in permits:
                 permit.unsent()
 
-    def reach_by(self, terms: Terms) -> float:
+    def reach_by(self, call: CallContext) -> float:
         """Say until when the exchange must have been reached, in loop time."""
         if not self.reconnect.unreachable:
-            return terms.deadline
-        elapsed = max(self.reconnect.since, terms.began) + terms.policy.max_elapsed
-        return min(elapsed, terms.deadline)
+            return call.deadline
+        elapsed = max(self.reconnect.since, call.began) + call.policy.max_elapsed
+        return min(elapsed, call.deadline)
 
-    async def _may_reconnect(self, terms: Terms) -> None:
+    async def _may_reconnect(self, call: CallContext) -> None:
         """Wait until an attempt to reach the exchange may be made."""
-        limit, loop = self.reach_by(terms), asyncio.get_running_loop()
+        limit, loop = self.reach_by(call), asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(limit):
-                await self.reconnect.wait(terms.priority)
+                await self.reconnect.wait(call.priority)
         except TimeoutError:
             pass
         if loop.time() >= limit:
-            seconds = f"{terms.policy.max_elapsed:g} s"
+            seconds = f"{call.policy.max_elapsed:g} s"
             unreachable = f"the exchange could not be reached for {seconds}"
-            raise NotSentError(TOO_LATE if limit == terms.deadline else unreachable)
+            raise NotSentError(TOO_LATE if limit == call.deadline else unreachable)
 
-    async def run(self, batch: Batch, permit: Permit, terms: Terms) -> None:
-        """Send a batch until its answer stands, or until the terms allow no more."""
-        loop, urgent = asyncio.get_running_loop(), terms.priority is Priority.URGENT
-        while True:
-            action = await self.attempt(batch, permit, terms)
-            backoff = batch.retry_in(
-                action,
-                loop.time(),
-                terms.policy,
-                urgent=urgent,
-                reachable=not self.reconnect.unreachable,
-                chance=random(),  # noqa: S311 - no secret
-            )
-            limit = terms.deadline if batch.left else self.reach_by(terms)
-            if backoff is None or loop.time() + backoff >= limit:
-                return
-            if terms.stopped or hooks.cancelled():  # a transport may not let itself be cancelled
-                return
-            if batch.left:
-                await asyncio.sleep(backoff)
-            else:
-                await self.reconnect.sleep(backoff, terms.priority)
-            asked = loop.time()
-            try:
-                (permit,) = await self.permits(terms)
-            except (TooLateError, NotSentError):
-                return
-            if batch.left and action is RetryAction.BACKOFF:
-                batch.began += loop.time() - asked  # it waited its turn
+    async def run(self, batch: Batch, permit: Permit, call: CallContext) -> None:
+        """Send a batch until its answer stands, or until there is to be no other attempt."""
+        leave: Permit | None = permit
+        while leave is not None:
+            action = await self.attempt(batch, leave, call)
+            leave = None if action is RetryAction.STOP else await self._again(batch, action, call)
 
-    async def attempt(self, batch: Batch, permit: Permit, terms: Terms) -> RetryAction:
+    async def _again(self, batch: Batch, action: RetryAction, call: CallContext) -> Permit | None:
+        """Wait until another attempt may be made; ``None`` if there is to be none."""
+        loop = asyncio.get_running_loop()
+        backoff = batch.retry_in(
+            action,
+            loop.time(),
+            call.policy,
+            urgent=call.priority is Priority.URGENT,
+            reachable=not self.reconnect.unreachable,
+            chance=random(),  # noqa: S311 - no secret
+        )
+        limit = call.deadline if batch.left else self.reach_by(call)
+        if backoff is None or loop.time() + backoff >= limit:
+            return None
+        if call.stopped or hooks.cancelled():  # a transport may not let itself be cancelled
+            return None
+        if batch.left:
+            await asyncio.sleep(backoff)
+        else:
+            await self.reconnect.sleep(backoff, call.priority)
+        asked = loop.time()
+        try:
+            (permit,) = await self.permits(call)
+        except (TooLateError, NotSentError):
+            return None
+        if batch.left and action is RetryAction.BACKOFF:
+            batch.began += loop.time() - asked  # it waited its turn
+        return permit
+
+    async def attempt(self, batch: Batch, permit: Permit, call: CallContext) -> RetryAction:
         """Spend a permit on one attempt; say what is to be done next."""
         batch.began = min(batch.began, asyncio.get_running_loop().time())
         batch.in_flight = batch.left = True
         try:
-            return batch.take(await self._ask(batch, permit, terms.deadline))
+            return batch.take(await self._ask(batch, permit, call.deadline))
         except (Exception, asyncio.CancelledError) as error:
             ended = isinstance(error, asyncio.CancelledError) and hooks.cancelled()
             batch.left = not isinstance(error, NotSentError)
-            action = batch.take(_failure(error, batch, terms, ended=ended))
+            action = batch.take(_failure(error, batch, call, ended=ended))
             if ended:
                 raise
             return action
@@ -180,6 +186,8 @@ class Sender:
         reply, stamp = await self._send(batch, permit, deadline)
         answer = batch.read(reply.status, reply.body)
         whole, told = answer.whole, answer.server_time
+        if whole.meaning is Meaning.ACCEPTED:
+            return answer
         if answer.rate_limited:
             permit.refused()
         skewed = told is not None and abs(told - stamp) > SKEW
@@ -211,7 +219,11 @@ class Sender:
         request = Request(batch.method, host.origin, target, batch.body())
         reconnecting = self.reconnect.begin()
         try:
-            reply = await self._send_within(request, timeout, deadline - began, batch.failures)
+            if deadline == inf or batch.failures >= len(SHARES):
+                reply = await self._transport.send(request, timeout=timeout)
+            else:
+                patience = (deadline - began) * SHARES[batch.failures]
+                reply = await self._send_for(request, timeout, patience)
         except TransportError as error:
             too_near = loop.time() - began >= timeout - ROUNDING and timeout < self._request_timeout
             self._failed(error, permit, host, began, too_near=too_near)
@@ -259,12 +271,8 @@ class Sender:
         else:
             host.release()
 
-    async def _send_within(
-        self, request: Request, timeout: float, left: float, failures: int
-    ) -> Reply:
-        """Send; give up before the timeout if the exchange is known to answer sooner than that."""
-        if left == inf or failures >= len(SHARES):
-            return await self._transport.send(request, timeout=timeout)
+    async def _send_for(self, request: Request, timeout: float, patience: float) -> Reply:
+        """Send, and give up early if the exchange is known to answer sooner than that."""
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -275,7 +283,7 @@ class Sender:
             elif began < enough < began + timeout:
                 checks.append(loop.call_at(enough, look))
 
-        checks = [loop.call_at(began + left * SHARES[failures], look)]
+        checks = [loop.call_at(began + patience, look)]
         try:
             async with asyncio.timeout(None) as scope:
                 return await self._transport.send(request, timeout=timeout)
@@ -295,15 +303,15 @@ class Sender:
         await self._transport.close()
 
 
-def _failure(error: BaseException, batch: Batch, terms: Terms, *, ended: bool) -> Answer:
+def _failure(error: BaseException, batch: Batch, call: CallContext, *, ended: bool) -> Answer:
     """Turn what was raised into an answer; what is none of a transport's own is reported."""
     kind = type(error)
     words = str(error)
     if ended:
-        words = terms.stopped or CANCELLED
+        words = call.stopped or CANCELLED
     elif not isinstance(error, TransportError):
         words = kind.__name__
-        if kind not in terms.reported:
-            terms.reported.add(kind)
+        if kind not in call.reported:
+            call.reported.add(kind)
             hooks.report("an attempt failed", error)
     return Answer(Finding(Meaning.NO_ANSWER if batch.left else Meaning.NOT_SENT, None, words))

@@ -62,8 +62,8 @@ class Batch(ABC):
         reachable: bool,
         chance: float,
     ) -> float | None:
-        """Return in how many seconds to make the next attempt; ``None`` if there is to be none."""
-        if action is RetryAction.STOP or policy.max_attempts == 1:
+        """Return in how many seconds to make another attempt; ``None`` if there is to be none."""
+        if policy.max_attempts == 1:
             return None
         backoff = 0.0
         if action is RetryAction.BACKOFF:

@@ -21,7 +21,7 @@ from itertools import islice
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import Sender, Terms
+from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.errors import NotSentError, TooLateError
@@ -44,7 +44,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 
 class Asker(Struct, frozen=True):
-    """For whom the questions are asked, and on what terms."""
+    """For whom the questions are asked, and on what call."""
 
     sender: Sender
     priority: Priority
@@ -102,7 +102,7 @@ class Inquiry(ABC):
         self._query = query
         self._sender = asker.sender
         self._tell = asker.tell
-        self._terms = Terms(
+        self._call = CallContext(
             budgets=(query.budget,),
             priority=asker.priority,
             ticket=0,
@@ -115,10 +115,10 @@ class Inquiry(ABC):
         """Ask until every state is final, or the time is over."""
         loop, rounds = asyncio.get_running_loop(), 0
         while self.pending:
-            self._terms.ticket, self._terms.began = self._sender.budgets.ticket(), loop.time()
+            self._call.ticket, self._call.began = self._sender.budgets.ticket(), loop.time()
             await self._round()
             pause = self._pause(rounds)
-            if not self.pending or loop.time() + pause >= self._terms.deadline or self._ended():
+            if not self.pending or loop.time() + pause >= self._call.deadline or self._ended():
                 return
             rounds += 1
             await asyncio.sleep(pause)
@@ -137,7 +137,7 @@ class Inquiry(ABC):
     def _pause(self, rounds: int) -> float:
         """Return twice the last pause, but no more than a quarter of the time that is left."""
         first = self._sender.policy.backoff_initial
-        left = self._terms.deadline - asyncio.get_running_loop().time()
+        left = self._call.deadline - asyncio.get_running_loop().time()
         return max(first, min(first * 2.0 ** min(rounds, 60), left / 4))
 
     def _learn(self, states: Mapping[str, OrderState | None]) -> None:
@@ -159,13 +159,13 @@ class Inquiry(ABC):
         if self._ended():
             return None
         try:
-            return (await self._sender.permits(self._terms))[0]
+            return (await self._sender.permits(self._call))[0]
         except (TooLateError, NotSentError):
             return None
 
     async def _ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
         """Send one query; one that fails says nothing."""
-        await self._sender.run(batch, permit, self._terms)
+        await self._sender.run(batch, permit, self._call)
         self.refused = self.refused or batch.refused
         return batch.states
 
@@ -179,7 +179,7 @@ class ById(Inquiry):
 
     def __init__(self, source: Source, query: Query, asker: Asker) -> None:
         super().__init__(source, query, asker)
-        self._terms.policy = ONCE
+        self._call.policy = ONCE
 
     async def _round(self) -> None:
         ids = list(self.pending)

@@ -25,7 +25,7 @@ from math import inf
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import CANCELLED, TOO_LATE, Sender, Terms
+from htx_cancel.attempt import CANCELLED, TOO_LATE, CallContext, Sender
 from htx_cancel.batch import CancelAll, CancelBatch
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import NotSentError, TooLateError
@@ -67,7 +67,7 @@ class JobSpec(Struct, frozen=True, gc=False):
 
 
 class Options(Struct, frozen=True):
-    """On what terms a call is to be sent."""
+    """The options of a call, checked."""
 
     priority: Priority
     deadline: float  #: loop time
@@ -92,7 +92,7 @@ class Job:
         self._spec = spec
         self._on_batch = options.on_batch
         self._sender = sender
-        self._terms = Terms(
+        self._call = CallContext(
             budgets=spec.endpoint.budgets(charge_pools=budgets.charge_pools),
             priority=options.priority,
             ticket=budgets.ticket(),
@@ -114,7 +114,7 @@ class Job:
 
     def stop(self, why: str) -> None:
         """Send nothing more: what has not left is ``UNSENT``, what is in flight lands."""
-        self._terms.stopped = self._terms.stopped or why
+        self._call.stopped = self._call.stopped or why
         me = asyncio.current_task()
         for task, batch in tuple(self.tasks.items()):
             if task is not me and (batch is None or not batch.in_flight):
@@ -163,16 +163,16 @@ class Job:
         lost()
         if batch is not None:
             if batch.began == inf:
-                batch.take(_unsent(self._terms.stopped or BROKEN))
+                batch.take(_unsent(self._call.stopped or BROKEN))
             self._settle(batch)
         if not self.tasks and self._is_settled:
             self._jobs.discard(self)
 
     def _lost_feeder(self) -> None:
         """Settle all that was not fed."""
-        self._terms.stopped = self._terms.stopped or BROKEN
+        self._call.stopped = self._call.stopped or BROKEN
         while self._kept > self._fed:
-            self._drop_one(self._terms.stopped)
+            self._drop_one(self._call.stopped)
 
     # the feeder
 
@@ -180,7 +180,7 @@ class Job:
         """Start a delivery for each batch as soon as the budgets allow."""
         try:
             await self._drop_what_is_too_late()
-            while self._fed < self._kept and not self._terms.stopped:
+            while self._fed < self._kept and not self._call.stopped:
                 await self._feed_some()
         except asyncio.CancelledError as error:
             self._cancelled(error)
@@ -189,18 +189,18 @@ class Job:
             await self._drop(self._fed, f"too late: {error}")
         except NotSentError as error:
             await self._drop(self._fed, str(error))
-        if self._terms.stopped:
-            await self._drop(self._fed, self._terms.stopped)
+        if self._call.stopped:
+            await self._drop(self._fed, self._call.stopped)
 
     async def _feed_some(self) -> None:
         """Wait for permits and start as many deliveries; deliver the last batch here."""
         me = hooks.this_task()
         if self._sender.reconnect.unreachable and (others := self.tasks.keys() - {me}):
-            timeout = self._sender.reach_by(self._terms) - self._loop.time()
+            timeout = self._sender.reach_by(self._call) - self._loop.time()
             if timeout > 0:
                 await asyncio.wait(others, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 return
-        permits = await self._sender.permits(self._terms, self._kept - self._fed)
+        permits = await self._sender.permits(self._call, self._kept - self._fed)
         first, self._fed = self._fed, self._fed + len(permits)
         if len(self._settled) + 1 == len(self._spec.batches):
             self.tasks[me] = batch = self._spec.batch(first)
@@ -215,14 +215,14 @@ class Job:
 
     async def _drop_what_is_too_late(self) -> None:
         """Say at once which batches cannot leave before the deadline."""
-        terms, budgets = self._terms, self._sender.budgets
-        if terms.deadline == inf:
+        call, budgets = self._call, self._sender.budgets
+        if call.deadline == inf:
             return
-        if self._loop.time() >= terms.deadline:
+        if self._loop.time() >= call.deadline:
             await self._drop(0, TOO_LATE)
-        fits = budgets.fits(terms.budgets, deadline=terms.deadline, priority=terms.priority)
+        fits = budgets.fits(call.budgets, deadline=call.deadline, priority=call.priority)
         if fits < self._kept:
-            wait = budgets.wait(terms.budgets, count=fits + 1, priority=terms.priority)
+            wait = budgets.wait(call.budgets, count=fits + 1, priority=call.priority)
             self._note_wait(wait)
             await self._drop(fits, f"too late: its turn is {wait:.3f} s away")
 
@@ -247,7 +247,7 @@ class Job:
         """Stop, since a task was cancelled; report it if nobody asked for that."""
         if not hooks.cancelled():
             hooks.report("a task of a cancel call was cancelled from inside", error)
-        self._terms.stopped = self._terms.stopped or CANCELLED
+        self._call.stopped = self._call.stopped or CANCELLED
 
     # deliveries
 
@@ -255,7 +255,7 @@ class Job:
         """Start some deliveries, and the others in the next turns of the event loop."""
         for _ in range(min(PER_TURN, len(self._ready))):
             batch, permit = self._ready.popleft()
-            if self._terms.stopped:
+            if self._call.stopped:
                 self._lose(batch, permit.unsent)
             else:
                 self._spawn(self._deliver(batch, permit), batch, permit.unsent)
@@ -265,7 +265,7 @@ class Job:
     async def _deliver(self, batch: AnyBatch, permit: Permit) -> None:
         """Attempt a batch until its answer stands, and settle it."""
         try:
-            await self._sender.run(batch, permit, self._terms)
+            await self._sender.run(batch, permit, self._call)
         except asyncio.CancelledError as error:
             self._cancelled(error)
         if batch.refused is not None and self.error is None:

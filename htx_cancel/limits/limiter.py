@@ -22,7 +22,7 @@ another budget's; and measured, taking and returning two that way costs 1.7 time
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count as counter
 from math import inf
 
@@ -224,10 +224,10 @@ class Budgets:
 
     def _lane(self, names: tuple[str, ...]) -> Lane:
         """Find or open the lane of these budgets."""
+        with suppress(KeyError, TypeError):
+            return self._lanes[names]  # nearly always
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise InvalidTypeError(f"names must be a tuple of budget names, got {names!r}")
-        if names in self._lanes:
-            return self._lanes[names]
         if not names or not set(names) <= set(self._budgets):
             raise InvalidValueError(f"names must be some of {sorted(self._budgets)}, got {names!r}")
         key = tuple(sorted(set(names)))
@@ -290,7 +290,8 @@ class Budgets:
     def _release_turn(self, rank: Rank) -> None:
         if self._turn_of is rank:
             self._turn_of = None
-            self._dispatch(asyncio.get_running_loop().time())
+            if self._waiting:
+                self._dispatch(asyncio.get_running_loop().time())
 
     def _fail(self, waiter: Waiter, now: float) -> None:
         """Take out a waiter that is too late, or whose caller was cancelled."""
