@@ -32,34 +32,48 @@ class CancelStatus(StrEnum):
 
     __hash__ = str.__hash__  # the same, and Enum's own is a slow one
 
-    ACCEPTED = "accepted"  #: the exchange took the instruction; the order may still fill first
-    CLOSED = "closed"  #: the exchange says it was not open any more; see ``reason``
-    NOT_FOUND = "not_found"  #: the exchange knows no such order here
-    REJECTED = "rejected"  #: the exchange refused, with ``code`` and ``message``
-    UNKNOWN = "unknown"  #: sent, and no trustworthy answer came: treat as live
-    UNSENT = "unsent"  #: it never left this process: treat as live
-    OPEN = (
-        "open"  #: of a confirmed outcome only: still open, and no cancel is known to be under way
-    )
+    ACCEPTED = "accepted"
+    """The exchange took the instruction; the order may still fill first."""
+    CLOSED = "closed"
+    """The exchange says that it was not open any more; see ``reason``."""
+    NOT_FOUND = "not_found"
+    """The exchange knows no such order here."""
+    REJECTED = "rejected"
+    """The exchange refused, with ``code`` and ``message``: treat as live."""
+    UNKNOWN = "unknown"
+    """Sent, and no trustworthy answer came: treat as live."""
+    UNSENT = "unsent"
+    """It never left this process: treat as live."""
+    OPEN = "open"
+    """Of a confirmed outcome only: open, and no cancel is known to be under way. Cancel again."""
 
 
 class CloseReason(StrEnum):
     """Why an order was not open any more."""
 
     FILLED = "filled"
+    """It was executed."""
     CANCELED = "canceled"
+    """It was canceled before."""
     CANCELING = "canceling"
+    """An earlier cancel is under way; the order may still fill first."""
 
 
 class OrderState(StrEnum):
     """An order's own state, as a query told it."""
 
     OPEN = "open"
+    """In the book, or waiting for its trigger."""
     CANCELING = "canceling"
+    """A cancel is under way; the order may still fill first."""
     FILLED = "filled"
+    """Executed as a whole."""
     CANCELED = "canceled"
-    PARTIALLY_CANCELED = "partially_canceled"  #: partly filled, then canceled
-    GONE = "gone"  #: not open any more; no query tells whether it was canceled or triggered
+    """Canceled as a whole."""
+    PARTIALLY_CANCELED = "partially_canceled"
+    """Partly filled, then canceled."""
+    GONE = "gone"
+    """Not open any more; no query tells whether it was canceled or triggered."""
 
     @property
     def final(self) -> bool:

@@ -4,6 +4,8 @@ import ast
 import inspect
 import subprocess
 import sys
+from enum import EnumType
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
@@ -140,6 +142,24 @@ def test_every_public_name_is_there_and_documented() -> None:
     for name in htx_cancel.__all__:
         assert getattr(htx_cancel, name).__doc__
         assert f"`{name}" in guide, name
+
+
+def test_every_member_of_a_public_enum_is_documented() -> None:
+    """By a docstring below it, which editors and documentation tools show."""
+    for name in htx_cancel.__all__:
+        public = getattr(htx_cancel, name)
+        if not isinstance(public, EnumType):
+            continue
+        (definition,) = ast.parse(inspect.getsource(public)).body
+        assert isinstance(definition, ast.ClassDef)
+        described = {
+            each.targets[0].id
+            for each, text in pairwise(definition.body)
+            if isinstance(each, ast.Assign)
+            and isinstance(each.targets[0], ast.Name)
+            and isinstance(text, ast.Expr)
+        }
+        assert described >= set(public.__members__), name
 
 
 def test_every_row_has_its_method_and_every_method_its_row() -> None:

@@ -14,8 +14,11 @@ class Priority(IntEnum):
     """Who goes first."""
 
     URGENT = 0
+    """First, and out of what is reserved for others of the UID as well."""
     ROUTINE = 1
+    """After all urgent requests, in order of arrival."""
     BACKGROUND = 2
+    """When nobody else waits."""
 
 
 class BudgetState(Struct, frozen=True):
