@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 #: What to do with a request: a reply, or one of the words below.
-Answer = bytes | str
+AttemptResult = bytes | str
 HANG, CUT = "hang", "cut"
 
-Answering = Callable[[bytes, bytes], Answer]
+Answering = Callable[[bytes, bytes], AttemptResult]
 
 _RATES = (
     "ratelimit-limit: 100000\r\nratelimit-interval: 100\r\n"
@@ -40,7 +40,7 @@ def ids_of(body: bytes) -> bytes:
     return body[at : body.index(b'"', at)]
 
 
-def success(path: bytes, body: bytes) -> Answer:
+def success(path: bytes, body: bytes) -> AttemptResult:
     """Say that all went well; to a call that names nothing, tell the time."""
     if not body:
         return reply(b'{"status":"ok","ts":1767323045000}')

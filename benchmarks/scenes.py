@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from benchmarks.lean import CUT, HANG, Answer, ids_of, reply
+from benchmarks.lean import CUT, HANG, AttemptResult, ids_of, reply
 from benchmarks.workload import order_ids
 
 CODES = {"filled": 1063, "canceled": 1071, "canceling": 1062, "missing": 1061, "odd": 4999}
@@ -86,7 +86,7 @@ class Stage:
         self._requests = 0
         self._first: set[str] = set()
 
-    def answer(self, path: bytes, body: bytes) -> Answer:
+    def answer(self, path: bytes, body: bytes) -> AttemptResult:
         """Answer one request; trouble befalls the first that names an id."""
         batch = path.endswith(b"batch_orders")
         ids = json.loads(body)["order_id"] if batch else ids_of(body).decode().split(",")
@@ -153,7 +153,7 @@ def _v5(codes: dict[str, int | None], *, batch: bool) -> dict[str, Any]:
     return {"code": 200, "message": "Success", "data": data, "ts": 1}
 
 
-def _refusal(trouble: str, path: bytes) -> Answer:
+def _refusal(trouble: str, path: bytes) -> AttemptResult:
     if trouble == "429":
         return reply(b"too many requests", "429 Too Many Requests", "text/plain")
     if path.startswith(b"/v5"):

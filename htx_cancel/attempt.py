@@ -39,7 +39,7 @@ from htx_cancel.outcome import Finding
 from htx_cancel.probe import Prober
 from htx_cancel.retry import RetryAction, RetryPolicy
 from htx_cancel.wire.codes import MAYBE_CLOCK, Meaning
-from htx_cancel.wire.envelope import Answer
+from htx_cancel.wire.envelope import AttemptResult
 from htx_cancel.wire.transport import Reply, Request, Transport
 
 PATIENCE = 3  #: round trips that an attempt may take at the least
@@ -181,7 +181,7 @@ class Sender:
             batch.in_flight = False
             permit.unsent()  # if nobody has said what became of it
 
-    async def _ask(self, batch: Batch, permit: Permit, deadline: float) -> Answer:
+    async def _ask(self, batch: Batch, permit: Permit, deadline: float) -> AttemptResult:
         """Send once; return what the reply says."""
         reply, stamp = await self._send(batch, permit, deadline)
         answer = batch.read(reply.status, reply.body)
@@ -192,7 +192,9 @@ class Sender:
             permit.refused()
         skewed = told is not None and abs(told - stamp) > SKEW
         if answer.account_wide and whole.code in MAYBE_CLOCK and skewed:
-            answer = Answer(Finding(Meaning.CLOCK, whole.code, whole.message), told, answer.named)
+            answer = AttemptResult(
+                Finding(Meaning.CLOCK, whole.code, whole.message), told, answer.named
+            )
         elif answer.account_wide:
             batch.refused = whole
         if answer.whole.meaning is Meaning.CLOCK and told is not None:
@@ -303,7 +305,9 @@ class Sender:
         await self._transport.close()
 
 
-def _failure(error: BaseException, batch: Batch, call: CallContext, *, ended: bool) -> Answer:
+def _failure(
+    error: BaseException, batch: Batch, call: CallContext, *, ended: bool
+) -> AttemptResult:
     """Turn what was raised into an answer; what is none of a transport's own is reported."""
     kind = type(error)
     words = str(error)
@@ -314,4 +318,6 @@ def _failure(error: BaseException, batch: Batch, call: CallContext, *, ended: bo
         if kind not in call.reported:
             call.reported.add(kind)
             hooks.report("an attempt failed", error)
-    return Answer(Finding(Meaning.NO_ANSWER if batch.left else Meaning.NOT_SENT, None, words))
+    return AttemptResult(
+        Finding(Meaning.NO_ANSWER if batch.left else Meaning.NOT_SENT, None, words)
+    )

@@ -16,7 +16,7 @@ from htx_cancel.outcome import (
 from htx_cancel.retry import RETRY, RetryAction, RetryPolicy, merge
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import Meaning
-from htx_cancel.wire.envelope import Answer
+from htx_cancel.wire.envelope import AttemptResult
 
 
 class Batch(ABC):
@@ -45,11 +45,11 @@ class Batch(ABC):
         return {}
 
     @abstractmethod
-    def read(self, status: int, body: bytes) -> Answer:
+    def read(self, status: int, body: bytes) -> AttemptResult:
         """Read a reply."""
 
     @abstractmethod
-    def take(self, answer: Answer) -> RetryAction:
+    def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt said; say what is to be done next."""
 
     def retry_in(
@@ -75,7 +75,7 @@ class Batch(ABC):
             return None
         return backoff
 
-    def _one_of(self, wanted: set[RetryAction], answer: Answer) -> RetryAction:
+    def _one_of(self, wanted: set[RetryAction], answer: AttemptResult) -> RetryAction:
         """Choose among what is wanted for its ids: the exchange's clock is tried once only."""
         if RetryAction.RESYNC_CLOCK in wanted:
             if answer.server_time is None or self._resynced:
@@ -104,11 +104,11 @@ class CancelBatch(Batch):
         """Return the body that names what is pending."""
         return cancels.encode(self._contract_code, self._field, self.pending)
 
-    def read(self, status: int, body: bytes) -> Answer:
+    def read(self, status: int, body: bytes) -> AttemptResult:
         """Read a reply."""
         return cancels.decode(status, body, self._endpoint, self._field)
 
-    def take(self, answer: Answer) -> RetryAction:
+    def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt said of each id that is pending."""
         found = list(map(answer.named.get, self.pending))
         if not self._known and found.count(ACCEPTED) == len(found):  # nearly always
@@ -148,11 +148,11 @@ class CancelAll(Batch):
         """Return its body."""
         return self._body
 
-    def read(self, status: int, body: bytes) -> Answer:
+    def read(self, status: int, body: bytes) -> AttemptResult:
         """Read a reply."""
         return cancels.decode(status, body, self._endpoint)
 
-    def take(self, answer: Answer) -> RetryAction:
+    def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt said of the request, and the ids that it lists."""
         self._attempts += answer.whole.meaning is not Meaning.NOT_SENT
         self._known = merge(self._known, answer.whole)

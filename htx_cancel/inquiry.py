@@ -30,7 +30,7 @@ from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
 from htx_cancel.retry import RETRY, RetryAction, RetryPolicy
 from htx_cancel.wire import queries
 from htx_cancel.wire.codes import Meaning
-from htx_cancel.wire.envelope import Answer
+from htx_cancel.wire.envelope import AttemptResult
 from htx_cancel.wire.queries import OrderStates
 
 #: The message of an order that was asked for by client order id and not found.
@@ -80,11 +80,11 @@ class QueryBatch(Batch):
         """Return its body."""
         return self._body
 
-    def read(self, status: int, body: bytes) -> Answer:
+    def read(self, status: int, body: bytes) -> AttemptResult:
         """Read a reply."""
         return queries.decode(status, body, self._query, self._field)
 
-    def take(self, answer: Answer) -> RetryAction:
+    def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt told."""
         if isinstance(answer, OrderStates):
             self.states = answer

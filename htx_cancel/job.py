@@ -32,7 +32,7 @@ from htx_cancel.errors import NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.outcome import CallResult, Finding, OrderResult, Source, Tally
 from htx_cancel.wire.codes import Meaning
-from htx_cancel.wire.envelope import Answer
+from htx_cancel.wire.envelope import AttemptResult
 
 #: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
 #: one, too: a window's whole burst would stall the loop for 10 ms.
@@ -295,5 +295,5 @@ class Job:
         return len(self._settled) == len(self._spec.batches)
 
 
-def _unsent(why: str) -> Answer:
-    return Answer(Finding(Meaning.NOT_SENT, None, why))
+def _unsent(why: str) -> AttemptResult:
+    return AttemptResult(Finding(Meaning.NOT_SENT, None, why))

@@ -60,7 +60,7 @@ class Prober:
             )
             for origin in dict.fromkeys(answered):
                 for _ in range(PROBES):
-                    if not await self._greet(origin, learn=True, alone=True):
+                    if not await self._greet(origin, learn=True, probe=True):
                         break
 
         task = self._start(warm_up(), "the exchange could not be warmed up")
@@ -71,7 +71,7 @@ class Prober:
             await asyncio.wait({task})
         return len(answered)
 
-    async def _greet(self, origin: str, *, learn: bool = False, alone: bool = False) -> bool:
+    async def _greet(self, origin: str, *, learn: bool = False, probe: bool = False) -> bool:
         """Send a public request; say whether the host answered it."""
         request = Request("GET", origin, TIMESTAMP)
         try:
@@ -85,7 +85,7 @@ class Prober:
             return False
         if learn and reply.left_at is not None:
             trip = asyncio.get_running_loop().time() - reply.left_at
-            self._budgets.learn_trip(origin, trip, alone=alone)
+            self._budgets.learn_round_trip(origin, trip, probe=probe)
         return True
 
     def _start(self, work: Coroutine[object, object, None], what: str) -> "asyncio.Task[None]":

@@ -16,7 +16,7 @@ from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import Meaning
-from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT, Answer
+from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT, AttemptResult
 
 
 def read(
@@ -25,12 +25,12 @@ def read(
     status: int = 200,
     endpoint: Endpoint = coin_m_swap.ORDERS,
     field: str = "order_id",
-) -> Answer:
+) -> AttemptResult:
     """Decode a reply given as what its JSON holds."""
     return cancels.decode(status, json.dumps(reply).encode(), endpoint, field)
 
 
-def of(answer: Answer, order_id: str) -> Finding:
+def of(answer: AttemptResult, order_id: str) -> Finding:
     """Say what an answer means for one id."""
     return answer.named.get(order_id, answer.unnamed)
 

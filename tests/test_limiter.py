@@ -250,7 +250,7 @@ def test_a_request_that_was_alone_is_worth_a_second() -> None:
         if beside:
             await take(budgets, 1)
         for _ in range(9):
-            budgets.learn_trip("here", 0.02, alone=True)
+            budgets.learn_round_trip("here", 0.02, probe=True)
         return trips.floor
 
     assert run(main(beside=False)) == pytest.approx(0.02 - STALL / 100)

@@ -7,7 +7,7 @@ import pytest
 from test_sandbox_exchange import CANCEL, NOW, TRACK_ALL, V5, ask, batch
 
 from htx_cancel.sandbox import Book, Exchange, Order
-from htx_cancel.sandbox.lifecycle import Ending, Life
+from htx_cancel.sandbox.lifecycle import Ending, Lifecycle
 from htx_cancel.sandbox.rules import State
 
 DELAY = 0.05
@@ -145,7 +145,7 @@ def test_endings_repeat_with_their_seed() -> None:
 def test_shares_need_a_random() -> None:
     """A share cannot be drawn from nothing."""
     with pytest.raises(ValueError, match="give random"):
-        Life(lost_races=0.1)
+        Lifecycle(lost_races=0.1)
 
 
 def test_orders_under_way_are_not_open() -> None:

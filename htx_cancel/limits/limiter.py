@@ -83,7 +83,7 @@ class Budgets:
         self._serials = counter(1)
         self._waiting = 0
         self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._turn_of: Rank | None = None  # who may ask again before others are served
+        self._reserved_rank: Rank | None = None  # who may ask again before others are served
         self._timer: asyncio.Handle | None = None
         self._timer_at = inf
         self._timer_floor = 0.0
@@ -173,7 +173,7 @@ class Budgets:
         now, lane = loop.time(), self._lane(names)
         if deadline < now:
             raise TooLateError(self._predict(lane, 1, (priority, inf), now))
-        if not self._waiting and (self._turn_of is None or self._turn_of[1] == ticket):
+        if not self._waiting and (self._reserved_rank is None or self._reserved_rank[1] == ticket):
             room = lane.room(now, urgent=priority is Priority.URGENT)
             if permits := self._take(lane, min(most, room), now):
                 return permits
@@ -245,7 +245,9 @@ class Budgets:
         stuck: list[Lane] = []
         while self._in_flight < self.max_in_flight:
             waiter = self._first(stuck, now)
-            if waiter is None or (self._turn_of is not None and waiter.rank > self._turn_of):
+            if waiter is None or (
+                self._reserved_rank is not None and waiter.rank > self._reserved_rank
+            ):
                 break
             room = self._room(waiter, stuck, now)
             if room > 0:
@@ -284,12 +286,12 @@ class Budgets:
         permits = self._take(waiter.lane, min(room, waiter.wanted), now)
         waiter.future.set_result(permits)
         if len(permits) < waiter.wanted:  # its caller runs next, and may ask again at once
-            self._turn_of = waiter.rank
-            asyncio.get_running_loop().call_soon(self._release_turn, waiter.rank)
+            self._reserved_rank = waiter.rank
+            asyncio.get_running_loop().call_soon(self._release_reservation, waiter.rank)
 
-    def _release_turn(self, rank: Rank) -> None:
-        if self._turn_of is rank:
-            self._turn_of = None
+    def _release_reservation(self, rank: Rank) -> None:
+        if self._reserved_rank is rank:
+            self._reserved_rank = None
             if self._waiting:
                 self._dispatch(asyncio.get_running_loop().time())
 
@@ -433,13 +435,13 @@ class Budgets:
         """The mean round trip to the host heard last, in seconds; 0 if there was none yet."""
         return self._round_trips.mean
 
-    def learn_trip(self, host: str, seconds: float, *, alone: bool = False) -> None:
-        """Learn how long a call that charges no budget took to a host and back, until now.
+    def learn_round_trip(self, host: str, seconds: float, *, probe: bool = False) -> None:
+        """Learn how long a request that charges no budget took to a host and back, until now.
 
-        It was ``alone`` if no other such call was under way.
+        It is a ``probe`` if no other such request was under way.
         """
-        alone = alone and self._in_flight == 0
-        self._round_trips.learn(host, seconds, asyncio.get_running_loop().time(), alone=alone)
+        probe = probe and self._in_flight == 0
+        self._round_trips.learn(host, seconds, asyncio.get_running_loop().time(), probe=probe)
 
     # prediction
 

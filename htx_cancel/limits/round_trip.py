@@ -15,8 +15,8 @@ class RoundTrip:
 
     Two things push the smallest sample above the true round trip: *jitter*, which shrinks with the
     root of the samples' number, and *stalls* that delay every request of one moment alike, which
-    shrink with the time observed. The larger of the two bounds is subtracted. A request that was
-    alone is a moment of its own, and worth a second.
+    shrink with the time observed. The larger of the two bounds is subtracted. A *probe*, sent while
+    no other request was under way, is a moment of its own, and worth a second.
     """
 
     def __init__(self) -> None:
@@ -26,12 +26,12 @@ class RoundTrip:
         self.samples = 0
         self._since = inf
 
-    def learn(self, trip: float, now: float, *, alone: bool = False) -> None:
+    def learn(self, trip: float, now: float, *, probe: bool = False) -> None:
         """Take one round trip, in seconds, that ended now."""
         self.samples += 1
         self.mean += (trip - self.mean) / self.samples
         self.least = min(self.least, trip)
-        self._since = min(self._since, now) - alone
+        self._since = min(self._since, now) - probe
         jitter = CERTAIN * (self.mean - self.least) / sqrt(self.samples)
         stall = STALL / (1 + now - self._since) ** 2
         self.floor = max(0.0, self.least - max(jitter, stall))
@@ -45,9 +45,9 @@ class RoundTrips:
         self.floor = 0.0
         self.mean = 0.0  #: of the host heard last
 
-    def learn(self, host: str, trip: float, now: float, *, alone: bool = False) -> None:
-        """Take one round trip to a host, in seconds; ``alone`` if no other was under way."""
+    def learn(self, host: str, trip: float, now: float, *, probe: bool = False) -> None:
+        """Take one round trip to a host, in seconds; ``probe`` if no other was under way."""
         known = self._hosts.setdefault(host, RoundTrip())
-        known.learn(trip, now, alone=alone)
+        known.learn(trip, now, probe=probe)
         self.mean = known.mean
         self.floor = min(known.floor for known in self._hosts.values())

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from itertools import count
 from typing import Literal
 
-from htx_cancel.sandbox.lifecycle import Ending, Life, Order
+from htx_cancel.sandbox.lifecycle import Ending, Lifecycle, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State
 from htx_cancel.sandbox.texts import NOT_FOUND, STATE_CODES
 
@@ -14,10 +14,10 @@ _FIRST_ID = 1_100_000_000_000_000_001
 
 
 class Book:
-    """Every order by its ids; ``life`` says when a cancel takes effect, and how."""
+    """Every order by its ids; ``lifecycle`` says when a cancel takes effect, and how."""
 
-    def __init__(self, life: Life | None = None) -> None:
-        self._life = Life() if life is None else life
+    def __init__(self, lifecycle: Lifecycle | None = None) -> None:
+        self._lifecycle = Lifecycle() if lifecycle is None else lifecycle
         self._pending: deque[Order] = deque()
         self._orders: dict[str, Order] = {}
         self._by_client_id: dict[tuple[Kind, str], Order] = {}
@@ -120,7 +120,7 @@ class Book:
             return NOT_FOUND
         if order.state != "open":
             return STATE_CODES[order.state]
-        if order.refusal is None and self._life.accept(order, now):
+        if order.refusal is None and self._lifecycle.accept(order, now):
             self._pending.append(order)
         return order.refusal
 

@@ -58,10 +58,10 @@ class Connections(web.Server):
         self, request: web.BaseRequest, reply: HttpResponse | None, fault: Fault
     ) -> web.StreamResponse:
         """Bring a reply, or as much of it as the fault leaves."""
-        if reply is None or fault.line in ("hang", "reset"):
-            _break(request, reset=fault.line != "hang")
+        if reply is None or fault.delivery in ("hang", "reset"):
+            _break(request, reset=fault.delivery != "hang")
             return web.Response()
-        if fault.line == "whole":
+        if fault.delivery == "whole":
             return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
         stream = web.StreamResponse(status=reply.status, headers=reply.headers)
         stream.content_length = len(reply.body)
@@ -73,7 +73,7 @@ class Connections(web.Server):
     async def _pour(
         self, request: web.BaseRequest, stream: web.StreamResponse, body: bytes, fault: Fault
     ) -> None:
-        if fault.line == "cut":
+        if fault.delivery == "cut":
             await stream.write(body[: len(body) // 2])
             request.protocol.close()
             return

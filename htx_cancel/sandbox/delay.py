@@ -4,7 +4,7 @@ import asyncio
 import random
 
 
-class Line:
+class Delay:
     """A one-way delay in seconds, and a uniform extra of up to ``jitter`` for every message."""
 
     def __init__(self, delay: float, jitter: float, seed: int) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from htx_cancel.sandbox.access import Access
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.cancels import cancel
-from htx_cancel.sandbox.lifecycle import Life, Order
+from htx_cancel.sandbox.lifecycle import Lifecycle, Order
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 from htx_cancel.sandbox.parameters import asked, read
 from htx_cancel.sandbox.queries import answer
@@ -82,7 +82,7 @@ class Exchange:
         clock_offset: float = 0.0,
         withdrawn: Collection[str] = (),
     ) -> None:
-        self.book = Book(Life(cancel_after, lost_races, partial_fills, random))
+        self.book = Book(Lifecycle(cancel_after, lost_races, partial_fills, random))
         self.clock_offset = clock_offset
         self.log: list[Call] = []
         self.calls: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """Scripted trouble: what happens to a request on its way to the exchange, or to its reply.
 
 Whether the exchange carried a request out is in its book, whatever the client is told. Both ways
-take a ``FaultPlan``; what a fault does to the line they do in their own way.
+take a ``FaultPlan``; what a fault does to the connection they do in their own way.
 """
 
 import random
@@ -14,9 +14,9 @@ from msgspec import Struct, structs
 from htx_cancel.sandbox.exchange import Exchange, Script
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 
-#: What the line does with the reply: bring it, say nothing until the client gives up, reset the
+#: What becomes of the reply on its way: bring it, say nothing until the client gives up, reset the
 #: connection, close it after half of the body, bring the body in drops, or let nobody in.
-Line = Literal["whole", "hang", "reset", "cut", "drip", "refused"]
+Delivery = Literal["whole", "hang", "reset", "cut", "drip", "refused"]
 
 
 class Fault(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Fault(Struct, frozen=True):
 
     name: str
     executed: bool = True
-    line: Line = "whole"
+    delivery: Delivery = "whole"
     seconds: float = 0.0
     code: int | None = None
     reply: HttpResponse | None = None
@@ -54,13 +54,13 @@ FAULTS: Mapping[str, Fault] = {
     fault.name: fault
     for fault in (
         Fault("late", seconds=30.0),
-        Fault("slow", line="drip", seconds=1.0),
-        Fault("lost_before", executed=False, line="hang"),
-        Fault("lost_after", line="hang"),
-        Fault("reset_before", executed=False, line="reset"),
-        Fault("reset_after", line="reset"),
-        Fault("cut", line="cut"),
-        Fault("refused_connection", executed=False, line="refused"),
+        Fault("slow", delivery="drip", seconds=1.0),
+        Fault("lost_before", executed=False, delivery="hang"),
+        Fault("lost_after", delivery="hang"),
+        Fault("reset_before", executed=False, delivery="reset"),
+        Fault("reset_after", delivery="reset"),
+        Fault("cut", delivery="cut"),
+        Fault("refused_connection", executed=False, delivery="refused"),
         Fault("html", executed=False, reply=_page(403, "403 Forbidden")),
         Fault("html_after", reply=_page(502, "502 Bad Gateway")),
         Fault("empty", reply=_plain(200, b"")),

@@ -4,7 +4,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 from htx_cancel.errors import NoAnswerError, NotSentError
-from htx_cancel.sandbox.delay import Line
+from htx_cancel.sandbox.delay import Delay
 from htx_cancel.sandbox.exchange import Exchange
 from htx_cancel.sandbox.faults import CALM, Fault, FaultPlan, respond
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
@@ -33,7 +33,7 @@ class InProcessTransport:
     ) -> None:
         self.down: set[str] = set()
         self._exchange = exchange
-        self._line = Line(delay, jitter, seed)
+        self._delay = Delay(delay, jitter, seed)
         self._epoch = epoch
         self._faults = FaultPlan() if faults is None else faults
 
@@ -44,7 +44,7 @@ class InProcessTransport:
         if request.origin in self.down:
             raise NotSentError("connection refused")
         fault = self._faults.next(asked(leaving), leaving.path) or CALM
-        if fault.line == "refused":
+        if fault.delivery == "refused":
             raise NotSentError("connection refused")
         left_at = asyncio.get_running_loop().time()
         try:
@@ -56,15 +56,15 @@ class InProcessTransport:
         return Reply(response.status, headers, response.body, left_at)
 
     async def _carry(self, request: HttpRequest, fault: Fault) -> HttpResponse:
-        await self._line.travel()
+        await self._delay.travel()
         now = self._epoch + asyncio.get_running_loop().time()
         response = respond(self._exchange, request, now, fault)
-        if fault.line == "hang":
+        if fault.delivery == "hang":
             await asyncio.get_running_loop().create_future()
         if fault.seconds:
             await asyncio.sleep(fault.seconds)
-        await self._line.travel()
-        if response is None or fault.line in ("reset", "cut"):
+        await self._delay.travel()
+        if response is None or fault.delivery in ("reset", "cut"):
             raise NoAnswerError("the connection was lost")
         return response
 

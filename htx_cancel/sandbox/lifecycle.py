@@ -56,7 +56,7 @@ class Order(Struct, gc=False):
         self.state = "partially_canceled" if self.traded else "canceled"
 
 
-class Life(Struct, frozen=True):
+class Lifecycle(Struct, frozen=True):
     """How cancels end: ``lost_races`` and ``partial_fills`` are shares of those accepted.
 
     ``random`` gives numbers from 0 to below 1; shares cannot be drawn without it.

@@ -10,7 +10,7 @@ from typing import Self
 from aiohttp import web
 
 from htx_cancel.sandbox.connections import Connections
-from htx_cancel.sandbox.delay import Line
+from htx_cancel.sandbox.delay import Delay
 from htx_cancel.sandbox.exchange import Exchange
 from htx_cancel.sandbox.faults import CALM, FaultPlan, respond
 from htx_cancel.sandbox.messages import HttpRequest
@@ -45,7 +45,7 @@ class SandboxServer:
         self._host = host
         self._port = port
         self._ssl_context = ssl_context
-        self._line = Line(delay, jitter, seed)
+        self._delay = Delay(delay, jitter, seed)
         self._faults = FaultPlan() if faults is None else faults
         self._held: socket.socket | None = None
 
@@ -114,13 +114,13 @@ class SandboxServer:
             body=await request.read(),
         )
         fault = self._faults.next(asked(arriving), arriving.path) or CALM
-        await self._line.travel()
+        await self._delay.travel()
         reply = respond(self._exchange, arriving, time.time(), fault)
-        if fault.line == "hang":
+        if fault.delivery == "hang":
             await self._connections.wait(request)
-        elif fault.line == "whole" and fault.seconds:
+        elif fault.delivery == "whole" and fault.seconds:
             await self._connections.wait(request, fault.seconds)
-        await self._line.travel()
+        await self._delay.travel()
         return await self._connections.deliver(request, reply, fault)
 
 

@@ -18,7 +18,7 @@ from htx_cancel.outcome import ACCEPTED, Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
     CLIENT_ID_CAVEAT,
-    Answer,
+    AttemptResult,
     code_of,
     finding,
     id_of,
@@ -45,11 +45,11 @@ def encode_all(contract_code: str, filters: Mapping[str, str | None]) -> bytes:
     return _encoder.encode({"contract_code": contract_code, **given})
 
 
-def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> Answer:
+def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> AttemptResult:
     """Read a reply to a call that named ids under ``field``. Never raises."""
     reply = json_object(body)
     if reply is None:
-        return Answer(not_htx(status, "no JSON object"))
+        return AttemptResult(not_htx(status, "no JSON object"))
     whole = verdict(reply, status, endpoint.envelope, endpoint.path)
     named = _named(reply.get("data"), field, endpoint.envelope)
     if whole.meaning is not Meaning.ACCEPTED:
@@ -59,7 +59,7 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
     if field == "client_order_id":
         whole = _with_caveat(whole)
         named = {key: _with_caveat(found) for key, found in named.items()}
-    return Answer(whole, server_time(reply), named)
+    return AttemptResult(whole, server_time(reply), named)
 
 
 def _with_caveat(found: Finding) -> Finding:

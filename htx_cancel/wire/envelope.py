@@ -33,7 +33,7 @@ CLIENT_ID_CAVEAT = (
 UNNAMED = Finding(Meaning.UNNAMED, None, "the reply names this id in neither list")
 
 
-class Answer(Struct, frozen=True):
+class AttemptResult(Struct, frozen=True):
     """What one attempt says: of the whole request, and of each id that the reply names."""
 
     whole: Finding

@@ -16,7 +16,7 @@ from htx_cancel.endpoints import Query
 from htx_cancel.outcome import ACCEPTED, Finding, OrderState
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
-    Answer,
+    AttemptResult,
     id_of,
     json_object,
     not_htx,
@@ -38,7 +38,7 @@ STATES: dict[object, OrderState] = {
 _LISTED_CANCELING = 9
 
 
-class OrderStates(Answer, frozen=True):
+class OrderStates(AttemptResult, frozen=True):
     """What a reply tells.
 
     ``of`` holds the orders it names, ``None`` for a state that is not known here. Where it is
