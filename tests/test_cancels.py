@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from clients import add, cancel, in_process
 from hypothesis import given
 from hypothesis import strategies as st
-from roads import add, cancel, in_process
 from virtualtime import run
 
 from htx_cancel import CancelStatus

@@ -8,9 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from roads import (
+from clients import (
     CONTRACTS,
     EPOCH,
     ONCE,
@@ -22,6 +20,8 @@ from roads import (
     in_process,
     over_a_socket,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from virtualtime import run
 
 from htx_cancel import (

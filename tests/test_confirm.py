@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import pytest
-from roads import CONTRACTS, EPOCH, ONCE, add, cancel, credentials, in_process, over_a_socket
+from clients import CONTRACTS, EPOCH, ONCE, add, cancel, credentials, in_process, over_a_socket
 from virtualtime import run
 
 from htx_cancel import (

@@ -6,7 +6,7 @@ import warnings
 from typing import Any, Self
 
 import pytest
-from roads import CONTRACTS, EPOCH, ONCE, add, cancel, in_process
+from clients import CONTRACTS, EPOCH, ONCE, add, cancel, in_process
 from virtualtime import run
 
 from htx_cancel import (

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
-from roads import EPOCH, ONCE, add, cancel, credentials
+from clients import EPOCH, ONCE, add, cancel, credentials
 from virtualtime import run
 
 from htx_cancel import Budgets, CancelClient, CancelStatus, Limit, Outcome, Priority, RetryPolicy

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from roads import add, cancel, in_process
+from clients import add, cancel, in_process
 from virtualtime import VirtualLoop, run
 
 from htx_cancel import CancelStatus, InvalidTypeError, OrderResult, Outcome

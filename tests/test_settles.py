@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import virtualtime
-from roads import EPOCH, add, cancel, credentials
+from clients import EPOCH, add, cancel, credentials
 from virtualtime import VirtualLoop
 
 from htx_cancel import (

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from roads import EPOCH, credentials, in_process
+from clients import EPOCH, credentials, in_process
 from virtualtime import run
 
 from htx_cancel import CancelClient, InvalidTypeError, InvalidValueError
