@@ -26,7 +26,7 @@ check: test
 # What rests on the dependencies, with the lowest versions that pyproject.toml allows.
 test-lowest: $(LOWEST)/test
 	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py $(foreach name,wire_transport client confirm \
-		faults limiter_sockets outage retry,tests/test_$(name).py)
+		faults limits_sockets outage retry,tests/test_$(name).py)
 
 # Every benchmark, some fourteen minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench
