@@ -25,8 +25,9 @@ check: test
 
 # What rests on the dependencies, with the lowest versions that pyproject.toml allows.
 test-lowest: $(LOWEST)/test
-	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py $(foreach name,transport client confirm \
-		faults limiter_sockets outage retry,tests/test_$(name).py)
+	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py tests/test_job*.py $(foreach name, \
+		attempt client confirm hosts inquiry limits_reconnect limits_sockets outage probe \
+		products retry secrets statuses_under_faults wire_transport,tests/test_$(name).py)
 
 # Every benchmark, some fourteen minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench

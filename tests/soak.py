@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager, suppress
 
 import loops
 import virtualtime
+from clients import CONTRACTS, EPOCH, cancel, credentials
 from msgspec import Struct
-from roads import CONTRACTS, EPOCH, cancel, credentials
 
 from htx_cancel import (
     CancelClient,

@@ -1,21 +1,16 @@
-"""What became of the orders, asked of the sandbox's life of orders on virtual time."""
+"""Confirming outcomes: what is asked about, what is told, and how a confirmation ends."""
 
 import asyncio
-import random
-from collections import Counter
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
 import pytest
-from roads import CONTRACTS, EPOCH, ONCE, add, cancel, credentials, in_process, over_a_socket
+from clients import ONCE, add, cancel, credentials, in_process, nothing_is_left, over_a_socket
+from confirmations import BY_ID, PAGED, SOURCES, doubtful, states
+from transports import Answering, Scripted, v1_reply
 from virtualtime import run
 
 from htx_cancel import (
-    BudgetEvent,
-    Budgets,
     CallResult,
     CancelAllOutcome,
     CancelClient,
@@ -30,78 +25,13 @@ from htx_cancel import (
     Outcome,
     Refusal,
     RetryPolicy,
-    Source,
 )
-from htx_cancel.endpoints import QUERIES
-from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
-
-BY_ID: list[Kind] = ["swap", "v5"]
-PAGED: list[Kind] = ["swap_trigger", "swap_trailing", "linear_trigger"]
-
-
-SOURCES: dict[Kind, Source] = {
-    "swap": Source("coin_m_swap.cancel_orders", "BTC-USD"),
-    "swap_trailing": Source("coin_m_swap.cancel_trailing_orders", "BTC-USD"),
-    "swap_trigger": Source("coin_m_swap.cancel_trigger_orders", "BTC-USD"),
-    "linear_trigger": Source("usdt_m_v1_isolated.cancel_trigger_orders", "BTC-USDT"),
-    "v5": Source("usdt_m.cancel_orders", "BTC-USDT"),
-}
-
-
-def doubtful(kind: Kind, *ids: str, field: str = "order_id") -> Outcome:
-    """Make the outcome of a cancel that nobody answered."""
-    endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
-    return Outcome.of(
-        [OrderResult(key, CancelStatus.UNKNOWN, attempts=1) for key in ids],
-        source=Source(endpoint, contract_code, field),
-    )
-
-
-def nothing_is_left(client: CancelClient) -> None:
-    """Check that no task runs but this, and that no permit is out or waited for."""
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-    for budget in client.budgets.snapshot():
-        assert (budget.in_flight, budget.waiting) == (0, 0), budget.name
-
-
-class Answering:
-    """A transport that answers each request with what a function makes of its parameters."""
-
-    def __init__(self, answer: Callable[[Mapping[str, Any]], object]) -> None:
-        self.answer = answer
-        self.asked: list[dict[str, Any]] = []
-
-    async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Answer at once, or raise what the function returns."""
-        assert timeout > 0
-        await asyncio.sleep(0)
-        given = dict(parse_qsl(urlsplit(request.target).query))
-        params = {key: word for key, word in given.items() if key.islower()}
-        if request.body:
-            params = msgspec.json.decode(request.body)
-        self.asked.append(params)
-        answer = self.answer(params)
-        if isinstance(answer, BaseException):
-            raise answer
-        return Reply(200, {}, msgspec.json.encode(answer))
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-    def client(self, **settings: Any) -> CancelClient:
-        """Return a client that sends through it."""
-        return CancelClient(credentials(), transport=self, wall_clock=lambda: EPOCH, **settings)
-
-
-def states(outcome: Outcome) -> list[tuple[CancelStatus, OrderState | None]]:
-    """List status and state of every result."""
-    return [(result.status, result.state) for result in outcome]
 
 
 @pytest.mark.parametrize("kind", BY_ID)
@@ -116,53 +46,6 @@ async def test_accepted_orders_are_confirmed_over_a_socket(kind: Kind) -> None:
         (CancelStatus.CLOSED, None)
     ]
     assert {call.outcome for call in exchange.log} <= {"ok", "refused"}
-
-
-@pytest.mark.parametrize("kind", PAGED)
-async def test_trailing_and_trigger_orders_are_gone_when_not_listed(kind: Kind) -> None:
-    """Their only query is the list of open orders; the rest of the book does not matter."""
-    exchange = Exchange()
-    ids = add(exchange, kind, 5)
-    add(exchange, kind, 120)
-    async with over_a_socket(exchange) as client:
-        outcome = await client.confirm(await cancel(client, kind, ids))
-    assert states(outcome) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 5
-
-
-@pytest.mark.parametrize("kind", BY_ID)
-def test_a_cancel_that_takes_a_while_is_polled_until_it_is_final(kind: Kind) -> None:
-    """Lost races are filled, partial fills are told, and pauses grow."""
-
-    async def main() -> None:
-        dice = random.Random(5)
-        exchange = Exchange(cancel_after=0.3, lost_races=0.3, partial_fills=0.3, random=dice.random)
-        ids = add(exchange, kind, 60)
-        async with in_process(exchange, delay=0.01) as client:
-            outcome = await client.confirm(await cancel(client, kind, ids))
-        assert {result.status for result in outcome} == {CancelStatus.ACCEPTED}
-        assert [result.state for result in outcome] == [exchange.book[key].state for key in ids]
-        assert len({result.state for result in outcome}) == 3
-
-    run(main())
-
-
-def test_orders_are_confirmed_by_the_client_ids_that_were_given() -> None:
-    """The query names what the cancel named."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        for kind in BY_ID:
-            exchange.book.add(kind, CONTRACTS[kind], client_order_id=71)
-        async with in_process(exchange) as client:
-            swap = await client.coin_m_swap.cancel_orders("BTC-USD", client_order_ids=[71, 72])
-            v5 = await client.usdt_m.cancel_orders("BTC-USDT", client_order_ids=[71, 72])
-            for outcome in (swap, v5):
-                assert states(await client.confirm(outcome)) == [
-                    (CancelStatus.ACCEPTED, OrderState.CANCELED),
-                    (CancelStatus.NOT_FOUND, None),
-                ]
-
-    run(main())
 
 
 @pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
@@ -190,151 +73,6 @@ def test_an_unknown_order_is_settled_by_its_state(kind: Kind) -> None:
     run(main())
 
 
-def test_an_order_that_an_unknown_cancel_was_for_may_not_exist() -> None:
-    """The query says so; nothing is left unknown."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        known = add(exchange, "swap", 1)
-        plan = FaultPlan({"5": ["lost_before"]})
-        async with in_process(exchange, retry=ONCE, request_timeout=1.0, faults=plan) as client:
-            outcome = await cancel(client, "swap", ["5", *known])
-            outcome = await client.confirm(outcome, timeout=0.5)
-            assert [it.status for it in outcome] == [CancelStatus.NOT_FOUND, CancelStatus.OPEN]
-            outcome = await client.confirm(await cancel(client, "swap", ["5", *known]))
-            assert [it.status for it in outcome] == [CancelStatus.NOT_FOUND, CancelStatus.ACCEPTED]
-
-    run(main())
-
-
-@pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
-def test_queries_that_fail_are_asked_again(kind: Kind) -> None:
-    """Every kind of trouble on the way passes; no state is made up meanwhile."""
-    path = {
-        "swap": "/swap-api/v1/swap_order_info",
-        "v5": "/v5/trade/order",
-        "swap_trailing": "/swap-api/v1/swap_track_openorders",
-        "swap_trigger": "/swap-api/v1/swap_trigger_openorders",
-        "linear_trigger": "/linear-swap-api/v1/swap_trigger_openorders",
-    }[kind]
-
-    async def main() -> None:
-        exchange = Exchange()
-        ids = add(exchange, kind, 2)
-        add(exchange, kind, 120)
-        trouble = [
-            "html",
-            "rate",
-            "http_429",
-            "busy",
-            "lost_after",
-            "wrong_json",
-            "empty",
-            "wrong_clock",
-        ]
-        plan = FaultPlan({path: trouble})
-        async with in_process(exchange, request_timeout=0.5, faults=plan) as client:
-            outcome = await client.confirm(await cancel(client, kind, ids), timeout=60.0)
-        final = OrderState.CANCELED if kind in BY_ID else OrderState.GONE
-        assert states(outcome) == [(CancelStatus.ACCEPTED, final)] * 2
-        assert plan.struck.total() == len(trouble)
-
-    run(main())
-
-
-@pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
-def test_confirming_ends_with_its_time_and_says_what_it_knows(kind: Kind) -> None:
-    """An order whose cancel takes longer is canceling."""
-
-    async def main() -> None:
-        exchange = Exchange(cancel_after=60.0)
-        ids = add(exchange, kind, 1)
-        loop = asyncio.get_running_loop()
-        async with in_process(exchange) as client:
-            outcome = await cancel(client, kind, ids)
-            began = loop.time()
-            outcome = await client.confirm(outcome, timeout=5.0)
-            assert loop.time() - began <= 5.0
-            assert outcome.results[0].status is CancelStatus.ACCEPTED
-            # v5 has no word for an order that is being canceled
-            assert outcome.results[0].state is (
-                OrderState.OPEN if kind == "v5" else OrderState.CANCELING
-            )
-            await asyncio.sleep(60.0)
-            outcome = await client.confirm(outcome)
-            assert outcome.results[0].state is not None
-            assert outcome.results[0].state.final
-
-    run(main())
-
-
-def test_confirming_more_than_the_read_budget_allows_takes_what_it_can() -> None:
-    """A deadline that is too near leaves the rest as it was."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        ids = add(exchange, "v5", 100)
-        async with in_process(exchange) as client:
-            outcome = await client.confirm(await cancel(client, "v5", ids), timeout=1.0)
-            found = [result.state for result in outcome]
-            assert found == [OrderState.CANCELED] * 72 + [None] * 28
-            outcome = await client.confirm(outcome, timeout=5.0)
-            assert {result.state for result in outcome} == {OrderState.CANCELED}
-        assert not exchange.refused
-
-    run(main())
-
-
-@pytest.mark.parametrize("trouble", ["empty", "lost_before"])
-def test_a_list_that_cannot_be_read_to_its_end_says_nothing(trouble: str) -> None:
-    """Pages that fail to the last leave every order as it was."""
-    path = "/swap-api/v1/swap_track_openorders"
-
-    async def main() -> None:
-        exchange = Exchange()
-        ids = add(exchange, "swap_trailing", 1)
-        add(exchange, "swap_trailing", 120)
-        for calm in ([], [None], [None, None]):
-            plan = FaultPlan({path: [*calm, *[trouble] * 1000]})
-            async with in_process(exchange, request_timeout=0.5, faults=plan) as client:
-                outcome = await cancel(client, "swap_trailing", ids)
-                before = states(outcome)
-                assert states(await client.confirm(outcome, timeout=20.0)) == before
-
-    run(main())
-
-
-def test_an_order_that_is_listed_again_is_not_gone() -> None:
-    """One list without it is not enough where the list has pages."""
-
-    async def main() -> None:
-        exchange = Exchange(cancel_after=1.0)
-        ids = add(exchange, "swap_trailing", 2)
-        add(exchange, "swap_trailing", 120)
-        loop = asyncio.get_running_loop()
-        async with in_process(exchange, delay=0.01) as client:
-            outcome = await client.confirm(await cancel(client, "swap_trailing", ids))
-        assert states(outcome) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 2
-        assert loop.time() > 1.0
-
-    run(main())
-
-
-def test_a_cancel_of_all_is_confirmed_and_keeps_the_fate_of_its_call() -> None:
-    """Its listed orders are asked about."""
-
-    async def main() -> None:
-        exchange = Exchange(cancel_after=0.05)
-        add(exchange, "swap_trailing", 3)
-        async with in_process(exchange) as client:
-            outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
-            confirmed = await client.confirm(outcome)
-        assert states(confirmed) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 3
-        assert repr(confirmed) == repr(outcome)
-
-    run(main())
-
-
 def test_an_order_that_is_being_canceled_already_is_asked_about() -> None:
     """Its status stays closed; its state becomes final."""
 
@@ -351,46 +89,17 @@ def test_an_order_that_is_being_canceled_already_is_asked_about() -> None:
     run(main())
 
 
-def test_nothing_to_ask_sends_nothing() -> None:
-    """Settled and unsent ids need no query."""
+def test_a_cancel_of_all_is_confirmed_and_keeps_the_fate_of_its_call() -> None:
+    """Its listed orders are asked about."""
 
     async def main() -> None:
-        exchange = Exchange()
-        ids = add(exchange, "swap", 2, state="filled")
+        exchange = Exchange(cancel_after=0.05)
+        add(exchange, "swap_trailing", 3)
         async with in_process(exchange) as client:
-            outcome = await cancel(client, "swap", ids)
-            assert states(await client.confirm(outcome)) == states(outcome)
-        assert exchange.calls.total() == 1
-
-    run(main())
-
-
-def test_closing_the_client_ends_a_confirmation() -> None:
-    """It returns what it knows; a closed client starts none."""
-
-    async def main() -> None:
-        exchange = Exchange(cancel_after=60.0)
-        loop = asyncio.get_running_loop()
-        client = in_process(exchange, retry=RetryPolicy(backoff_max=0.5))
-        outcome = await cancel(client, "swap", add(exchange, "swap", 1))
-        confirming = asyncio.create_task(client.confirm(outcome, timeout=100.0))
-        await asyncio.sleep(1.0)
-        await client.aclose()
-        assert states(await confirming) == [(CancelStatus.ACCEPTED, OrderState.CANCELING)]
-        assert loop.time() < 2.0
-        with pytest.raises(ClientClosedError):
-            await client.confirm(outcome)
-
-    run(main())
-
-
-def test_only_an_outcome_can_be_confirmed() -> None:
-    """Anything else is a TypeError."""
-
-    async def main() -> None:
-        async with in_process(Exchange()) as client:
-            with pytest.raises(InvalidTypeError, match="each outcome must be an Outcome, got"):
-                await client.confirm([])  # type: ignore[arg-type]
+            outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
+            confirmed = await client.confirm(outcome)
+        assert states(confirmed) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 3
+        assert repr(confirmed) == repr(outcome)
 
     run(main())
 
@@ -477,6 +186,57 @@ def test_each_result_that_changed_is_told_once_as_soon_as_it_is_final() -> None:
     run(main())
 
 
+def test_confirming_a_great_outcome_lets_the_loop_turn() -> None:
+    """Collecting and rebuilding pause after some batches."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        results = [OrderResult(str(number), CancelStatus.CLOSED) for number in range(1, 20_001)]
+        turns = 0
+        told: list[tuple[OrderResult, ...]] = []
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        async with in_process(exchange) as client:
+            outcome = Outcome.of(results, source=SOURCES["swap"])
+            await client.confirm(outcome, on_batch=told.append)
+        counting.cancel()
+        assert told == []
+        assert turns > 2 * 20
+
+    run(main())
+
+
+def test_an_outcome_with_nothing_to_ask_about_sends_no_query() -> None:
+    """Settled and unsent ids need no query."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 2, state="filled")
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, "swap", ids)
+            assert states(await client.confirm(outcome)) == states(outcome)
+        assert exchange.calls.total() == 1
+
+    run(main())
+
+
+def test_only_an_outcome_can_be_confirmed() -> None:
+    """Anything else is a TypeError."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            with pytest.raises(InvalidTypeError, match="each outcome must be an Outcome, got"):
+                await client.confirm([])  # type: ignore[arg-type]
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("outcomes", "options", "error", "words"),
     [
@@ -494,7 +254,7 @@ def test_each_result_that_changed_is_told_once_as_soon_as_it_is_final() -> None:
         ((doubtful("v5", "7"),), {"timeout": 0}, InvalidValueError, "timeout must be above 0"),
     ],
 )
-def test_what_cannot_be_confirmed_is_refused_before_anything_is_sent(
+def test_outcomes_and_options_that_make_no_sense_are_refused_before_anything_is_sent(
     outcomes: tuple[Any, ...], options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     """Arguments are checked as those of a cancel are."""
@@ -505,6 +265,54 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_sent(
             with pytest.raises(error, match=words):
                 await client.confirm(*outcomes, **options)
         assert not exchange.calls
+
+    run(main())
+
+
+# how it ends
+
+
+@pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
+def test_confirming_ends_with_its_time_and_says_what_it_knows(kind: Kind) -> None:
+    """An order whose cancel takes longer is canceling."""
+
+    async def main() -> None:
+        exchange = Exchange(cancel_after=60.0)
+        ids = add(exchange, kind, 1)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, kind, ids)
+            began = loop.time()
+            outcome = await client.confirm(outcome, timeout=5.0)
+            assert loop.time() - began <= 5.0
+            assert outcome.results[0].status is CancelStatus.ACCEPTED
+            # v5 has no word for an order that is being canceled
+            assert outcome.results[0].state is (
+                OrderState.OPEN if kind == "v5" else OrderState.CANCELING
+            )
+            await asyncio.sleep(60.0)
+            outcome = await client.confirm(outcome)
+            assert outcome.results[0].state is not None
+            assert outcome.results[0].state.final
+
+    run(main())
+
+
+def test_closing_the_client_ends_a_confirmation() -> None:
+    """It returns what it knows; a closed client starts none."""
+
+    async def main() -> None:
+        exchange = Exchange(cancel_after=60.0)
+        loop = asyncio.get_running_loop()
+        client = in_process(exchange, retry=RetryPolicy(backoff_max=0.5))
+        outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+        confirming = asyncio.create_task(client.confirm(outcome, timeout=100.0))
+        await asyncio.sleep(1.0)
+        await client.aclose()
+        assert states(await confirming) == [(CancelStatus.ACCEPTED, OrderState.CANCELING)]
+        assert loop.time() < 2.0
+        with pytest.raises(ClientClosedError):
+            await client.confirm(outcome)
 
     run(main())
 
@@ -549,23 +357,6 @@ def test_a_confirmation_ends_at_once_wherever_it_is(moment: str, ended_by: str) 
     run(main())
 
 
-def test_a_query_that_had_not_begun_gives_its_token_back() -> None:
-    """The feeder takes a permit and starts a task, and both may end before its first step."""
-
-    async def main() -> None:
-        client = in_process(Exchange(), delay=1.0)
-        for turns in range(12):
-            confirming = asyncio.create_task(client.confirm(doubtful("v5", "1", "2", "3")))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            confirming.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await confirming
-            nothing_is_left(client)
-
-    run(main())
-
-
 class Stubborn(Answering):
     """A transport that does not let itself be cancelled for ten seconds."""
 
@@ -597,6 +388,29 @@ def test_closing_waits_for_a_confirmation_no_longer_than_its_drain(kind: Kind) -
         assert loop.time() < 11.0
         assert len(transport.asked) == 1
         nothing_is_left(client)
+
+    run(main())
+
+
+# what fails inside
+
+
+def test_confirming_survives_a_transport_that_raises_anything() -> None:
+    """A public call or a query that fails says nothing; what the cancel told stands."""
+
+    async def main() -> None:
+        problems: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, about: problems.append(str(about["exception"])))
+        replies: list[bytes | Exception] = [v1_reply(["1"], [])]
+        replies += [RuntimeError(str(number)) for number in range(5)]
+        async with CancelClient(credentials(), transport=Scripted(replies)) as client:
+            accepted = await cancel(client, "swap", ["1"])
+            assert await client.warm_up() == 0
+            outcome = await client.confirm(accepted, timeout=2.0)
+        assert problems[:4] == ["0", "1", "2", "3"]
+        assert outcome.results == accepted.results
+        assert outcome["1"].status is CancelStatus.ACCEPTED
 
     run(main())
 
@@ -682,401 +496,3 @@ def broken_for(path: str) -> Callable[..., Any]:
         return await original(self, *args, **options)
 
     return step
-
-
-def found(state: str) -> Callable[[Mapping[str, Any]], object]:
-    """Answer that the order is there, in a state."""
-    return lambda params: {"code": 200, "data": {"order_id": params["order_id"], "state": state}}
-
-
-def missing(_params: Mapping[str, Any]) -> object:
-    """Answer that there is no such order."""
-    return {"code": 1061, "message": "This order does not exist."}
-
-
-def lost(_params: Mapping[str, Any]) -> object:
-    """Do not answer."""
-    return NoAnswerError("lost")
-
-
-@pytest.mark.parametrize(
-    ("cross", "isolated", "status"),
-    [
-        (found("new"), missing, CancelStatus.OPEN),
-        (missing, found("new"), CancelStatus.OPEN),
-        (missing, found("canceled"), CancelStatus.CLOSED),
-        (missing, missing, CancelStatus.NOT_FOUND),
-        (missing, lost, CancelStatus.UNKNOWN),
-        (lost, missing, CancelStatus.UNKNOWN),
-        (lost, lost, CancelStatus.UNKNOWN),
-    ],
-)
-def test_a_v5_order_is_not_found_only_if_neither_margin_mode_has_it(
-    cross: Callable[[Mapping[str, Any]], object],
-    isolated: Callable[[Mapping[str, Any]], object],
-    status: CancelStatus,
-) -> None:
-    """The exchange looks in cross unless told otherwise; a query that failed says nothing."""
-
-    async def main() -> None:
-        transport = Answering(
-            lambda params: (isolated if "margin_mode" in params else cross)(params)
-        )
-        async with transport.client() as client:
-            outcome = await client.confirm(doubtful("v5", "7"), timeout=1.0)
-        assert [it.status for it in outcome] == [status]
-        modes = [params.get("margin_mode", "") for params in transport.asked]
-        assert set(modes) == ({"", "isolated"} if cross is missing else {""})
-
-    run(main())
-
-
-def test_only_v5_queries_have_a_margin_mode() -> None:
-    """A coin-M swap order that is not found is not asked for twice."""
-
-    async def main() -> None:
-        transport = Answering(lambda _params: {"status": "ok", "data": []})
-        async with transport.client() as client:
-            assert (await client.confirm(doubtful("swap", "7")))["7"].status == "not_found"
-        assert transport.asked == [{"contract_code": "BTC-USD", "order_id": "7"}]
-
-    run(main())
-
-
-def test_isolated_orders_are_confirmed_beside_cross_ones() -> None:
-    """Live, canceled and missing ones, in either mode."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        modes: list[dict[str, Any]] = [{}, {"margin_mode": "isolated"}]
-        live = [key for mode in modes for key in add(exchange, "v5", 1, **mode)]
-        ended = [key for mode in modes for key in add(exchange, "v5", 1, state="filled", **mode)]
-        async with in_process(exchange) as client:
-            outcome = await client.confirm(doubtful("v5", *live, *ended, "7"), timeout=1.0)
-        assert states(outcome) == [
-            *[(CancelStatus.OPEN, OrderState.OPEN)] * 2,
-            *[(CancelStatus.CLOSED, OrderState.FILLED)] * 2,
-            (CancelStatus.NOT_FOUND, None),
-        ]
-
-    run(main())
-
-
-@pytest.mark.parametrize("kind", BY_ID)
-def test_an_order_not_found_by_client_id_says_that_it_may_be_live(kind: Kind) -> None:
-    """HTX looks up client ids for eight hours; the exchange's own words about a cancel stand."""
-
-    async def main() -> None:
-        async with in_process(Exchange()) as client:
-            told = OrderResult("3", CancelStatus.ACCEPTED, 1062, "canceling")
-            endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
-            outcome = await client.confirm(
-                doubtful(kind, "1", field="client_order_id"),
-                Outcome.of(
-                    [OrderResult("2", CancelStatus.ACCEPTED), told],
-                    source=Source(endpoint, contract_code, "client_order_id"),
-                ),
-                doubtful(kind, "4"),
-            )
-        first, second, third, by_order_id = outcome
-        assert first.status is CancelStatus.NOT_FOUND
-        assert "8 hours" in first.message
-        assert (second.status, second.message) == (CancelStatus.ACCEPTED, first.message)
-        assert third == told
-        assert (by_order_id.status, by_order_id.message) == (CancelStatus.NOT_FOUND, "")
-
-    run(main())
-
-
-@pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
-def test_a_query_charges_the_budget_that_its_row_names(kind: Kind) -> None:
-    """That one, and no other."""
-
-    async def main() -> None:
-        async with in_process(Exchange(), delay=1.0) as client:
-            confirming = asyncio.create_task(client.confirm(doubtful(kind, "1"), timeout=10.0))
-            await asyncio.sleep(0.5)
-            charged = {it.name for it in client.budgets.snapshot() if it.in_flight}
-            assert charged == {QUERIES[SOURCES[kind].endpoint].budget}
-            await confirming
-
-    run(main())
-
-
-class Shrinking:
-    """A list of open orders that always loses a page just before its last order is read.
-
-    Whenever that order stands on the page after the one that was read, the first page goes, so
-    that the order moves to the page that was read already.
-    """
-
-    def __init__(self, pages: int) -> None:
-        self.orders = [str(number) for number in range(1, 50 * pages + 1)]
-        self.last = self.orders[-1]
-
-    def __call__(self, params: Mapping[str, Any]) -> object:
-        """Answer a request for a page."""
-        index, size = params["page_index"], params["page_size"]
-        page = self.orders[(index - 1) * size : index * size]
-        total = -(-len(self.orders) // size)
-        if index == total - 1:
-            del self.orders[:size]
-        listed = [{"order_id_str": key, "status": 2} for key in page]
-        return {"status": "ok", "data": {"orders": listed, "total_page": total}}
-
-
-@pytest.mark.parametrize("pages", range(1, 8))
-def test_an_order_is_not_gone_because_the_list_shrank_between_two_pages(pages: int) -> None:
-    """It is live all the time, and moves from page to page behind the reader's back."""
-
-    async def main() -> None:
-        book = Shrinking(pages)
-        async with Answering(book).client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", book.last, "999"), timeout=5.0)
-        assert states(outcome) == [
-            (CancelStatus.OPEN, OrderState.OPEN),
-            (CancelStatus.CLOSED, OrderState.GONE),
-        ]
-
-    run(main())
-
-
-@pytest.mark.parametrize(("pages", "rounds"), [(1, 1), (3, 2)])
-def test_an_order_is_gone_when_enough_rounds_did_not_list_it(pages: int, rounds: int) -> None:
-    """One where the list has one page, else two in a row."""
-
-    async def main() -> None:
-        page = {"orders": [], "total_page": pages}
-        transport = Answering(lambda _params: {"status": "ok", "data": page})
-        async with transport.client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
-        assert states(outcome) == [(CancelStatus.CLOSED, OrderState.GONE)]
-        assert len(transport.asked) == pages * rounds
-
-    run(main())
-
-
-def test_absences_count_only_in_a_row() -> None:
-    """An order that comes and goes between the pages is not gone."""
-    seen = Counter[int]()
-
-    def answer(params: Mapping[str, Any]) -> object:
-        seen[params["page_index"]] += 1
-        there = params["page_index"] == 2 and seen[2] % 2 == 0
-        listed = [{"order_id_str": "7", "status": 2}] * there
-        return {"status": "ok", "data": {"orders": listed, "total_page": 2}}
-
-    async def main() -> None:
-        async with Answering(answer).client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
-        assert states(outcome) == [(CancelStatus.OPEN, OrderState.OPEN)]
-        assert seen[2] > 4
-
-    run(main())
-
-
-def test_orders_that_stay_open_do_not_keep_others_from_being_asked_about() -> None:
-    """Each round queues up anew, behind whoever came meanwhile."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        loop = asyncio.get_running_loop()
-        limits = {"usdt_m_read": Limit(1, 1.0)}
-        async with in_process(exchange, limits=limits) as client:
-            long = asyncio.create_task(
-                client.confirm(doubtful("v5", *add(exchange, "v5", 5)), timeout=60.0)
-            )
-            await asyncio.sleep(0.5)
-            outcome = await client.confirm(
-                doubtful("v5", *add(exchange, "v5", 1, state="filled")), timeout=30.0
-            )
-            assert {it.status for it in outcome} == {CancelStatus.CLOSED}
-            assert loop.time() < 7.0
-            long.cancel()
-
-    run(main())
-
-
-def test_confirming_a_great_outcome_lets_the_loop_turn() -> None:
-    """Collecting and rebuilding pause after some batches."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        results = [OrderResult(str(number), CancelStatus.CLOSED) for number in range(1, 20_001)]
-        turns = 0
-        told: list[tuple[OrderResult, ...]] = []
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        counting = asyncio.create_task(count())
-        async with in_process(exchange) as client:
-            outcome = Outcome.of(results, source=SOURCES["swap"])
-            await client.confirm(outcome, on_batch=told.append)
-        counting.cancel()
-        assert told == []
-        assert turns > 2 * 20
-
-    run(main())
-
-
-def test_pauses_grow_but_leave_room_for_more_rounds() -> None:
-    """Each is twice the last, and at most a quarter of the time that is left."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        asked: list[float] = []
-
-        def answer(params: Mapping[str, Any]) -> object:
-            asked.append(loop.time())
-            return found("new")(params)
-
-        async with Answering(answer).client() as client:
-            await client.confirm(doubtful("v5", "7"), timeout=20.0)
-        pauses = [later - earlier for earlier, later in pairwise(asked)]
-        doubled = [0.1 * 2**number for number in range(6)]
-        assert pauses[:6] == pytest.approx(doubled, abs=0.001)
-        quarters = [(20.0 - when) / 4 for when in asked[6:-1]]
-        assert pauses[6:] == pytest.approx([max(0.1, each) for each in quarters], abs=0.001)
-
-    run(main())
-
-
-def test_a_page_that_cannot_be_read_is_tried_as_often_as_a_batch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With the same pauses; the pages before it are not read again."""
-    monkeypatch.setattr("htx_cancel.attempt.random", lambda: 1.0)
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        times: list[float] = []
-
-        def answer(params: Mapping[str, Any]) -> object:
-            if params["page_index"] == 2:
-                times.append(loop.time())
-                if len(times) < 4:
-                    return NoAnswerError("lost")
-            return {"status": "ok", "data": {"orders": [], "total_page": 2}}
-
-        transport = Answering(answer)
-        async with transport.client(retry=RetryPolicy(max_attempts=4)) as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=60.0)
-        assert outcome["7"].state is OrderState.GONE
-        assert [params["page_index"] for params in transport.asked] == [1, 2, 2, 2, 2, 1, 2]
-        pauses = [later - earlier for earlier, later in pairwise(times[:4])]
-        assert pauses == pytest.approx([0.1, 0.2, 0.4], abs=0.001)
-
-    run(main())
-
-
-def test_a_list_with_a_page_missing_says_nothing() -> None:
-    """The order may be on the page that could not be read."""
-
-    def answer(params: Mapping[str, Any]) -> object:
-        if params["page_index"] == 2:
-            return NoAnswerError("lost")
-        return {"status": "ok", "data": {"orders": [], "total_page": 3}}
-
-    async def main() -> None:
-        async with Answering(answer).client(retry=ONCE) as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=20.0)
-        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
-
-    run(main())
-
-
-def test_a_query_refused_for_its_rate_is_told_to_its_budget() -> None:
-    """So that the next one waits until the exchange takes it."""
-
-    async def main() -> None:
-        events: list[BudgetEvent] = []
-        transport = Answering(lambda _params: {"code": 1032, "message": "too many"})
-        async with transport.client(budgets=Budgets(on_event=events.append)) as client:
-            await client.confirm(doubtful("v5", "7"), timeout=0.5)
-        assert next((it.kind, it.names) for it in events) == ("refused", ("usdt_m_read",))
-
-    run(main())
-
-
-@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
-def test_no_permit_is_lost_to_a_failure_of_our_own(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before a query is sent, or while the next permit is waited for."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[str] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
-        async with Answering(missing).client() as client:
-            with monkeypatch.context() as patch:
-                patch.setattr(client._sender, "_ask", failing)
-                await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
-            nothing_is_left(client)
-            assert problems == ["an attempt failed"]
-            acquire, calls = client.budgets.acquire_some, 0
-
-            async def second_fails(*args: Any, **options: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls == 2:
-                    raise ZeroDivisionError
-                return await acquire(*args, **options)
-
-            with monkeypatch.context() as patch:
-                patch.setattr(client.budgets, "acquire_some", second_fails)
-                await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
-            nothing_is_left(client)
-            assert problems == ["an attempt failed", "confirm failed"]
-
-    async def failing(*_args: Any, **_options: Any) -> Reply:
-        await asyncio.sleep(0)
-        raise ZeroDivisionError
-
-    run(main())
-
-
-@pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
-def test_a_refusal_of_the_account_ends_the_questions(kind: Kind) -> None:
-    """The next query would meet it again; the outcome says what it was."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        reply = {
-            "status": "error",
-            "err_code": 1220,
-            "err_msg": "no permission",
-            "ts": EPOCH * 1000,
-        }
-        transport = Answering(lambda _params: reply)
-        async with transport.client() as client:
-            outcome = await client.confirm(doubtful(kind, "7"), timeout=10.0)
-        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
-        assert outcome.error == Refusal(1220, "no permission")
-        assert len(transport.asked) == 1
-        assert loop.time() < 1.0
-
-    run(main())
-
-
-@pytest.mark.parametrize(("skew", "asked"), [(30.0, 1), (3600.0, 2)])
-def test_a_refused_signature_is_made_anew_if_a_wrong_clock_explains_it(
-    skew: float, asked: int
-) -> None:
-    """HTX refuses a stamp that is far from its own time as a wrong signature, too."""
-
-    async def main() -> None:
-        refused = {"code": 403, "message": "signature", "ts": int((EPOCH + skew) * 1000)}
-        replies = [refused, found("canceled")({"order_id": "7"})]
-        transport = Answering(lambda _params: replies[len(transport.asked) - 1])
-        async with transport.client() as client:
-            outcome = await client.confirm(doubtful("v5", "7"), timeout=10.0)
-        assert len(transport.asked) == asked
-        assert outcome.settled == (asked == 2)
-        assert (outcome.error is None) == (asked == 2)
-
-    run(main())

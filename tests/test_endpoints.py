@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from roads import add, cancel, in_process
+from clients import add, cancel, in_process
 from virtualtime import run
 
 from htx_cancel import InvalidTypeError, InvalidValueError, Limit

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from aioresponses import aioresponses
-from roads import ONCE, credentials
+from clients import ONCE, credentials
 
 from htx_cancel import CancelClient, CancelStatus, OrderResult
 

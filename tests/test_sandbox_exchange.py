@@ -1,261 +1,40 @@
-"""The sandbox's replies: signatures, parameters, every code and every shape."""
+"""The sandbox's replies: parameters, every code and every shape."""
 
-import base64
 import gzip
-import hashlib
-import hmac
 import json
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
+from sandbox_requests import (
+    CANCEL,
+    HOST,
+    NOW,
+    PATHS,
+    TRACK,
+    TRACK_ALL,
+    TRIGGER,
+    TS,
+    V1_BATCHES,
+    V5,
+    ask,
+    batch,
+    decoded,
+    error,
+    error_v5,
+    in_v5,
+    post,
+    signed_target,
+)
 
-from htx_cancel.sandbox.access import Access
-from htx_cancel.sandbox.exchange import Book, Call, Exchange, HttpRequest, HttpResponse, Order
+from htx_cancel.sandbox.exchange import Book, Call, Exchange, HttpRequest, Order
 from htx_cancel.sandbox.parameters import asked
 from htx_cancel.sandbox.rules import Kind, MarginMode, State
-
-CANCEL = "/swap-api/v1/swap_cancel"
-TRACK = "/swap-api/v1/swap_track_cancel"
-TRACK_ALL = "/swap-api/v1/swap_track_cancelall"
-TRIGGER = "/linear-swap-api/v1/swap_trigger_cancel"
-V5 = "/v5/trade/cancel_order"
-PATHS = [CANCEL, TRACK, TRACK_ALL, TRIGGER, V5]
-V1_BATCHES: list[tuple[str, Kind, str]] = [
-    (CANCEL, "swap", "BTC-USD"),
-    (TRACK, "swap_trailing", "BTC-USD"),
-    (TRIGGER, "linear_trigger", "BTC-USDT"),
-]
-
-NOW = 1767323045.0  # 2026-01-02T03:04:05 UTC
-TS = 1767323045000
-HOST = "api.hbdm.com"
-
-
-def signed_target(path: str, *, host: str = HOST, now: float = NOW, **changed: Any) -> str:
-    """Return a path with the query that signs it for the sandbox's default keys."""
-    parameters = {
-        "AccessKeyId": "sandbox-access-key",
-        "SignatureMethod": "HmacSHA256",
-        "SignatureVersion": "2",
-        "Timestamp": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-    } | changed
-    query = urlencode(parameters)
-    message = f"POST\n{host.lower()}\n{path}\n{query}".encode()
-    mac = hmac.new(b"sandbox-secret-key", message, hashlib.sha256).digest()
-    return f"{path}?{query}&{urlencode({'Signature': base64.b64encode(mac)})}"
-
-
-def post(path: str, fields: Any, *, now: float = NOW) -> HttpRequest:
-    """Return a signed request with these fields, or these bytes, as its body."""
-    body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    return HttpRequest("POST", HOST, signed_target(path, now=now), {}, body)
-
-
-def ask(exchange: Exchange, path: str, fields: Any, *, now: float = NOW) -> Any:
-    """Return the decoded reply to a signed request."""
-    return decoded(exchange.handle(post(path, fields, now=now), now))
-
-
-def decoded(response: HttpResponse) -> Any:
-    """Return what a reply that is not compressed says."""
-    return json.loads(response.body)
-
-
-def batch(contract_code: str, *ids: str) -> dict[str, str]:
-    """Return the fields that cancel these orders."""
-    return {"contract_code": contract_code, "order_id": ",".join(ids)}
-
-
-def error(code: int, message: str) -> dict[str, Any]:
-    """Return a whole call's refusal in the v1 envelope."""
-    return {"status": "error", "err_code": code, "err_msg": message, "ts": TS}
-
-
-def error_v5(code: int | str, message: str) -> dict[str, Any]:
-    """Return a whole call's refusal in the v5 envelope."""
-    return in_v5(code, message, None)
-
-
-def in_v5(code: int | str, message: str, data: Any) -> dict[str, Any]:
-    """Return a whole reply in the v5 envelope."""
-    return {
-        "code": code,
-        "message": message,
-        "data": data,
-        "args": None,
-        "ts": TS,
-        "unknownException": False,
-    }
 
 
 @pytest.fixture
 def exchange() -> Exchange:
     """Return an exchange with nothing in its book."""
     return Exchange()
-
-
-# Signatures
-
-
-@pytest.mark.parametrize(
-    ("host", "path", "second", "signature"),
-    [
-        (HOST, CANCEL, "05", "sVbtxXaJKW70Utke%2FKLnNxI1KEwziphm4iQSh3KhfXI%3D"),
-        (HOST, CANCEL, "05", "sVbtxXaJKW70Utke/KLnNxI1KEwziphm4iQSh3KhfXI%3D"),
-        (
-            HOST,
-            "/api/v1/contract_cancel",
-            "05",
-            "qbUeD7IV7zAOhmUJb3jwXeqsWDlZaYM48yPZbRL%2FYYc%3D",
-        ),
-        ("api.hbdm.vn", CANCEL, "05", "6zQDNh5x2IpGy9CITyEzNWpA3HU%2FaThqlKc9pNvF7T8%3D"),
-        ("API.HBDM.COM", CANCEL, "05", "sVbtxXaJKW70Utke%2FKLnNxI1KEwziphm4iQSh3KhfXI%3D"),
-        (HOST, CANCEL, "13", "%2Fxe73SklBZVn07kHoh%2BSCcZda3zcyakPWepFa0fpcGY%3D"),
-    ],
-)
-def test_published_vectors_are_let_in(host: str, path: str, second: str, signature: str) -> None:
-    """Signatures that other implementations of HTX's scheme made are correct."""
-    access = Access("test-access-key-0000-0000-00000001", "test-secret-key-0000-0000-00000001")
-    query = (
-        "AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
-        f"&SignatureVersion=2&Timestamp=2026-01-02T03%3A04%3A{second}&Signature={signature}"
-    )
-    assert access.denial("POST", host, f"{path}?{query}", NOW) is None
-
-
-def test_a_vector_is_let_in_by_the_exchange() -> None:
-    """A request signed with a published vector is carried out."""
-    exchange = Exchange(
-        access_key="test-access-key-0000-0000-00000001",
-        secret_key="test-secret-key-0000-0000-00000001",
-    )
-    order = exchange.book.add("swap", "BTC-USD")
-    target = (
-        f"{CANCEL}?AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
-        "&SignatureVersion=2&Timestamp=2026-01-02T03%3A04%3A05"
-        "&Signature=sVbtxXaJKW70Utke%2FKLnNxI1KEwziphm4iQSh3KhfXI%3D"
-    )
-    body = json.dumps(batch("BTC-USD", order.order_id)).encode()
-    response = exchange.handle(HttpRequest("POST", HOST, target, {}, body), NOW)
-    assert decoded(response)["data"] == {"errors": [], "successes": order.order_id}
-
-
-def test_a_plus_that_is_not_escaped_is_no_plus() -> None:
-    """A signature with a bare plus sign is denied: in a query that is a space."""
-    access = Access("test-access-key-0000-0000-00000001", "test-secret-key-0000-0000-00000001")
-    target = (
-        f"{CANCEL}?AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
-        "&SignatureVersion=2&Timestamp=2026-01-02T03%3A04%3A13"
-        "&Signature=%2Fxe73SklBZVn07kHoh+SCcZda3zcyakPWepFa0fpcGY%3D"
-    )
-    assert access.denial("POST", HOST, target, NOW) == "signature"
-
-
-@pytest.mark.parametrize(
-    ("signed", "header", "status"),
-    [
-        ("127.0.0.1:8090", "127.0.0.1:8090", "ok"),
-        ("127.0.0.1", "127.0.0.1:8090", "ok"),
-        ("[::1]", "[::1]:8090", "ok"),
-        ("[::1]", "[::1]", "ok"),
-        ("127.0.0.1:8090", "127.0.0.1", "error"),
-        ("127.0.0.1:8091", "127.0.0.1:8090", "error"),
-        ("[:", "[::1]", "error"),
-    ],
-)
-def test_the_host_is_signed_with_its_port_or_without(
-    exchange: Exchange, signed: str, header: str, status: str
-) -> None:
-    """Both of HTX's own Python SDKs sign the bare host; a port that was not sent is another's."""
-    target = signed_target(CANCEL, host=signed)
-    body = json.dumps(batch("BTC-USD", "1")).encode()
-    response = exchange.handle(HttpRequest("POST", header, target, {}, body), NOW)
-    assert decoded(response)["status"] == status
-
-
-def test_parameters_in_the_query_are_signed_with_the_rest(exchange: Exchange) -> None:
-    """Whatever is sent in the query is signed, sorted by name and with a space as %20."""
-    signed = "AccessKeyId=sandbox-access-key&SignatureMethod=HmacSHA256&SignatureVersion=2"
-    signed += "&Timestamp=2026-01-02T03%3A04%3A05&weird=a%20b%2F~%C3%A9"
-    message = f"POST\n{HOST}\n{CANCEL}\n{signed}".encode()
-    mac = base64.b64encode(hmac.digest(b"sandbox-secret-key", message, hashlib.sha256))
-    sent = "&".join(reversed(signed.replace("%20", "+").split("&")))
-    target = f"{CANCEL}?{sent}&{urlencode({'Signature': mac})}"
-    exchange.handle(HttpRequest("POST", HOST, target, {}, b"{}"), NOW)
-    assert exchange.log[0].outcome == "invalid"
-
-
-@pytest.mark.parametrize(
-    ("changed", "code", "message"),
-    [
-        ({"AccessKeyId": "another"}, 403, "Incorrect Access key [Access key错误]"),
-        ({"SignatureMethod": "Ed25519"}, 403, "Incorrect signature method [错误的签名方法]"),
-        ({"SignatureVersion": "1"}, 12002, "Incorrect signature version."),
-        ({"Timestamp": ""}, 12006, "The submission time cannot be empty."),
-        ({"Timestamp": "2026-01-02T03:04:05Z"}, 12001, "Invalid submission time."),
-        ({"Timestamp": "2026-01-02 03:04:05"}, 12001, "Invalid submission time."),
-        ({"Timestamp": "2026-13-02T03:04:05"}, 12001, "Invalid submission time."),
-        ({"Timestamp": "2026-01-02T02:59:04"}, 12001, "Invalid submission time."),
-        ({"Timestamp": "2026-01-02T03:09:06"}, 12001, "Invalid submission time."),
-    ],
-)
-def test_bad_access_parameters(
-    exchange: Exchange, changed: dict[str, Any], code: int, message: str
-) -> None:
-    """Every parameter of a signature is checked, in either envelope, before it is compared."""
-    told = [
-        decoded(
-            exchange.handle(
-                HttpRequest("POST", HOST, signed_target(path, **changed), {}, b"{}"), NOW
-            )
-        )
-        for path in (CANCEL, V5)
-    ]
-    assert told == [error(code, message), error_v5(code, message)]
-
-
-@pytest.mark.parametrize("stamp", ["2026-01-02T02:59:05", "2026-01-02T03:09:05"])
-def test_a_stamp_is_valid_for_five_minutes(stamp: str) -> None:
-    """A stamp up to five minutes off is let in."""
-    access = Access("sandbox-access-key", "sandbox-secret-key")
-    assert access.denial("POST", HOST, signed_target(CANCEL, Timestamp=stamp), NOW) is None
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        HttpRequest("POST", "api.hbdm.vn", signed_target(CANCEL), {}, b"{}"),
-        HttpRequest("POST", HOST, signed_target(CANCEL)[:-9] + "x", {}, b"{}"),
-        HttpRequest("POST", HOST, signed_target(CANCEL).partition("&Signature=")[0], {}, b"{}"),
-        HttpRequest("POST", HOST, signed_target(CANCEL) + "é", {}, b"{}"),
-        HttpRequest("POST", HOST, signed_target(TRACK).replace(TRACK, CANCEL), {}, b"{}"),
-    ],
-)
-def test_bad_signatures(exchange: Exchange, request_: HttpRequest) -> None:
-    """A signature of another host, path or text, or none, is denied without rate headers."""
-    response = exchange.handle(request_, NOW)
-    assert response.status == 200
-    assert decoded(response) == error(403, "Verification failure [校验失败]")
-    assert list(response.headers) == ["Content-Type"]
-
-
-def test_bad_signature_in_v5_has_a_code_of_text(exchange: Exchange) -> None:
-    """A bad signature in v5 is told with the code 1003 as a string."""
-    target = signed_target(CANCEL).replace(CANCEL, V5)
-    reply = decoded(exchange.handle(HttpRequest("POST", HOST, target, {}, b"{}"), NOW))
-    assert reply == error_v5("1003", "invalid signature")
-    assert exchange.log == [Call(NOW, V5, (), "auth", 1003)]
-
-
-def test_nothing_shows_the_secret(exchange: Exchange) -> None:
-    """No representation has a key or a signature in it."""
-    request = post(CANCEL, {})
-    shown = f"{exchange!r} {exchange._access!r} {request!r} {exchange.log!r}"
-    assert "secret" not in shown
-    assert "Signature" not in shown
-    assert repr(request) == f"<HttpRequest POST {HOST}{CANCEL}>"
 
 
 # Paths and methods

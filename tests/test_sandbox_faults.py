@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 import virtualtime
-from test_sandbox_exchange import CANCEL, TRACK, V5, batch, decoded, post, signed_target
+from sandbox_requests import CANCEL, TRACK, V5, batch, decoded, post, signed_target
 from test_sandbox_server import url
 
 from htx_cancel.errors import NoAnswerError, NotSentError

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import virtualtime
-from test_sandbox_exchange import CANCEL, NOW, batch, signed_target
+from sandbox_requests import CANCEL, NOW, batch, signed_target
 
 from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange, InProcessTransport

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from test_sandbox_exchange import CANCEL, NOW, TRACK_ALL, V5, ask, batch
+from sandbox_requests import CANCEL, NOW, TRACK_ALL, V5, ask, batch
 
 from htx_cancel.sandbox import Book, Exchange, Order
 from htx_cancel.sandbox.lifecycle import Ending, Lifecycle

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from test_sandbox_exchange import (
+from sandbox_requests import (
     CANCEL,
     HOST,
     NOW,

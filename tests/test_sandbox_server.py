@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from test_sandbox_exchange import CANCEL, TRACK, TRACK_ALL, TRIGGER, V5, batch, signed_target
+from sandbox_requests import CANCEL, TRACK, TRACK_ALL, TRIGGER, V5, batch, signed_target
 from yarl import URL
 
 from htx_cancel.sandbox import Book, Exchange, SandboxServer

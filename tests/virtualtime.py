@@ -54,6 +54,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now += seconds
 
 
+def now() -> float:
+    """Read the running loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
 def run(main: Coroutine[Any, Any, T], *, oversleep: float = 0.0) -> T:
     """Run a coroutine on virtual time; an exception nobody handled in it fails the test."""
     loop = VirtualLoop(oversleep)

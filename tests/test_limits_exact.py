@@ -15,16 +15,8 @@ from statistics import mean
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from limiter_model import (
-    EPOCH,
-    RULES,
-    Driver,
-    KnownWay,
-    Server,
-    Way,
-    least,
-    refusals,
-)
+from limiter_model import EPOCH, RULES, Driver, KnownWay, Server, Way, least, refusals
+from limits_helpers import A, B, U
 from virtualtime import run
 
 from htx_cancel.endpoints import Limit
@@ -32,9 +24,6 @@ from htx_cancel.errors import TooLateError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Permit, Priority
 
-A = "/swap-api/v1/swap_track_cancel"
-B = "/swap-api/v1/swap_track_cancelall"
-U = "usdt_m_trade"
 #: How often each cell of the matrix is run; ``LIMITER_SEEDS=120`` is the long form.
 SEEDS = int(os.environ.get("LIMITER_SEEDS", "24"))
 fuzz = settings(
@@ -288,8 +277,9 @@ class _Run:
 
     def idle(self) -> set[int]:
         """Give those who wait for one budget only, though it has room."""
-        free = {state.name for state in self.budgets.snapshot() if state.free}
-        full = self.budgets._in_flight == 7
+        states = self.budgets.snapshot()
+        free = {state.name for state in states if state.free}
+        full = sum(state.in_flight for state in states) == 7  # each call has one budget
         return {
             ticket for ticket, (names, _, _) in self.waiting.items() if names <= free and not full
         }

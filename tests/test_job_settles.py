@@ -1,4 +1,4 @@
-"""A call settles whatever happens inside: every await and every foreign call fails in its turn."""
+"""A call settles whatever happens: at every await something fails, or its caller or client goes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import virtualtime
-from roads import EPOCH, add, cancel, credentials
-from virtualtime import VirtualLoop
+from clients import EPOCH, add, cancel, credentials, in_process, nothing_is_left_later
+from virtualtime import VirtualLoop, run
 
 from htx_cancel import (
     BudgetEvent,
@@ -21,6 +21,7 @@ from htx_cancel import (
 )
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
@@ -32,6 +33,7 @@ ERRORS: list[Error] = [
     partial(RuntimeError, "sabotage"),
     partial(asyncio.CancelledError, "from inside"),
 ]
+ACCEPTED, CLOSED, UNSENT = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNSENT
 
 
 class Sabotage:
@@ -213,3 +215,81 @@ def test_a_call_settles_whatever_fails_inside(what: str, error: Error) -> None:
     while Run(what, at, error).go():
         at += 1
     assert at > 2
+
+
+# callers and clients that go away
+
+
+def settled(results: dict[str, OrderResult], exchange: Exchange, ids: list[str]) -> None:
+    """Check that every id was told once, and nothing that the book contradicts."""
+    assert set(results) == set(ids)
+    for key, result in results.items():
+        order = exchange.book[key]
+        if result.status is ACCEPTED:
+            assert order.instructed
+        if result.status in (UNSENT, CancelStatus.OPEN):
+            assert not order.instructed
+        if result.status in (CLOSED, CancelStatus.NOT_FOUND):
+            assert order.state != "open"
+
+
+def stages() -> list[tuple[str, float, int]]:
+    """List where to cancel: by turns of the loop at the start, then by the clock."""
+    turns = [("turns", 0.0, count) for count in range(25)]
+    return turns + [("clock", 0.01 * step, 0) for step in range(1, 60)]
+
+
+@pytest.mark.parametrize("kind", ["swap_trailing", "v5"])
+def test_a_caller_may_go_away_at_any_await(kind: Kind) -> None:
+    """Cancelled at each turn and moment in turn: tokens come back, every id is told once."""
+
+    async def main(seconds: float, turns: int) -> None:
+        exchange = Exchange()
+        ids = add(exchange, kind, 130)
+        told: dict[str, OrderResult] = {}
+        batches: list[tuple[OrderResult, ...]] = []
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            batches.append(results)
+            told.update((result.order_id, result) for result in results)
+
+        plan = FaultPlan({key: ["lost_after", "busy"] for key in ids[::7]})
+        async with in_process(exchange, delay=0.05, request_timeout=0.2, faults=plan) as client:
+            call = asyncio.create_task(cancel(client, kind, ids, on_batch=on_batch))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if seconds:
+                await asyncio.sleep(seconds)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await nothing_is_left_later(client)
+        assert sum(map(len, batches)) == len(told)
+        if told:  # otherwise it was cancelled before it had looked at its ids
+            settled(told, exchange, ids)
+        assert told or not exchange.calls
+
+    for _, seconds, turns in stages():
+        run(main(seconds, turns))
+
+
+def test_a_client_may_be_closed_at_any_await() -> None:
+    """The call returns with every id, and what it says is true."""
+
+    async def main(seconds: float, turns: int) -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 130)
+        plan = FaultPlan({key: ["lost_after", "busy"] for key in ids[::7]})
+        client = in_process(exchange, delay=0.05, request_timeout=0.2, faults=plan)
+        call = asyncio.create_task(cancel(client, "swap_trailing", ids))
+        await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if seconds:
+            await asyncio.sleep(seconds)
+        await client.aclose(drain=0.05)
+        settled({result.order_id: result for result in await call}, exchange, ids)
+        await nothing_is_left_later(client)
+
+    for _, seconds, turns in stages():
+        run(main(seconds, turns))

@@ -91,3 +91,18 @@ def by_status(outcome: Outcome) -> dict[CancelStatus, set[str]]:
     for result in outcome:
         groups.setdefault(result.status, set()).add(result.order_id)
     return groups
+
+
+def nothing_is_left(client: CancelClient) -> None:
+    """Check that no task runs but this, and that no permit is out or waited for."""
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    for budget in client.budgets.snapshot():
+        assert (budget.in_flight, budget.waiting) == (0, 0), budget
+
+
+async def nothing_is_left_later(client: CancelClient) -> None:
+    """Check that some seconds later nothing is left, and that every token is back."""
+    await asyncio.sleep(10.0)
+    nothing_is_left(client)
+    for budget in client.budgets.snapshot():
+        assert budget.free == budget.calls - budget.reserve, budget

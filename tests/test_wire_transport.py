@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from roads import ONCE, add, credentials
+from clients import ONCE, add, credentials
 
 from htx_cancel import Budgets, CancelClient, CancelStatus, OrderResult
 from htx_cancel.errors import NoAnswerError, NotSentError

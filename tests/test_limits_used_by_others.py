@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from roads import EPOCH, add, cancel, credentials
+from clients import EPOCH, add, cancel, credentials
 from virtualtime import run
 
 from htx_cancel import CancelClient, CancelStatus, Priority

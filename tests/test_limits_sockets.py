@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from roads import add, cancel, credentials
+from clients import add, cancel, credentials
 
 from htx_cancel import CancelClient, CancelStatus
 from htx_cancel.sandbox import Exchange, SandboxServer

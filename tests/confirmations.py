@@ -1,0 +1,28 @@
+"""What the tests of confirming share: doubtful outcomes, and checks of confirmed ones."""
+
+from htx_cancel import CancelStatus, OrderResult, OrderState, Outcome, Source
+from htx_cancel.sandbox.rules import Kind
+
+BY_ID: list[Kind] = ["swap", "v5"]
+PAGED: list[Kind] = ["swap_trigger", "swap_trailing", "linear_trigger"]
+SOURCES: dict[Kind, Source] = {
+    "swap": Source("coin_m_swap.cancel_orders", "BTC-USD"),
+    "swap_trailing": Source("coin_m_swap.cancel_trailing_orders", "BTC-USD"),
+    "swap_trigger": Source("coin_m_swap.cancel_trigger_orders", "BTC-USD"),
+    "linear_trigger": Source("usdt_m_v1_isolated.cancel_trigger_orders", "BTC-USDT"),
+    "v5": Source("usdt_m.cancel_orders", "BTC-USDT"),
+}
+
+
+def doubtful(kind: Kind, *ids: str, field: str = "order_id") -> Outcome:
+    """Make the outcome of a cancel that nobody answered."""
+    endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
+    return Outcome.of(
+        [OrderResult(key, CancelStatus.UNKNOWN, attempts=1) for key in ids],
+        source=Source(endpoint, contract_code, field),
+    )
+
+
+def states(outcome: Outcome) -> list[tuple[CancelStatus, OrderState | None]]:
+    """List status and state of every result."""
+    return [(result.status, result.state) for result in outcome]

@@ -1,0 +1,349 @@
+"""Which host a cancel goes to: hosts that fail, their cooldowns, and their trials."""
+
+import asyncio
+import itertools
+
+import pytest
+from clients import EPOCH, add, cancel, credentials
+from net import ONE, TWO, Net, always
+from virtualtime import now, run
+
+from htx_cancel import CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
+from htx_cancel.hosts import ASK_AGAIN, COOLDOWN, LONGEST_COOLDOWN
+from htx_cancel.retry import URGENT_BACKOFF_MAX
+from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.wire.transport import Reply, Request
+
+pytestmark = pytest.mark.loops
+
+ACCEPTED, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNSENT
+
+
+def test_a_host_alone_is_never_asked() -> None:
+    """Calls go there in any case, so nobody needs to know."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client() as client:
+            for _ in range(3):
+                await cancel(client, "swap", add(exchange, "swap", 1))
+                await asyncio.sleep(2 * LONGEST_COOLDOWN)
+        assert not net.to(ONE, "GET")
+
+    run(main())
+
+
+def test_a_silent_host_costs_one_burst_and_then_single_probes() -> None:
+    """1,440 ids take 9 s of limits, 5 s to find out, and 3 s in which those tokens rest."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("silent")
+        async with net.client(ONE, TWO) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1440))
+            assert outcome.counts == {ACCEPTED: 1440}
+            assert now() <= 20.0
+        assert net.to(ONE) == [pytest.approx(0.0, abs=1e-3)] * 36
+        assert len(net.to(ONE, "GET")) == 1
+
+    run(main())
+
+
+def test_a_host_is_left_alone_for_twice_as_long_each_time() -> None:
+    """Up to a bound; one probe at a time, and no signed request until one is answered."""
+
+    async def main() -> None:
+        exchange = Exchange(limits=False)
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(ONE, TWO) as client:
+            while now() < 400.0:
+                await cancel(client, "v5", add(exchange, "v5", 2))
+                await asyncio.sleep(0.1)
+        probes = [0.0, *net.to(ONE, "GET")]
+        gaps = [after - before for before, after in itertools.pairwise(probes)]
+        doubled = [COOLDOWN * 2**n for n in range(4)] + [LONGEST_COOLDOWN] * 4
+        assert gaps[:8] == [pytest.approx(wanted, abs=0.25) for wanted in doubled]
+        assert len(net.to(ONE)) <= 2
+
+    run(main())
+
+
+def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None:
+    """A whole burst goes there again only after that one was answered."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "5xx"
+        async with net.client(ONE, TWO) as client:
+            while now() < 7.0:
+                await cancel(client, "swap", add(exchange, "swap", 100))
+                await asyncio.sleep(1.0)
+            later = [at for at in net.to(ONE) if at > COOLDOWN]
+            assert len(later) == 1
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(2 * COOLDOWN)
+            for _ in range(3):
+                await cancel(client, "swap", add(exchange, "swap", 100))
+            two = len(net.to(TWO))
+            await cancel(client, "swap", add(exchange, "swap", 100))
+            assert len(net.to(TWO)) == two
+
+    run(main())
+
+
+def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
+    """Its answer takes four seconds; all other batches of that time go to the other host."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            await asyncio.sleep(COOLDOWN)
+            net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "late"
+            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await asyncio.sleep(0.1)
+            net.log.clear()
+            outcome = await cancel(client, "swap", add(exchange, "swap", 200))
+            assert outcome.counts == {ACCEPTED: 200}
+            assert (len(net.to(ONE)), len(net.to(TWO))) == (1, 19)
+
+    run(main())
+
+
+def test_a_trial_that_goes_away_lets_another_one_go() -> None:
+    """Its deadline was too near to blame the host, which is not forgotten for that."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO, request_timeout=1.0) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            await asyncio.sleep(COOLDOWN)
+            assert now() > COOLDOWN
+            net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "silent"
+            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await asyncio.sleep(0.01)
+            before = len(net.to(ONE))
+            await cancel(client, "swap", add(exchange, "swap", 1), timeout=0.004)  # on trial
+            assert len(net.to(ONE)) == before + 1
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(0.1)
+            net.log.clear()
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert len(net.to(ONE)) == 2
+
+    run(main())
+
+
+def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
+    """A clock that fails once does not cost the host."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        loop = asyncio.get_running_loop()
+        problems: list[object] = []
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["exception"]))
+        failures = iter([False, False, False, True])
+
+        def clock() -> float:
+            if next(failures, False):
+                raise RuntimeError("no time")
+            return EPOCH + loop.time()
+
+        async with CancelClient(
+            credentials(), base_url=[ONE, TWO], transport=net, wall_clock=clock
+        ) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(COOLDOWN + 0.5)
+            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await asyncio.sleep(0.1)
+            await cancel(client, "swap", add(exchange, "swap", 1))  # on trial, at the second go
+            before = len(net.to(TWO))
+            assert (await cancel(client, "swap", add(exchange, "swap", 1))).counts == {ACCEPTED: 1}
+            assert len(net.to(TWO)) == before
+        assert len(problems) == 1
+
+    run(main())
+
+
+def test_of_hosts_that_are_all_down_the_one_that_has_not_failed_for_longer_is_used() -> None:
+    """Each failure of one makes it the other one's turn."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts = dict.fromkeys((ONE, TWO), always("5xx"))
+        async with net.client(ONE, TWO, retry=RetryPolicy(backoff_max=0.1)) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+        posts = [where for _, where, method in net.log if method == "POST"]
+        assert posts == [ONE, TWO] * 3
+
+    run(main())
+
+
+def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> None:
+    """A silent one costs five seconds an attempt."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("silent")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[TWO] = always("refuse")
+            began = now()
+            urgent = asyncio.create_task(
+                cancel(client, "swap", add(exchange, "swap", 1), priority=Priority.URGENT)
+            )
+            await asyncio.sleep(1.0)
+            net.hosts[TWO] = always("ok")
+            assert (await urgent).counts == {ACCEPTED: 1}
+            assert now() - began < 1.5
+
+    run(main())
+
+
+def test_a_host_that_answers_5xx_is_left() -> None:
+    """The next attempt goes to the other one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO) as client:
+            for _ in range(3):
+                await cancel(client, "swap", add(exchange, "swap", 1))
+        assert (len(net.to(ONE)), len(net.to(TWO))) == (1, 3)
+
+    run(main())
+
+
+def test_a_late_answer_does_not_bring_a_failed_host_back() -> None:
+    """It belongs to a request that began before the host failed."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        behaviours = iter(["late", "5xx"])
+        net.hosts[ONE] = lambda _request: next(behaviours, "ok")
+        async with net.client(ONE, TWO) as client:
+            late = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+            await asyncio.sleep(0.1)
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert (await late).counts == {ACCEPTED: 1}
+            assert now() < COOLDOWN
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert (len(net.to(ONE)), len(net.to(TWO))) == (2, 2)
+
+    run(main())
+
+
+def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> None:
+    """It is asked a second after its failure, however often the other one failed meanwhile."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        behaviours = iter(["silent"])
+        net.hosts[ONE] = lambda _request: next(behaviours, "ok")
+        net.hosts[TWO] = always("refuse")
+        ids = add(exchange, "v5", 2)
+        async with net.client(ONE, TWO, request_timeout=2.0) as client:
+            for order_id in ids:
+                outcome = await cancel(client, "v5", [order_id], priority=Priority.URGENT)
+                assert outcome.counts == {ACCEPTED: 1}
+            assert now() < 2.0 + ASK_AGAIN + 2 * URGENT_BACKOFF_MAX + 0.1
+
+    run(main())
+
+
+def test_failures_within_a_cooldown_do_not_prolong_it() -> None:
+    """A host that refused a hundred attempts is back five seconds after the first."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts = dict.fromkeys((ONE, TWO), always("refuse"))
+        async with net.client(ONE, TWO) as client:
+            ids = add(exchange, "v5", 1)
+            task = asyncio.create_task(cancel(client, "v5", ids, priority=Priority.URGENT))
+            await asyncio.sleep(4.0)
+            net.hosts[TWO] = always("ok")
+            assert (await task).counts == {ACCEPTED: 1}
+            net.hosts[ONE] = always("ok")
+            await asyncio.sleep(COOLDOWN)
+            before = len(net.to(ONE))
+            for _ in range(3):
+                await cancel(client, "v5", add(exchange, "v5", 1))
+                await asyncio.sleep(0.1)
+            assert len(net.to(ONE)) == before + 2
+
+    run(main())
+
+
+class TwoHosts:
+    """Two addresses of one exchange on virtual time, either of which may be shut."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.shut: set[str] = set()
+        self.tried: list[str] = []
+        self._open = InProcessTransport(exchange, epoch=EPOCH, delay=0.01)
+        self._shut = InProcessTransport(
+            exchange, epoch=EPOCH, faults=FaultPlan(share=1.0, kinds=["refused_connection"])
+        )
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request through its host."""
+        self.tried.append(request.origin)
+        host = self._shut if request.origin in self.shut else self._open
+        return await host.send(request, timeout=timeout)
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+def test_a_failing_host_is_left_and_tried_again_later() -> None:
+    """Each host is signed for its own host; the first one is preferred again when it is back."""
+
+    async def main() -> None:
+        exchange = Exchange(limits=False)
+        com, vn = "https://api.hbdm.com", "https://api.hbdm.vn"
+        hosts = TwoHosts(exchange)
+        loop = asyncio.get_running_loop()
+        async with CancelClient(
+            Credentials("sandbox-access-key", "sandbox-secret-key"),
+            base_url=[com, vn],
+            transport=hosts,
+            wall_clock=lambda: EPOCH + loop.time(),
+        ) as client:
+            hosts.shut = {com}
+            for _ in range(3):
+                outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+                assert outcome.counts == {ACCEPTED: 1}
+            assert hosts.tried == [com, vn, vn, vn]
+            hosts.shut = set()
+            await asyncio.sleep(6.0)
+            for _ in range(2):  # it is asked, and then it is back
+                await cancel(client, "swap", add(exchange, "swap", 1))
+                await asyncio.sleep(0.1)
+            assert hosts.tried[-1] == com
+            tried = len(hosts.tried)
+            hosts.shut = {com, vn}
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+            assert outcome.counts == {UNSENT: 1}
+            assert set(hosts.tried[tried:]) == {com, vn}
+
+    run(main())

@@ -1,0 +1,395 @@
+"""One cancel call under way: its time, its turn, what it tells, and how it ends."""
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+from clients import SECRET, add, cancel, credentials, in_process
+from hypothesis import given
+from hypothesis import strategies as st
+from net import ONE, Net
+from transports import Scripted, v1_reply
+from virtualtime import now, run
+
+from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome, Priority
+from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.rules import Kind
+
+pytestmark = pytest.mark.loops
+
+
+# time and turn
+
+
+def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() -> None:
+    """Five calls fit into half a second; the others are told as unsent before any reply."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        told: list[tuple[float, CancelStatus]] = []
+        loop = asyncio.get_running_loop()
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            told.append((loop.time(), results[0].status))
+
+        async with in_process(exchange, delay=0.05) as client:
+            outcome = await cancel(client, "swap_trailing", ids, timeout=0.5, on_batch=on_batch)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 50, CancelStatus.UNSENT: 50}
+        assert [status for _, status in told] == ["unsent"] * 5 + ["accepted"] * 5
+        assert told[4][0] < 0.01
+        assert loop.time() < 0.2
+        unsent = outcome.unsent[0]
+        assert unsent.order_id == ids[50]
+        assert unsent.message.startswith("too late: its turn is 1.")
+        assert unsent.attempts == 0
+        assert {exchange.book[key].state for key in ids[50:]} == {"open"}
+
+    run(main())
+
+
+def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
+    """The budget is spent, and the next token comes after the timeout."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        add(exchange, "swap_trailing", 1)
+        async with in_process(exchange) as client:
+            for _ in range(5):
+                await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
+            outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", timeout=0.5)
+        assert (outcome.call.status, outcome.call.attempts) == (CancelStatus.UNSENT, 0)
+        assert outcome.call.message.startswith("too late: its turn is 1.0")
+
+    run(main())
+
+
+def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
+    """Urgent calls take the tokens that were predicted for a routine one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange) as client:
+            await cancel(client, "swap_trailing", ids[:50])
+            routine = asyncio.create_task(cancel(client, "swap_trailing", ids[:50], timeout=1.5))
+            await asyncio.sleep(0.1)
+            urgent = await cancel(client, "swap_trailing", ids[50:], priority=Priority.URGENT)
+            outcome = await routine
+        assert urgent.counts == {CancelStatus.ACCEPTED: 50}
+        assert outcome.counts == {CancelStatus.UNSENT: 50}
+        assert {result.message for result in outcome} >= {outcome.results[0].message}
+        assert outcome.results[0].message.startswith("too late: the next free call is")
+        assert loop.time() < 1.6
+
+    run(main())
+
+
+def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
+    """The call returns in time; what was sent without an answer may be canceled."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 10)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.4) as client:
+            outcome = await cancel(client, "swap", ids, timeout=0.5)
+            assert loop.time() == pytest.approx(0.5, abs=0.01)
+        assert outcome.counts == {CancelStatus.UNKNOWN: 10}
+        assert {exchange.book[key].state for key in ids} == {"canceled"}
+
+    run(main())
+
+
+def test_an_urgent_call_leaves_with_the_next_token() -> None:
+    """It does not wait behind a thousand routine orders."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        bulk, one = add(exchange, "swap_trailing", 1000), add(exchange, "swap_trailing", 1)
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.01) as client:
+            routine = asyncio.create_task(cancel(client, "swap_trailing", bulk))
+            await asyncio.sleep(0.5)
+            await cancel(client, "swap_trailing", one, priority=Priority.URGENT)
+            assert loop.time() < 1.1
+            await routine
+        assert not exchange.refused
+
+    run(main())
+
+
+# what it tells
+
+
+def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
+    """An exception in ``on_batch`` goes to the loop's handler; the outcome is whole."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 25)
+        told: list[str] = []
+        loop = asyncio.get_running_loop()
+        problems: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            told.extend(result.order_id for result in results)
+            raise RuntimeError("mine")
+
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, "swap", ids, on_batch=on_batch)
+        assert sorted(told) == sorted(ids)
+        assert outcome.counts == {CancelStatus.ACCEPTED: 25}
+        assert [context["message"] for context in problems] == ["on_batch raised"] * 3
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["timeout", "close", "refused"])
+def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
+    """What cannot leave is told in slices, and the event loop turns between them."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another" if how == "refused" else SECRET)
+        client = in_process(exchange, delay=0.01)
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        turns = [0]  # how many batches were told in each turn of the loop
+
+        def on_batch(_results: tuple[OrderResult, ...]) -> None:
+            told.set()
+            if not turns[-1]:
+                loop.call_soon(turns.append, 0)
+            turns[-1] += 1
+
+        call = asyncio.create_task(
+            cancel(
+                client,
+                "swap",
+                range(1, 30_001),
+                on_batch=on_batch,
+                timeout=2.0 if how == "timeout" else None,
+            )
+        )
+        if how == "close":
+            await told.wait()
+            await client.aclose()
+        assert len((await call).unsent) == 29_640
+        assert sum(turns) == 3000
+        assert max(turns) <= 40
+
+    run(main())
+
+
+def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
+    """A hundred thousand results at once would stall the event loop; what is held stays."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 15_000))
+            parts = outcome.parts
+            del outcome
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert sum(map(len, parts[0].batches)) == 15_000
+            outcome = await cancel(client, "swap", add(exchange, "swap", 15_000))
+            first, last = outcome.results[0], outcome.results[-1]
+            alone = sys.getrefcount(object()) + 1  # one name holds it
+            for _ in range(5):
+                await asyncio.sleep(0)
+            del outcome
+            assert sys.getrefcount(last) == alone
+            assert sys.getrefcount(first) > alone  # its slice has not come
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert sys.getrefcount(first) == alone
+
+    run(main())
+
+
+def test_an_outcome_says_in_how_many_seconds_the_unsent_could_leave() -> None:
+    """Whoever waits so long and tries the live ones again gets them all canceled."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        async with in_process(exchange) as client:
+            first = await cancel(client, "swap_trailing", ids, timeout=0.5)
+            assert first.counts == {CancelStatus.ACCEPTED: 50, CancelStatus.UNSENT: 50}
+            assert first.retry_in == pytest.approx(1.0, abs=0.05)
+            assert all(result.retryable for result in first.live)
+            await asyncio.sleep(first.retry_in or 0.0)
+            live = [result.order_id for result in first.live]
+            again = await cancel(client, "swap_trailing", live, timeout=0.5)
+            nothing = await cancel(client, "swap", [])
+        assert Outcome.merge(first, again).settled
+        assert (again.retry_in, nothing.retry_in) == (None, None)
+        assert (again.error, nothing.error) == (None, None)
+
+    run(main())
+
+
+def test_an_outcome_says_what_refused_the_account() -> None:
+    """A host that is not the one that was signed: one refusal, and the rest never leaves."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1000)
+        add(exchange, "swap_trailing", 1)
+        async with in_process(exchange, signing_host="other.example") as client:
+            outcome = await cancel(client, "swap", ids)
+            every = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
+        assert outcome.error is not None
+        assert outcome.error.code == 403
+        assert outcome.counts.keys() == {CancelStatus.REJECTED, CancelStatus.UNSENT}
+        assert not any(result.retryable for result in outcome.rejected)
+        assert every.error == outcome.error
+        assert not every.settled
+
+    run(main())
+
+
+order_ids = st.lists(st.integers(1, 30), min_size=1, max_size=60)
+names = st.lists(st.integers(1, 40).map(str), max_size=30)
+v1_replies = st.builds(v1_reply, names, names)
+
+
+@given(
+    order_ids,
+    st.lists(st.binary(max_size=30) | v1_replies | v1_replies, max_size=12),
+    st.sampled_from(["swap", "swap_trailing", "linear_trigger"]),
+)
+def test_every_id_comes_back_once_in_order_whatever_the_replies(
+    ids: list[int], replies: list[bytes], kind: Kind
+) -> None:
+    """Random bytes, doubled, missing and contradictory: no id is accepted that no success named."""
+    named = {key for reply in replies for key in successes(reply)}
+
+    async def main() -> None:
+        async with CancelClient(
+            credentials(),
+            transport=Scripted([*replies]),
+            limits={
+                name: Limit(1000, 1)
+                for name in ("coin_m_swap_trade", "/swap-api/v1/swap_track_cancel")
+            },
+        ) as client:
+            outcome = await cancel(client, kind, ids)
+        assert [it.order_id for it in outcome.results] == [str(key) for key in dict.fromkeys(ids)]
+        assert {it.order_id for it in outcome.accepted} <= named
+
+    run(main())
+
+
+def successes(reply: bytes) -> list[str]:
+    """Read the successes out of a reply made by ``v1_reply``."""
+    _, found, rest = reply.decode(errors="replace").partition('"successes":"')
+    return rest.partition('"')[0].split(",") if found else []
+
+
+# how it ends
+
+
+def test_a_cancelled_caller_sends_no_more_and_still_hears_what_lands() -> None:
+    """In flight lands, the rest is told as unsent, and no budget is lost."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        told: dict[str, CancelStatus] = {}
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            told.update((result.order_id, result.status) for result in results)
+
+        async with in_process(exchange, delay=0.2) as client:
+            call = asyncio.create_task(cancel(client, "swap_trailing", ids, on_batch=on_batch))
+            await asyncio.sleep(0.1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert not exchange.calls
+            await asyncio.sleep(2.0)
+            assert [told[key] for key in ids] == ["accepted"] * 50 + ["unsent"] * 50
+            assert len((await cancel(client, "swap_trailing", ids[50:])).accepted) == 50
+
+    run(main())
+
+
+def test_a_request_that_had_not_begun_to_leave_is_not_sent_once_its_client_is_closed() -> None:
+    """A window's burst leaves in slices; one that is stopped meanwhile is cut there."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 360)
+        client = in_process(exchange)
+        call = asyncio.create_task(cancel(client, "swap", ids))
+        for _turn in range(100):
+            if exchange.calls:
+                break
+            await asyncio.sleep(0)
+        await client.aclose()
+        sent = exchange.calls["/swap-api/v1/swap_cancel"]
+        assert 0 < sent < 36
+        unsent = 360 - 10 * sent
+        assert (await call).counts == {
+            CancelStatus.ACCEPTED: 10 * sent,
+            CancelStatus.UNSENT: unsent,
+        }
+        assert client.budgets.snapshot()[0].in_flight == 0
+
+    run(main())
+
+
+def test_a_call_of_one_batch_takes_one_task() -> None:
+    """Its feeder delivers it; and when it is done the client has forgotten it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange, delay=0.1) as client:
+            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 10)))
+            await asyncio.sleep(0.05)
+            assert len(asyncio.all_tasks() - {call, asyncio.current_task()}) == 1
+            await call
+            assert repr(client) == "<CancelClient for https://api.hbdm.com: 0 calls under way>"
+
+    run(main())
+
+
+def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
+    """As ``asyncio.run`` does at the end of a program: nothing is tried again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 100)
+        async with in_process(exchange, delay=0.2) as client:
+            call = asyncio.create_task(cancel(client, "swap_trailing", ids))
+            await asyncio.sleep(0.1)
+            for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
+                task.cancel()
+            outcome = await call
+            assert asyncio.get_running_loop().time() < 0.11
+        assert outcome.counts == {CancelStatus.UNKNOWN: 50, CancelStatus.UNSENT: 50}
+        assert {result.message for result in outcome} == {"its task was cancelled"}
+
+    run(main())
+
+
+def test_a_refused_key_stops_its_call() -> None:
+    """No more requests than were in flight when the first reply came."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another")
+        net = Net(exchange)
+        async with net.client(ONE) as client:
+            ids = add(exchange, "v5", 2000)
+            outcome = await cancel(client, "v5", ids)
+            assert now() < 0.1
+        assert len(net.log) == 72
+        assert outcome.counts == {CancelStatus.REJECTED: 72, CancelStatus.UNSENT: 1928}
+        assert "the exchange refused the account: 1003" in outcome.unsent[0].message
+
+    run(main())

@@ -1,0 +1,301 @@
+"""The ledger of one budget after a refusal: how long it is held, and the trial that follows."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from limiter_model import EPOCH, KnownWay
+from limits_helpers import STEP, A, U, answered, hold, spend, state, take, told, turns
+from virtualtime import now, run
+
+from htx_cancel.endpoints import Limit
+from htx_cancel.limits.budget import MARGIN, SPREAD
+from htx_cancel.limits.limiter import Budgets
+
+if TYPE_CHECKING:
+    from htx_cancel.limits.permit import BudgetEvent
+
+
+def test_a_refusal_holds_its_budget_until_the_reset() -> None:
+    """Then calls leave again; other budgets never stopped."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        budgets = Budgets(on_event=events.append)
+        (permit,) = await take(budgets, 1, A, U)
+        permit.replied(told(5, 1000, 0, reset=0.4), EPOCH)
+        permit.refused()
+        permit.refused()
+        assert [event.kind for event in events] == ["refused"]
+        assert events[0].names == (A,)
+        assert (
+            events[0].wait
+            == state(budgets).held_for
+            == pytest.approx(0.4 + SPREAD + MARGIN, abs=0.001)
+        )
+        assert state(budgets).free == 0
+        await take(budgets, 1, U)
+        assert now() < 0.001
+
+    run(main())
+
+
+def test_a_refusal_without_headers_holds_one_window() -> None:
+    """All that the call charged, since nobody knows which was meant."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1, A, U)
+        permit.replied()
+        permit.refused()
+        assert state(budgets, A).held_for == pytest.approx(1 + MARGIN)
+        assert state(budgets, U).held_for == pytest.approx(3 + MARGIN)
+        await budgets.acquire((U,))
+        assert now() > 3
+
+    run(main())
+
+
+@pytest.mark.parametrize(("names", "held"), [((A, U), U), ((A,), A)])
+def test_a_refusal_with_some_left_points_to_another_budget(
+    names: tuple[str, ...], held: str
+) -> None:
+    """The one described still had room; where there is no other, it is held all the same."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1, *names)
+        permit.replied(told(5, 1000, 4))
+        permit.refused()
+        assert [each.name for each in budgets.snapshot() if each.held_for] == [held]
+
+    run(main())
+
+
+def test_a_refusal_that_is_told_late_returns_no_token_twice() -> None:
+    """Its token had come back by itself."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 0, reset=0.5), EPOCH)
+        await asyncio.sleep(1.5)
+        assert state(budgets).cooling == 0
+        permit.refused()
+        await asyncio.sleep(2.5)
+        assert (state(budgets).free, state(budgets).in_flight) == (5, 0)
+        assert repr(budgets) == "<Budgets in_flight=0 waiting=0 taken=[]>"
+
+    run(main())
+
+
+def test_no_later_word_shortens_a_hold() -> None:
+    """Neither a late reply nor a second refusal that would end sooner."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        first, second, third = await take(budgets, 3)
+        first.replied(told(5, 1000, 0, reset=0.9), EPOCH)
+        first.refused()
+        second.replied(told(5, 1000, 0, reset=0.1), EPOCH)
+        second.refused()
+        third.replied(told(5, 1000, 2))
+        assert state(budgets).held_for == pytest.approx(0.9 + SPREAD + MARGIN, abs=0.001)
+
+    run(main())
+
+
+def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
+    """A clock that is wrong must not stop the client."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(told(5, 1000, 0, reset=500.0), EPOCH)
+        permit.refused()
+        assert state(budgets).held_for == pytest.approx(1 + MARGIN)
+
+    run(main())
+
+
+def test_a_reset_in_the_past_holds_for_a_moment() -> None:
+    """Our clock is ahead: the calls of others come in turn all the same."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (await answered(budgets, 5, reset=-5.0)).refused()
+        assert state(budgets).held_for == pytest.approx(SPREAD + MARGIN)
+
+    run(main())
+
+
+def test_a_refused_call_that_told_the_reset_gives_its_token_back() -> None:
+    """The hold stands for it; where it told none, its token rests."""
+
+    async def main() -> None:
+        for reset, cooling in ((0.3, 0), (None, 1)):
+            budgets = Budgets()
+            (await answered(budgets, 1, reset=reset)).refused()
+            assert state(budgets).cooling == cooling
+
+    run(main())
+
+
+# the trial after a hold
+
+
+def test_the_first_call_after_a_hold_goes_alone() -> None:
+    """The others follow at its reply."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 1)
+        await hold(budgets, 2)
+        assert (state(budgets).free, state(budgets).cooling) == (1, 1)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        assert [each.done() for each in calls] == [True] + 3 * [False]
+        calls[0].result().replied()
+        await turns()
+        assert all(each.done() for each in calls)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["no_reply", "unsent"])
+def test_a_trial_that_nobody_answered_is_made_again(end: str) -> None:
+    """One more call goes, at once, and alone again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(3)]
+        await turns()
+        getattr(calls[0].result(), end)()
+        await turns()
+        assert [each.done() for each in calls] == [True, True, False]
+        calls[2].cancel()
+
+    run(main())
+
+
+def test_an_older_call_ends_no_trial() -> None:
+    """Its reply says nothing of what is free after the hold."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 2)
+        calls = [asyncio.create_task(budgets.acquire((A,))) for _ in range(2)]
+        await turns()
+        old.replied()
+        await turns()
+        assert [each.done() for each in calls] == [True, False]
+        calls[1].cancel()
+
+    run(main())
+
+
+def test_a_trial_that_a_new_hold_overtook_ends_no_other() -> None:
+    """A call that was sent before was refused meanwhile: after that hold one goes alone again."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 2)
+        (trial,) = await take(budgets, 1)
+        old.replied(told(5, 1000, 3, reset=now() + 0.3), EPOCH + now())
+        old.refused()
+        trial.replied()
+        await asyncio.sleep(0.36)
+        assert state(budgets).free == 1
+
+    run(main())
+
+
+def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
+    """Whatever became of the one that went: all is free then, under any rule."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets)
+        trial, *others = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await asyncio.gather(*others)
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+        assert trial.done()
+
+    run(main())
+
+
+def test_the_reply_of_a_trial_says_how_much_is_free() -> None:
+    """After a window's reset all but its own; in a sliding window what the others still hold."""
+
+    async def main() -> None:
+        for used, free in ((1, 4), (3, 2), (5, 0)):
+            budgets = Budgets()
+            await spend(budgets, 1)
+            await asyncio.sleep(1.01)
+            await hold(budgets, 5)
+            assert state(budgets).foreign == 4
+            await answered(budgets, used)
+            assert (state(budgets).foreign, state(budgets).free) == (used - 1, free)
+
+    run(main())
+
+
+def test_a_late_reply_from_before_a_hold_is_not_counted_as_one_after_it() -> None:
+    """Its call is none of those that the trial's reply must have counted."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 5)
+        assert state(budgets).foreign == 3
+        (trial,) = await take(budgets, 1)
+        old.replied()
+        trial.replied(told(5, 1000, 2))
+        assert state(budgets).foreign == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_only_replies_soon_after_a_hold_take_foreign_use_back(*, held: bool) -> None:
+    """Another reply that counts less was only sent sooner."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        if held:
+            await hold(budgets)
+            await asyncio.sleep(1.1)
+        old, new = await take(budgets, 2)
+        new.replied(told(5, 1000, 0))
+        old.replied(told(5, 1000, 4))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
+def test_foreign_use_seen_after_a_hold_is_as_old_as_the_refusal() -> None:
+    """It is what filled the window then, and comes back in its order."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)}, round_trips=KnownWay(0.0))
+        first, second, third = await take(budgets, 3)
+        first.replied(told(20, 1000, 15))
+        await asyncio.sleep(0.2)
+        second.replied(told(20, 1000, 14))
+        third.replied(told(20, 1000, 14, reset=0.5), EPOCH + now())
+        third.refused()
+        assert state(budgets).foreign == 3
+        await asyncio.sleep(0.36)
+        (trial,) = await take(budgets, 1)
+        trial.replied(told(20, 1000, 11))
+        assert state(budgets).foreign == 6
+        await asyncio.sleep(0.5)
+        assert state(budgets).foreign == 1
+
+    run(main())

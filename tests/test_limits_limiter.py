@@ -1,0 +1,419 @@
+"""The limiter: waiting, deadlines, cancellation, events, arguments; all on virtual time."""
+
+import asyncio
+from math import inf
+from typing import Any
+
+import pytest
+from limits_helpers import STEP, A, B, U, spend, state, take, turns
+from virtualtime import VirtualLoop, now, run
+
+from htx_cancel.endpoints import BUDGETS, Limit
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
+from htx_cancel.limits.budget import MARGIN
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import BudgetEvent
+
+
+def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred wait, in two lanes, some with a deadline, and the loop has one timer."""
+    timers: list[asyncio.TimerHandle] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        call_at = loop.call_at
+
+        def set_timer(*args: Any, **given: Any) -> asyncio.TimerHandle:
+            timers.append(call_at(*args, **given))
+            return timers[-1]
+
+        monkeypatch.setattr(loop, "call_at", set_timer)
+        budgets = Budgets()
+        for name in (A, B):
+            await spend(budgets, 5, name)
+        waiters = []
+        for place in range(50):
+            for deadline in (inf, 30.0 - place / 10):
+                names = (A if place % 2 else B,)
+                waiters.append(asyncio.create_task(budgets.acquire(names, deadline=deadline)))
+                await asyncio.sleep(0.001)
+        assert sum(state(budgets, name).waiting for name in (A, B)) == 100
+        assert sum(each.when() > now() and not each.cancelled() for each in timers) == 1
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+def test_budgets_belong_to_the_loop_in_which_they_were_used_first() -> None:
+    """Elsewhere they would wait for what never comes; so that is an error, at once."""
+    budgets = Budgets()
+    run(take(budgets, 1))
+    with pytest.raises(WrongLoopError, match="one event loop"):
+        run(take(budgets, 1))
+
+
+def test_calls_leave_at_once_while_tokens_are_free() -> None:
+    """As many as the limit says, without a turn of the loop."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        began = now()
+        await take(budgets, 5)
+        assert now() == began
+        assert state(budgets).free == 0
+
+    run(main())
+
+
+def test_a_token_given_back_goes_to_who_waits() -> None:
+    """In the same turn of the event loop."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        permit = await budgets.acquire((A,))
+        waiting = asyncio.ensure_future(budgets.acquire((A,)))
+        await turns()
+        assert not waiting.done()
+        permit.unsent()
+        await waiting
+
+    run(main())
+
+
+def test_a_loop_that_oversleeps_long_timers_costs_little() -> None:
+    """Where a timer may be late by a thousandth of its length, a token is not late by that."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 60)})
+        await spend(budgets, 1)
+        await budgets.acquire((A,))
+        assert now() == pytest.approx(60 + MARGIN, abs=STEP)
+
+    run(main(), oversleep=0.001)
+
+
+def test_a_call_takes_all_its_budgets_or_none() -> None:
+    """One that waits for its interface holds nothing of the pool, and stops nobody there."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5, A, U)
+        narrow = asyncio.create_task(budgets.acquire((A, U)))
+        await turns()
+        assert (state(budgets, A).waiting, state(budgets, U).waiting) == (1, 1)
+        assert (state(budgets, U).free, state(budgets, U).in_flight) == (67, 0)
+        began = now()
+        await take(budgets, 5, B)
+        await take(budgets, 66, U)
+        assert now() - began < 1e-6
+        await narrow
+        assert now() < 1.01
+
+    run(main())
+
+
+def test_calls_in_flight_are_limited() -> None:
+    """A place in flight is free at the reply, without a window."""
+
+    async def main() -> None:
+        budgets = Budgets(max_in_flight=2)
+        first, second = await take(budgets, 2, U)
+        waiters = [asyncio.create_task(budgets.acquire((U,))) for _ in range(2)]
+        await asyncio.sleep(10)
+        assert not waiters[0].done()
+        assert budgets.wait((U,)) == 0.0
+        first.replied()
+        await waiters[0]
+        assert not waiters[1].done()
+        second.replied()
+        await waiters[1]
+        assert now() < 10.001
+        assert budgets.wait((U,), count=3) == pytest.approx(20.0, abs=0.01)
+
+    run(main())
+
+
+# deadlines
+
+
+def test_a_deadline_before_the_predicted_token_fails_at_once() -> None:
+    """With the predicted wait, and nothing left behind."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5)
+        with pytest.raises(TooLateError) as caught:
+            await budgets.acquire((A,), deadline=now() + 0.5)
+        assert caught.value.wait == pytest.approx(1 + MARGIN, abs=0.001)
+        with pytest.raises(TooLateError):
+            await budgets.acquire((A,), deadline=now() - 0.1)
+        assert state(budgets).waiting == 0
+        await budgets.acquire((A,), deadline=now() + 1.1)
+
+    run(main())
+
+
+def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
+    """The reply that was to free a token came too late."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(2, 1.0)})
+        await take(budgets, 2)
+        waiters = [asyncio.create_task(budgets.acquire((A,), deadline=1.5)) for _ in range(2)]
+        await turns()
+        waiters.pop().cancel()
+        with pytest.raises(TooLateError):
+            await waiters.pop()
+        assert 1.5 <= now() <= 1.5 + STEP
+        assert state(budgets).waiting == 0
+
+    run(main())
+
+
+def test_a_deadline_that_a_refusal_makes_hopeless_fails_with_it() -> None:
+    """Nobody waits for a gate that opens too late."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(3, 10.0)})
+        permits = await take(budgets, 3)
+        permits.pop().replied()
+        await asyncio.sleep(9)
+        soon, late = (
+            asyncio.create_task(budgets.acquire((A,), deadline=at)) for at in (11.0, 25.0)
+        )
+        await turns()
+        permits[0].replied()
+        permits[0].refused()
+        with pytest.raises(TooLateError):
+            await soon
+        assert now() < 9.001
+        await late
+        assert now() > 19
+
+    run(main())
+
+
+def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
+    """Whoever is in time has it."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        late = asyncio.create_task(budgets.acquire((A,), deadline=1.1))
+        good = asyncio.create_task(budgets.acquire((A,)))
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.stall(0.2)  # no timer could say that it is late
+        permit.unsent()
+        await good
+        with pytest.raises(TooLateError):
+            await late
+
+    run(main())
+
+
+@pytest.mark.parametrize("refused_at", [0.1, 0.6])
+def test_waiters_with_deadlines_that_went_are_not_counted_twice(refused_at: float) -> None:
+    """Neither when a refusal looks at the deadlines nor when they pass."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(4, 1.0)})
+        (permit, *_) = await take(budgets, 4)
+        taker, first, gone, last = (
+            asyncio.create_task(budgets.acquire((A,), deadline=at))
+            for at in (inf, 1.5, 1.5 + 1e-9, 1.5 + 2e-9)
+        )
+        await turns()
+        gone.cancel()
+        await asyncio.sleep(refused_at)
+        permit.replied()
+        permit.refused()
+        await taker
+        for each in (first, last):
+            with pytest.raises(TooLateError):
+                await each
+        assert repr(budgets) == f"<Budgets in_flight=4 waiting=0 taken=[{A} 4/4]>"
+
+    run(main())
+
+
+class Deadline(float):
+    """A deadline that counts how often it is asked whether it comes before something."""
+
+    looks = 0
+
+    def __lt__(self, other: float) -> bool:
+        Deadline.looks += 1
+        return super().__lt__(other)
+
+
+def test_one_hold_looks_at_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls of a burst are refused, and however many wait."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        permits = await take(budgets, 5)
+        waiters = [
+            asyncio.create_task(budgets.acquire((A,), deadline=Deadline(100 + place)))
+            for place in range(3)
+        ]
+        await turns()
+        monkeypatch.setattr(Deadline, "looks", 0)
+        for permit in permits:
+            permit.replied()
+            permit.refused()
+        assert Deadline.looks == len(waiters) == state(budgets).waiting
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+# cancellation
+
+
+def test_a_waiter_that_is_cancelled_takes_no_token() -> None:
+    """The next one has its place."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        first, second = (asyncio.create_task(budgets.acquire((A,))) for _ in range(2))
+        await turns()
+        first.cancel()
+        permit.unsent()
+        await second
+        assert now() < 0.001
+        assert first.cancelled()
+
+    run(main())
+
+
+def test_a_waiter_cancelled_in_the_turn_of_its_grant_gives_the_token_on() -> None:
+    """It had it, and never knew."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        first, second = (asyncio.create_task(budgets.acquire((A,))) for _ in range(2))
+        await turns()
+        permit.unsent()
+        first.cancel()
+        await second
+        assert now() < 0.001
+        assert first.cancelled()
+        assert state(budgets).in_flight == 1
+
+    run(main())
+
+
+def test_many_cancelled_waiters_leave_nothing_behind() -> None:
+    """The numbers count those who still wait."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await take(budgets, 1)
+        waiters = [asyncio.create_task(budgets.acquire((A,))) for _ in range(100)]
+        await turns()
+        for each in waiters[1:-1]:
+            each.cancel()
+        await turns()
+        assert state(budgets).waiting == 2
+        waiters[0].cancel()
+        await turns()
+        assert state(budgets).waiting == 1
+        waiters[-1].cancel()
+
+    run(main())
+
+
+# events and arguments
+
+
+def test_every_wait_is_told() -> None:
+    """With the predicted time; what is free is not worth a word."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        budgets = Budgets({A: Limit(1, 1.0)}, on_event=events.append)
+        await spend(budgets, 1)
+        assert not events
+        await budgets.acquire((A,))
+        assert [(event.kind, event.names) for event in events] == [("wait", (A,))]
+        assert events[0].wait == pytest.approx(1 + MARGIN, abs=0.001)
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_a_hook_that_fails_breaks_nothing(error: type[BaseException]) -> None:
+    """The loop's exception handler hears of it."""
+    loop = VirtualLoop()
+
+    def hook(event: BudgetEvent) -> None:
+        raise error(event.kind)
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)}, on_event=hook)
+        await spend(budgets, 1)
+        await budgets.acquire((A,))
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+    assert [str(failure["exception"]) for failure in loop.failures] == ["wait"]
+
+
+def test_a_snapshot_shows_every_budget() -> None:
+    """And the repr the ones in use."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        first, second, _ = await take(budgets, 3)
+        first.replied()
+        second.no_reply()
+        shown = state(budgets)
+        assert (shown.free, shown.in_flight, shown.cooling, shown.next_in) == (2, 1, 2, 0.0)
+        assert [each.name for each in budgets.snapshot()] == list(BUDGETS)
+        assert repr(budgets) == f"<Budgets in_flight=1 waiting=0 taken=[{A} 3/5]>"
+        assert budgets.ticket() < budgets.ticket()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"limits": {"spot": Limit(1, 1.0)}}, InvalidValueError),
+        ({"limits": [A]}, InvalidTypeError),
+        ({"limits": {A: 5}}, InvalidTypeError),
+        ({"max_in_flight": 0}, InvalidValueError),
+        ({"max_in_flight": True}, InvalidTypeError),
+        ({"max_in_flight": 1.5}, InvalidTypeError),
+        ({"on_event": "print"}, InvalidTypeError),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """Before anything is made."""
+    with pytest.raises(error):
+        Budgets(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ((), InvalidValueError),
+        (("spot",), InvalidValueError),
+        (A, InvalidTypeError),
+        ((1,), InvalidTypeError),
+    ],
+)
+def test_wrong_names_are_refused(names: Any, error: type[Exception]) -> None:
+    """A budget must be one of the table's."""
+
+    async def main() -> None:
+        with pytest.raises(error):
+            await Budgets().acquire(names)
+
+    run(main())

@@ -1,0 +1,98 @@
+"""A permit: how it ends, what becomes of its tokens then, and one for a caller's own request."""
+
+import asyncio
+
+import pytest
+from limiter_model import KnownWay
+from limits_helpers import STEP, A, state, take, told
+from virtualtime import now, run
+
+from htx_cancel.endpoints import Limit
+from htx_cancel.errors import InvalidValueError, TooLateError
+from htx_cancel.limits.budget import MARGIN
+from htx_cancel.limits.limiter import Budgets
+
+
+def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
+    """A token is taken for the block, and rests after it; one that never left is back at once."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        async with budgets.permit(A) as permit:
+            permit.unsent()
+        assert state(budgets).free == 1
+        async with budgets.permit(A, timeout=0.1):
+            assert state(budgets).in_flight == 1
+            await asyncio.sleep(0.01)
+        assert state(budgets).cooling == 1
+        with pytest.raises(TooLateError):
+            await budgets.permit(A, timeout=0.5).__aenter__()
+        with pytest.raises(InvalidValueError, match="timeout"):
+            await budgets.permit(A, timeout=0.0).__aenter__()
+        failing = budgets.permit(A)
+        await failing.__aenter__()
+        await failing.__aexit__(ValueError, ValueError("mine"), None)
+        assert (state(budgets).in_flight, state(budgets).free) == (0, 0)
+        assert budgets.round_trip == 0.0
+
+    run(main())
+
+
+def test_a_request_of_an_engine_that_raised_counts_as_unanswered() -> None:
+    """Its token is back one window later, with nothing taken off for the way."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.2))
+        with pytest.raises(ValueError, match="mine"):
+            async with budgets.permit(A):
+                raise ValueError("mine")
+        assert state(budgets).next_in == pytest.approx(1 + MARGIN, abs=1e-6)
+
+    run(main())
+
+
+def test_only_the_first_end_of_a_permit_counts() -> None:
+    """A second word about the same call changes nothing."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.unsent()
+        permit.replied(told(9, 1000, 0))
+        permit.no_reply()
+        permit.refused()
+        permit.unsent()
+        assert state(budgets).free == state(budgets).calls == 5
+        assert permit.names == (A,)
+
+    run(main())
+
+
+def test_a_call_without_reply_returns_its_token_a_window_after_it_was_given_up() -> None:
+    """Nothing is taken off for a way that nobody measured."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.2))
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(0.5)
+        permit.no_reply()
+        await budgets.acquire((A,))
+        assert 1.5 + MARGIN <= now() <= 1.5 + MARGIN + STEP
+
+    run(main())
+
+
+def test_an_unsent_call_returns_its_token_at_once() -> None:
+    """And the next waiter has it in the same instant."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiter = asyncio.create_task(budgets.acquire((A,)))
+        await asyncio.sleep(0.1)
+        began = now()
+        permit.unsent()
+        await waiter
+        assert now() - began < 1e-6
+
+    run(main())

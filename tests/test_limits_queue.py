@@ -1,0 +1,355 @@
+"""The queue before the budgets: who is next, and when, as predicted."""
+
+import asyncio
+import itertools
+from math import inf
+
+import pytest
+from limiter_model import KnownWay
+from limits_helpers import A, B, U, bursts, spend, take, turns
+from virtualtime import now, run
+
+from htx_cancel.endpoints import Limit
+from htx_cancel.limits.budget import MARGIN, Budget
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import BudgetEvent, Permit, Priority
+from htx_cancel.limits.queue import Lane, Waiter
+from htx_cancel.limits.round_trip import RoundTrips
+
+ARRIVALS = itertools.count()
+
+
+def lane_of_one_budget() -> Lane:
+    """Return an empty lane."""
+    return Lane((A,), (Budget(A, Limit(1, 1.0), RoundTrips()),))
+
+
+def let_in(lane: Lane, ticket: int, wanted: int = 1) -> Waiter:
+    """Let a routine call of so many batches into a lane."""
+    rank = (int(Priority.ROUTINE), ticket)
+    future: asyncio.Future[list[Permit]] = asyncio.get_running_loop().create_future()
+    waiter = Waiter(lane, rank, wanted, inf, future)
+    lane.push(waiter, next(ARRIVALS))
+    return waiter
+
+
+def test_the_order_is_priority_then_arrival() -> None:
+    """An urgent call passes all others, a background call none."""
+
+    async def main() -> list[str]:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await spend(budgets, 1)
+        got: list[str] = []
+
+        async def call(name: str, priority: Priority) -> None:
+            permit = await budgets.acquire((A,), priority=priority)
+            got.append(name)
+            permit.replied()
+
+        wanted = [("b", 2), ("r1", 1), ("r2", 1), ("u1", 0), ("r3", 1), ("u2", 0)]
+        async with asyncio.TaskGroup() as group:
+            for name, priority in wanted:
+                group.create_task(call(name, Priority(priority)))
+        return got
+
+    assert run(main()) == ["u1", "u2", "r1", "r2", "r3", "b"]
+
+
+def test_a_call_of_many_batches_keeps_its_place_with_one_waiter() -> None:
+    """Later calls get nothing while the earlier one still has batches."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(3, 1.0)})
+        got = ""
+
+        async def call(name: str, count: int) -> None:
+            nonlocal got
+            ticket = budgets.ticket()
+            while count:
+                permits = await budgets.acquire_some((A,), count, ticket=ticket)
+                count -= len(permits)
+                got += name * len(permits)
+                for permit in permits:
+                    asyncio.get_running_loop().call_later(0.01, permit.replied)
+
+        await asyncio.gather(call("a", 7), call("b", 5), call("c", 2))
+        return got
+
+    assert run(main()) == "aaaaaaabbbbbcc"
+
+
+def test_a_newcomer_does_not_pass_those_who_wait() -> None:
+    """Nor one whose next call is just being asked for."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(2, 1.0)})
+        first, second = await take(budgets, 2)
+        got = ""
+
+        async def call(name: str, count: int = 1) -> None:
+            nonlocal got
+            ticket = budgets.ticket()
+            while count:
+                permits = await budgets.acquire_some((A,), count, ticket=ticket)
+                count -= len(permits)
+                got += name * len(permits)
+
+        early = asyncio.create_task(call("a", 2))
+        await turns()
+        late = asyncio.create_task(call("b"))
+        first.unsent()
+        second.unsent()
+        await turns(6)
+        late.cancel()
+        await early
+        return got
+
+    assert run(main()) == "aa"
+
+
+def test_no_call_passes_a_turn_that_went_before_another_one_could_ask_again() -> None:
+    """Two calls with more to come are granted in one turn of the loop; the earlier one goes on."""
+
+    async def main() -> str:
+        budgets = Budgets({A: Limit(3, 1.0), B: Limit(2, 1.0)})
+        held, wide = await take(budgets, 3, A), await take(budgets, 2, B)
+        got = ""
+
+        async def call(name: str, names: tuple[str, ...], count: int, priority: int = 1) -> None:
+            nonlocal got
+            ticket = budgets.ticket()
+            while count:
+                permits = await budgets.acquire_some(
+                    names, count, priority=Priority(priority), ticket=ticket
+                )
+                count -= len(permits)
+                got += name * len(permits)
+
+        calls = [
+            asyncio.create_task(each)
+            for each in (call("u", (A, B), 2, 0), call("a", (A,), 9), call("b", (A,), 1))
+        ]
+        await turns()
+        for permit in (*held, *wide):
+            permit.unsent()
+        await turns(6)
+        for each in calls:
+            each.cancel()
+        return got
+
+    assert run(main()) == "auu"
+
+
+def test_the_order_of_names_makes_no_difference() -> None:
+    """The same budgets are the same queue, with one name, in the order of arrival."""
+
+    async def main() -> None:
+        events: list[BudgetEvent] = []
+        budgets = Budgets({A: Limit(1, 1.0)}, on_event=events.append)
+        await spend(budgets, 1, A, U)
+        got: list[tuple[str, ...]] = []
+
+        async def call(*names: str) -> None:
+            permit = await budgets.acquire(names)
+            assert permit.names == (A, U)
+            got.append(names)
+            permit.replied()
+
+        wanted = [(U, A), (A, U), (A, U, A), (U, A)]
+        await asyncio.gather(*(call(*names) for names in wanted))
+        assert got == wanted
+        assert [event.names for event in events] == [(A, U)] * 4
+
+    run(main())
+
+
+def test_room_in_the_pool_is_kept_for_an_earlier_lane() -> None:
+    """No more than it can use before other tokens come back."""
+
+    async def main() -> None:
+        budgets = Budgets({U: Limit(12, 3.0)})
+        await spend(budgets, 5, A, U)
+        narrow = asyncio.create_task(budgets.acquire_some((A, U), 3))
+        await turns()
+        wide = [asyncio.create_task(budgets.acquire((U,))) for _ in range(7)]
+        await turns(10)
+        assert sum(each.done() for each in wide) == 4
+        assert len(await narrow) == 3
+        await turns()
+        assert sum(each.done() for each in wide) == 4
+        for each in wide:
+            each.cancel()
+
+    run(main())
+
+
+def test_the_queue_is_swept_when_half_of_it_has_gone() -> None:
+    """Though none of those who went was the first; so many who went leave nothing behind."""
+
+    async def main() -> None:
+        lane = lane_of_one_budget()
+        waiters = [let_in(lane, ticket) for ticket in range(1, 101)]
+        lengths = []
+        for some in (waiters[1:51], waiters[51:52], waiters[52:]):
+            for each in some:
+                lane.drop(each)
+            lengths.append(len(lane.heap))
+        assert lengths[:2] == [100, 49]
+        assert lengths[2] < 4
+        assert lane.head() is waiters[0]
+
+    run(main())
+
+
+def test_the_order_outlives_a_sweep_of_the_queue() -> None:
+    """The first of those who stay goes first."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiters = {}
+        for ticket in (1, 10, 2, 11, 12, 3, 4):
+            waiters[ticket] = asyncio.create_task(budgets.acquire((A,), ticket=ticket))
+            await turns()
+        for ticket in (2, 11, 12, 1):
+            waiters[ticket].cancel()
+            await turns()
+        permit.unsent()
+        await turns()
+        assert [
+            ticket for ticket, each in waiters.items() if each.done() and ticket in {10, 3, 4}
+        ] == [3]
+        for each in waiters.values():
+            each.cancel()
+
+    run(main())
+
+
+# prediction
+
+
+def test_the_wait_of_the_kth_call_is_predicted() -> None:
+    """Nothing while tokens are free; then one window for each round of them."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        assert [budgets.wait((A,), count=count) for count in (1, 5)] == [0.0, 0.0]
+        assert budgets.wait((A,), count=6) == pytest.approx(1 + MARGIN)
+        assert budgets.wait((A,), count=16) == pytest.approx(3 * (1 + MARGIN))
+        assert budgets.wait((A, U), count=100) == pytest.approx(19 * (1 + MARGIN))
+
+    run(main())
+
+
+def test_no_call_is_predicted_before_the_end_of_a_hold() -> None:
+    """Tokens that are free or back sooner wait for it as well."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        await spend(budgets, 2)
+        await asyncio.sleep(0.5)
+        (permit,) = await take(budgets, 1)
+        permit.replied()
+        permit.refused()
+        waits = [budgets.wait((A,), count=count) for count in (1, 3, 5)]
+        assert waits == pytest.approx([1 + MARGIN] * 3)
+
+    run(main())
+
+
+def test_an_urgent_call_is_predicted_as_if_nothing_were_reserved() -> None:
+    """A routine one is not."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        await bursts(budgets, 3, 3, calls=5)
+        assert budgets.wait((A,), count=5, priority=Priority.URGENT) == 0.0
+        assert budgets.wait((A,), count=5) == pytest.approx(2 * (1 + MARGIN))
+
+    run(main())
+
+
+@pytest.mark.parametrize(("way", "trip", "period"), [(0.1, 0.3, 1.2), (1.5, 1.5, 1.5)])
+def test_the_use_of_a_token_takes_a_round_trip_and_a_rest(
+    way: float, trip: float, period: float
+) -> None:
+    """The rest is a window less the shortest way, and may be nothing at all."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(way))
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(trip)
+        permit.replied()
+        await asyncio.sleep(2)
+        assert budgets.wait((A,), count=6) == pytest.approx(period, abs=0.002)
+
+    run(main())
+
+
+def test_the_predicted_wait_counts_only_those_ahead_who_can_leave_before() -> None:
+    """Five hundred wait for a narrow budget as well, and leave the wide one's room to others."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5, A, U)
+        narrow = asyncio.create_task(budgets.acquire_some((A, U), 500))
+        await turns()
+        assert budgets.wait((U,)) == 0.0
+        began = now()
+        await budgets.acquire((U,))
+        assert now() - began < 1e-6
+        narrow.cancel()
+
+    run(main())
+
+
+def test_how_many_fit_before_a_deadline_is_predicted() -> None:
+    """Behind those who wait, by priority, and by the narrowest budget."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        assert budgets.fits((A,), deadline=now() - 1) == 0
+        assert budgets.fits((A,), deadline=now() + 2.5) == 15
+        assert budgets.fits((A, U), deadline=now() + 2.5) == 15
+        assert budgets.fits((U,), deadline=now() + 2.5) == 72
+        await spend(budgets, 5)
+        waiter = asyncio.create_task(budgets.acquire_some((A,), 7))
+        await turns()
+        assert budgets.fits((A,), deadline=now() + 2.5) == 3
+        assert budgets.fits((A,), deadline=now() + 2.5, priority=Priority.URGENT) == 10
+        waiter.cancel()
+
+    run(main())
+
+
+def test_the_number_of_calls_that_fit_is_never_below_none() -> None:
+    """Where more wait in several lanes than a shared budget has room for."""
+
+    async def main() -> None:
+        budgets = Budgets({U: Limit(1, 3.0)}, round_trips=KnownWay(0.0))
+        await spend(budgets, 1, U)
+        waiters = [asyncio.create_task(budgets.acquire(names)) for names in ((U,), (A, U), (B, U))]
+        await turns()
+        assert budgets.fits((U,), deadline=now() + 3.5) == 0
+        for each in waiters:
+            each.cancel()
+
+    run(main())
+
+
+def test_an_old_turn_waits_only_for_older_ones() -> None:
+    """Its prediction leaves out who came later, and who is gone."""
+
+    async def main() -> None:
+        lane = lane_of_one_budget()
+        early, late, newest = 1, 2, 3
+        let_in(lane, newest, 1)
+        let_in(lane, late, 50)
+        let_in(lane, early, 2)
+        lane.drop(let_in(lane, early, 100))
+        assert lane.ahead((1, early)) == 0
+        assert lane.ahead((1, late)) == 2
+        assert lane.ahead((1, newest)) == 52
+        assert lane.ahead((1, newest + 1)) == 53
+
+    run(main())

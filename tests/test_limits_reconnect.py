@@ -1,0 +1,195 @@
+"""The pace of attempts to connect while the exchange cannot be reached, on virtual time."""
+
+import asyncio
+import itertools
+from collections import Counter
+
+import pytest
+from clients import add, cancel
+from net import ONE, Net, always, many, refusing
+from virtualtime import now, run
+
+from htx_cancel import Budgets, CancelStatus, Limit, Priority, RetryPolicy
+from htx_cancel.limits.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN
+from htx_cancel.sandbox import Exchange
+from htx_cancel.wire.transport import CONNECT_TIMEOUT
+
+pytestmark = pytest.mark.loops
+
+ACCEPTED = CancelStatus.ACCEPTED
+
+
+def test_attempts_to_reconnect_are_spread_evenly() -> None:
+    """However many batches fail: so many a second, after the burst that found it out."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(retry=RetryPolicy(max_elapsed=10.0)) as client:
+            await asyncio.gather(*await many(client, exchange, "v5", 3000, 1))
+        later = [at for at in net.to(ONE) if at > 0.001]
+        gaps = [after - before for before, after in itertools.pairwise(later)]
+        assert min(gaps) >= 1 / ATTEMPTS_PER_SECOND - 1e-6
+        assert len(later) >= 9.9 * ATTEMPTS_PER_SECOND
+
+    run(main())
+
+
+def test_calls_that_wait_for_tokens_in_an_outage_wait_to_reconnect_as_well() -> None:
+    """The tokens of the burst that found it out are free again, and yet nobody runs after it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse late")
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
+            tasks = await many(client, exchange, "v5", 1000, 1)
+            await asyncio.sleep(1.0)
+            assert len(net.log) <= 72 + ATTEMPTS_PER_SECOND
+            await asyncio.gather(*tasks)
+
+    run(main())
+
+
+def test_all_attempts_that_wait_to_reconnect_go_as_soon_as_one_got_through() -> None:
+    """Nobody waits for the pace of attempts at an exchange that is there again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client() as client:
+            routine = await many(client, exchange, "v5", 1000, 1)
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            net.log.clear()
+            await asyncio.sleep(0.1)
+            assert len(net.to(ONE)) == 72
+            for task in routine:
+                task.cancel()
+            await asyncio.wait(routine)
+
+    run(main())
+
+
+def test_attempts_to_reconnect_go_by_priority() -> None:
+    """One urgent call among a thousand that wait to try is the next to try."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        seen: list[str] = []
+        net.hosts[ONE] = refusing(seen)
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
+            routine = await many(client, exchange, "v5", 1000, 1)
+            await asyncio.sleep(1.0)
+            ids = add(exchange, "v5", 1)
+            seen.clear()
+            urgent = asyncio.create_task(cancel(client, "v5", ids, priority=Priority.URGENT))
+            await asyncio.sleep(0.05)
+            assert ids[0] in seen[:2]
+            await asyncio.gather(urgent, *routine)
+
+    run(main())
+
+
+def test_attempts_to_reconnect_of_one_priority_go_by_arrival() -> None:
+    """Each of a hundred tries once before any tries again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        seen: list[str] = []
+        net.hosts[ONE] = refusing(seen)
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
+            ids = add(exchange, "v5", 100)
+            await asyncio.gather(*(cancel(client, "v5", [key]) for key in ids))
+        assert list(dict.fromkeys(seen)) == ids
+
+    run(main())
+
+
+def test_a_caller_that_goes_away_while_it_waits_to_reconnect_stops_nobody() -> None:
+    """Its place among those who try goes to the next one."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client() as client:
+            tasks = await many(client, exchange, "v5", 300, 1)
+            await asyncio.sleep(1.0)
+            for task in tasks[:299]:
+                task.cancel()
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            assert (await tasks[-1]).counts == {ACCEPTED: 1}
+            assert now() < 4.1
+
+    run(main())
+
+
+def test_confirm_does_not_hammer_an_exchange_that_cannot_be_reached() -> None:
+    """Its queries wait with the other attempts to reconnect, and no longer than its timeout."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        async with net.client() as client:
+            outcome = await cancel(client, "v5", add(exchange, "v5", 72))
+            net.hosts[ONE] = always("refuse")
+            net.log.clear()
+            began = now()
+            confirmed = await client.confirm(outcome, timeout=5.0)
+            assert now() - began <= 5.001
+            assert confirmed.counts == {ACCEPTED: 72}
+            assert len(net.log) <= 72 + 5 * ATTEMPTS_PER_SECOND
+
+    run(main())
+
+
+def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
+    """Another client with the same budgets is not held up by one that reaches nobody."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        dark, bright, budgets = Net(exchange), Net(exchange), Budgets()
+        dark.hosts[ONE] = always("hang")
+        async with dark.client(budgets=budgets) as one, bright.client(budgets=budgets) as two:
+            routine = await many(one, exchange, "v5", 300, 1)
+            await asyncio.sleep(CONNECT_TIMEOUT + 0.1)
+            for _ in range(20):
+                assert sum(each.in_flight for each in budgets.snapshot()) <= AT_ONCE
+                began = now()
+                urgent = await cancel(two, "v5", add(exchange, "v5", 1), priority=Priority.URGENT)
+                assert urgent.counts == {ACCEPTED: 1}
+                assert now() - began < 0.1
+                await asyncio.sleep(0.2)
+            for task in routine:
+                task.cancel()
+
+    run(main())
+
+
+def test_calls_that_waited_for_the_end_of_an_outage_go_some_a_turn() -> None:
+    """Three thousand at once would stall the event loop."""
+
+    async def main() -> None:
+        exchange = Exchange(limits=False)
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        limits = {"coin_m_swap_trade": Limit(5000, 3.0)}
+        async with net.client(limits=limits, max_in_flight=5000) as client:
+            calls = await many(client, exchange, "swap", 3000, 1)
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            net.log.clear()
+            outcomes = await asyncio.gather(*calls)
+            assert sum(len(outcome.accepted) for outcome in outcomes) == 3000
+        a_turn = Counter(at for at, _, _ in net.log)  # virtual time moves on with every turn
+        assert len(net.log) >= 3000
+        assert max(a_turn.values()) <= PER_TURN
+        assert now() < 1.5
+
+    run(main())

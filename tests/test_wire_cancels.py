@@ -1,0 +1,185 @@
+"""Batch to bytes, and bytes to what they say of each id."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from replies import of, ok, read
+
+from htx_cancel.endpoints import coin_m_swap, usdt_m
+from htx_cancel.outcome import Finding
+from htx_cancel.wire import cancels
+from htx_cancel.wire.codes import Meaning
+from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
+
+
+def test_ids_travel_as_one_string_joined_by_commas() -> None:
+    """The body holds strings only, whatever the ids look like."""
+    body = cancels.encode("BTC-USD", "order_id", ["1329854625038651393", "2"])
+    assert json.loads(body) == {"contract_code": "BTC-USD", "order_id": "1329854625038651393,2"}
+
+
+def test_a_filter_that_is_not_given_is_left_out() -> None:
+    """Cancel-all sends no nulls."""
+    body = cancels.encode_all("BTC-USD", {"direction": "buy", "offset": None})
+    assert json.loads(body) == {"contract_code": "BTC-USD", "direction": "buy"}
+
+
+def test_the_pages_own_example_is_read() -> None:
+    """The reply of the swap_cancel page names one success and one missing order."""
+    answer = read(
+        ok(
+            "771038212360937472",
+            {
+                "order_id": "768503271974985728",
+                "err_code": 1061,
+                "err_msg": "This order doesnt exist.",
+            },
+        )
+    )
+    assert of(answer, "771038212360937472") == Finding(Meaning.ACCEPTED)
+    assert of(answer, "768503271974985728") == Finding(
+        Meaning.NOT_FOUND, 1061, "This order doesnt exist."
+    )
+    assert of(answer, "1").meaning is Meaning.UNNAMED
+
+
+def test_the_v5_pages_own_example_is_read() -> None:
+    """The reply of the v5 page names its order under both kinds of id."""
+    reply = {
+        "code": 200,
+        "data": {"client_order_id": "7", "order_id": "1329854625038651392"},
+        "message": "Success",
+        "ts": 1737104050245,
+    }
+    answer = read(reply, endpoint=usdt_m.ORDERS)
+    assert of(answer, "1329854625038651392").meaning is Meaning.ACCEPTED
+    assert of(answer, "7").meaning is Meaning.UNNAMED
+    by_client = read(reply, endpoint=usdt_m.ORDERS, field="client_order_id")
+    assert of(by_client, "7").meaning is Meaning.ACCEPTED
+
+
+def test_no_success_is_an_empty_string() -> None:
+    """``""`` names nobody."""
+    assert read(ok("")).named == {}
+
+
+def test_a_success_wins_over_an_error_and_keeps_its_code() -> None:
+    """The exchange's own example shows an id in both lists."""
+    answer = read(ok("5", {"order_id": "5", "err_code": 1062, "err_msg": "Cancelling."}))
+    assert of(answer, "5") == Finding(Meaning.ACCEPTED, 1062, "Cancelling.")
+
+
+def test_of_two_errors_for_one_id_the_first_counts() -> None:
+    """A doubled id is decided by the order in the reply."""
+    answer = read(ok("", {"order_id": "5", "err_code": 1063}, {"order_id": "5", "err_code": 1061}))
+    assert of(answer, "5").meaning is Meaning.FILLED
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"order_id": "5", "err_code": 1063, "err_msg": "x"},
+        {"order_id": 5, "err-code": "1063", "err-msg": "x"},
+        {"client_order_id": "5", "code": 1063, "message": "x"},
+    ],
+)
+def test_an_error_is_read_in_every_spelling(item: dict[str, object]) -> None:
+    """Numbers and strings, underscores and dashes, either key for the id."""
+    answer = read(ok("", item), field="client_order_id")
+    assert of(answer, "5") == Finding(Meaning.FILLED, 1063, "x")
+
+
+@pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", ["5", 6]])
+def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
+    """The comma-joined string is the exchange's, a list would mean the same."""
+    assert set(read(ok(successes)).named) == {"5", "6"}
+
+
+def test_an_id_that_went_through_a_float_names_nothing() -> None:
+    """A float may have lost digits, so it is no proof."""
+    assert of(read(ok([5.0])), "5").meaning is Meaning.UNNAMED
+
+
+def test_each_item_of_a_v5_list_has_its_own_code() -> None:
+    """A 200 around the list accepts no item that carries an error."""
+    items = [
+        {"code": 200, "message": "成功", "order_id": "1"},
+        {"code": 1061, "message": "m", "order_id": "2"},
+        {"code": "?", "message": "m", "order_id": "3"},
+        "junk",
+    ]
+    answer = read({"code": 200, "data": items}, endpoint=usdt_m.ORDERS)
+    assert [of(answer, key).meaning for key in "1234"] == [
+        Meaning.ACCEPTED,
+        Meaning.NOT_FOUND,
+        Meaning.UNCLEAR,
+        Meaning.UNNAMED,
+    ]
+
+
+@pytest.mark.parametrize("text", ["This order doesnt exist.", ""])
+def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> None:
+    """The message says what the exchange cannot know, of the whole call and of each id."""
+    item = {"order_id": "5", "err_code": 1061, "err_msg": text}
+    batch = read(ok("", item, {"order_id": "6", "err_code": 1063}), field="client_order_id")
+    single = read({"code": 1061, "message": text}, endpoint=usdt_m.ORDERS, field="client_order_id")
+    message = f"{text} {CLIENT_ID_CAVEAT}".strip()
+    assert of(batch, "5") == of(single, "5") == Finding(Meaning.NOT_FOUND, 1061, message)
+    assert "8 hours" in message
+    assert of(batch, "6").message == ""
+
+
+def test_an_order_not_found_by_its_order_id_is_told_in_the_exchange_s_words() -> None:
+    """An order id does not expire."""
+    item = {"order_id": "5", "err_code": 1061, "err_msg": "m"}
+    assert of(read(ok("", item)), "5").message == "m"
+    assert read({"status": "error", "err_code": 1017, "err_msg": "m"}).whole.message == "m"
+
+
+ids = st.sampled_from([str(number) for number in range(8)])
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | ids
+items = st.dictionaries(
+    st.sampled_from(["order_id", "client_order_id", "err_code", "code", "err_msg"]), scalars
+)
+values = st.recursive(scalars | items, lambda inner: st.lists(inner, max_size=5), max_leaves=10)
+replies = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["ok", "error", "maintain", 404, None]),
+        "code": st.sampled_from([200, "200", 1032, 1061, None, 200.0]),
+        "err_code": values,
+        "message": values,
+        "data": values
+        | st.fixed_dictionaries(
+            {}, optional={"errors": values, "successes": values | st.lists(ids).map(",".join)}
+        ),
+    },
+)
+
+
+def names(value: object) -> set[str]:
+    """Collect every id that a reply spells out in any place, as strings."""
+    if isinstance(value, dict):
+        return set().union(*map(names, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(names, value))
+    return {part.strip() for part in str(value).split(",")}
+
+
+@given(replies, st.sampled_from([200, 201, 302, 404, 500]))
+def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int) -> None:
+    """Whatever the reply, acceptance needs a 2xx and the id in the reply's data."""
+    answer = read(reply, status=status)
+    accepted = {key for key in map(str, range(8)) if of(answer, key).meaning is Meaning.ACCEPTED}
+    assert not accepted or status < 300
+    data = reply.get("data") if isinstance(reply, dict) else None
+    assert accepted <= names(data)
+
+
+@given(st.binary(max_size=200), st.integers(100, 599))
+def test_random_bytes_never_raise_and_never_accept(body: bytes, status: int) -> None:
+    """Bytes that are not the exchange's accept nothing."""
+    answer = cancels.decode(status, body, coin_m_swap.ORDERS)
+    assert of(answer, "1").meaning is not Meaning.ACCEPTED
