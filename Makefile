@@ -29,11 +29,11 @@ test-lowest: $(LOWEST)/test
 		attempt client confirm hosts inquiry limits_reconnect limits_sockets outage probe \
 		products retry secrets statuses_under_faults wire_transport,tests/test_$(name).py)
 
-# Every benchmark, some fourteen minutes; writes docs/benchmarks.md and its pictures.
+# Every benchmark, less than eight minutes; writes docs/benchmarks.md.
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks --docs docs
 
-# Each benchmark once and small, only to see that it runs.
+# Each benchmark once and small, less than a minute: that it runs, and that what must hold does.
 bench-quick: $(VENV)/bench
 	$(BIN)/python -m benchmarks --quick
 

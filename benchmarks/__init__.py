@@ -1,6 +1,5 @@
-"""Answers to written questions about speed and truth, beside what a user would pick instead.
+"""What a trading desk asks of a client that cancels orders, measured beside ccxt and aiohttp.
 
-``python -m benchmarks`` runs all of it, ``python -m benchmarks NAME ...`` some: ``pull``,
-``cost``, ``first``, ``loop``, ``growth``, ``truth``, ``limiters`` or ``matrix``. Each peer runs in
-a fresh process, the server in another, the work is fixed and seeded.
+``python -m benchmarks`` runs all of it, ``python -m benchmarks NAME ...`` some. There is a module
+for each question: ``pull``, ``truth``, ``cost``, ``loop``, ``limiters`` and ``trouble``.
 """

@@ -1,76 +1,68 @@
-"""What does one cancel cost: CPU and latency beside bare aiohttp and the physical limit.
+"""What one cancel costs: CPU and latency, beside bare aiohttp and ccxt, on asyncio and uvloop.
 
-All peers send the same requests to a lean server in another process. *Bulk* is one call with all
-ids; *singly* is one call a request, from as many tasks as requests in flight.
+All clients send the same requests to a server that accepts them at once. *One at a time* and *50 at
+a time* are calls with one usdt_m id each; *in bulk* is one call with all ids and 50 requests in
+flight. The clients take turns, each turn in a fresh process; ratios are to others of the same turn.
 """
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
-from itertools import product
 from statistics import median
-from typing import Any
 
-from benchmarks.chart import OTHERS, OURS, Bar, bars
-from benchmarks.inside import open_peer
-from benchmarks.peers import PEERS, Peer
-from benchmarks.process import Server, Worker
-from benchmarks.report import Findings, Options, Table, Target
-from benchmarks.workload import WORK, cut, order_ids
+from benchmarks.peers import Peer, Setting, open_peer
+from benchmarks.process import child, fresh
+from benchmarks.ready import ready
+from benchmarks.report import Findings, Target
+from benchmarks.work import WORK, order_ids
 
-NAME = "cost"
-QUESTION = "2. What does one cancel cost?"
-COMPARED = ("ours", "bare_aiohttp", "ccxt_by_hand", "with_pybotters", "with_httpx", "raw")
-KINDS = ("v5", "swap")
-SHAPES = ("v5 singly 1", "v5 singly 50", "v5 bulk 50", "swap bulk 50")
+COMPARED = ("ours", "aiohttp", "ccxt")
 LOOPS = ("asyncio", "uvloop")
-SLOW = ("with_httpx",)  #: takes minutes otherwise
+SHAPES = {1: "one at a time", 50: "50 at a time"}  #: by requests in flight
+TURNS = 5
 
 Figures = dict[str, float]
 
 
-class Turns:
-    """Inside a peer's process: one shape of use is measured a turn, warmed up."""
-
-    def __init__(self, task: dict[str, Any]) -> None:
-        self._task = task
-        self._shape = ""
-        self._peer: Peer | None = None
-
-    async def turn(self, shape: str) -> Figures:
-        """Measure once."""
-        kind, way, in_flight = shape.split()
-        count = self._task["requests"]
-        work = WORK[kind]
-        ids = order_ids(count * work.batch, seed=int(in_flight))
-        batches = cut(ids, work.batch)
-        if self._peer is None or shape != self._shape:
-            await self.close()
-            setting = {"base_url": self._task["base_url"], "in_flight": int(in_flight)}
-            self._peer = await open_peer(self._task["peer"], setting)
-            if hasattr(self._peer, "prepare"):
-                self._peer.prepare(kind, ids)
-            await _singly(self._peer, kind, batches[: count // 2], int(in_flight))
-            self._shape = shape
-        if way == "singly":
-            return await _singly(self._peer, kind, batches, int(in_flight))
-        return await _bulk(self._peer, kind, ids, len(batches))
-
-    async def close(self) -> None:
-        """Close the peer."""
-        if self._peer is not None:
-            await self._peer.close()
+async def measure(name: str, url: str, requests: int) -> Figures:
+    """Inside a client's process: measure every figure once, in seconds."""
+    setting = Setting(url)
+    figures: Figures = {}
+    peer = open_peer(name, setting)
+    figures["first call of the process"] = await _first(peer)
+    for in_flight, title in SHAPES.items():
+        await _singly(peer, requests // 2, in_flight, title)
+        figures |= await _singly(peer, requests, in_flight, title)
+    for product, work in WORK.items():
+        ids = order_ids(product, requests * work.batch)
+        await peer.cancel(product, ids[: len(ids) // 2])
+        cpu = time.process_time()
+        await peer.cancel(product, ids)
+        cpu = time.process_time() - cpu
+        figures[f"CPU a request in bulk, {product}"] = cpu / requests
+    await peer.close()
+    second = open_peer(name, setting)
+    await second.warm_up()
+    figures["first call of a second client"] = await _first(second)
+    await second.close()
+    return figures
 
 
-async def _singly(peer: Peer, kind: str, batches: list[list[str]], in_flight: int) -> Figures:
-    left, latencies = list(batches), []
+async def _first(peer: Peer) -> float:
+    ids = order_ids("usdt_m", 1)
+    began = time.perf_counter()
+    await peer.cancel("usdt_m", ids)
+    return time.perf_counter() - began
+
+
+async def _singly(peer: Peer, requests: int, in_flight: int, title: str) -> Figures:
+    left, latencies = order_ids("usdt_m", requests), []
     clock = time.perf_counter
 
     async def worker() -> None:
         while left:
-            batch = left.pop()
+            ids = [left.pop()]
             began = clock()
-            await peer.cancel(kind, batch)
+            await peer.cancel("usdt_m", ids)
             latencies.append(clock() - began)
 
     cpu = time.process_time()
@@ -78,169 +70,65 @@ async def _singly(peer: Peer, kind: str, batches: list[list[str]], in_flight: in
     cpu = time.process_time() - cpu
     latencies.sort()
     return {
-        "cpu": cpu / len(batches),
-        "p50": latencies[len(latencies) // 2],
-        "p99": latencies[len(latencies) * 99 // 100],
+        f"CPU, {title}": cpu / requests,
+        f"p50, {title}": latencies[requests // 2],
+        f"p99, {title}": latencies[requests * 99 // 100],
     }
 
 
-async def _bulk(peer: Peer, kind: str, ids: list[str], requests: int) -> Figures:
-    cpu = time.process_time()
-    await peer.cancel(kind, ids)
-    return {"cpu": (time.process_time() - cpu) / requests}
+Found = dict[tuple[str, str], list[Figures]]  #: of each client on each loop, turn by turn
 
 
-async def run(options: Options) -> Findings:
-    """Let all peers measure turn and turn about: what disturbs the machine disturbs all alike."""
-    requests, turns = (40, 1) if options.quick else (1_600, 3 * options.rounds)
-    rows: dict[tuple[str, str, str], list[Figures]] = {}
-    async with Server("ready") as server:
-        for loop in LOOPS:
-            async with AsyncExitStack() as stack:
-                workers = {}
-                for peer in COMPARED:
-                    task = {"do": "cost:Turns", "peer": peer, "loop": loop}
-                    task |= {"base_url": server.said}
-                    task["requests"] = requests // 10 if peer in SLOW else requests
-                    workers[peer] = await stack.enter_async_context(Worker(task))
-                for shape, number in product(SHAPES, range(turns)):
-                    for peer, worker in workers.items():
-                        if number == 0 or peer not in SLOW:
-                            figures = await worker.turn(shape)
-                            rows.setdefault((peer, loop, shape), []).append(figures)
-    found = Found(rows)
-    return Findings(
-        NAME,
-        QUESTION,
-        [
-            (
-                f"{requests:,} requests a turn, after half as many to warm up; in bulk they are "
-                f"one call. Each peer has a process of its own, and {turns} turns, one peer after "
-                "the other. Times are medians; ratios, to bare aiohttp in the same turn and on the "
-                "same loop, are medians, too. v5 carries one id a request, swap 10."
-            ),
-        ],
-        [*_ratios(found), _per_order(found), _latency(found)],
-        _targets(found),
-        {"benchmark-cost.svg": _picture(found)},
-    )
+def _ratio(found: Found, what: str, loop: str, peer: str) -> float:
+    """Return our own figure as a multiple of another client's."""
+    turns = zip(found["ours", loop], found[peer, loop], strict=True)
+    return median(ours[what] / other[what] for ours, other in turns)
 
 
-class Found:
-    """What was measured, by peer, loop and shape of use, a row a turn."""
-
-    def __init__(self, rows: dict[tuple[str, str, str], list[Figures]]) -> None:
-        self._rows = rows
-
-    def median(self, name: str, peer: str, loop: str, shape: str) -> float:
-        """Return a figure, in seconds."""
-        return median(row[name] for row in self._rows[peer, loop, shape])
-
-    def ratio(
-        self, name: str, loop: str, shape: str, peer: str = "ours", base: str = "bare_aiohttp"
-    ) -> float:
-        """Return a figure beside another peer's of the same turn."""
-        turns = zip(self._rows[peer, loop, shape], self._rows[base, loop, shape], strict=False)
-        return median(mine[name] / other[name] for mine, other in turns)
-
-
-def _ratios(found: Found) -> list[Table]:
-    return [
-        Table(
-            f"CPU of the client per request, {loop}: ratio to bare aiohttp (microseconds)",
-            ("", *SHAPES),
-            [
-                (PEERS[peer].title, *(_beside(found, "cpu", loop, s, peer) for s in SHAPES))
-                for peer in COMPARED
-            ],
-        )
-        for loop in LOOPS
+async def run(*, quick: bool) -> Findings:
+    """Let the clients measure in turns."""
+    requests, turns = (40, 1) if quick else (1_500, TURNS)
+    found: Found = {}
+    async with child(ready) as ask:
+        url = await ask()
+        for turn in range(turns):
+            for loop in LOOPS:
+                for peer in COMPARED[turn % 3 :] + COMPARED[: turn % 3]:
+                    figures = await fresh(measure, peer, url, requests, loop=loop)
+                    found.setdefault((peer, loop), []).append(figures)
+    columns = [
+        f"{what}, {loop}" for loop in LOOPS for what in ("htx_cancel", "/ aiohttp", "/ ccxt")
     ]
-
-
-def _beside(found: Found, name: str, loop: str, shape: str, peer: str) -> str:
-    value = found.median(name, peer, loop, shape)
-    shown = f"{value * 1e6:,.0f}" if name == "cpu" else f"{value * 1e3:.2f}"
-    return f"{found.ratio(name, loop, shape, peer):.2f} ({shown})"
-
-
-def _per_order(found: Found) -> Table:
-    return Table(
-        "CPU of the client per order in bulk, microseconds, asyncio / uvloop",
-        ("", "one id a request", "ten ids a request"),
+    return Findings(
+        "What does one cancel cost?",
+        f"Microseconds of htx_cancel, and its ratio to the others. {turns} turns of {requests:,} "
+        "requests, a server that accepts every cancel at once, no limit that is felt. CPU is the "
+        "client's. The first call of a second client follows warm_up() where there is one.",
+        _targets(found),
+        ("", *columns),
         [
-            (PEERS[peer].title, *(" / ".join(_order(found, peer, kind)) for kind in KINDS))
-            for peer in COMPARED
+            (what, *(it for loop in LOOPS for it in _cells(found, what, loop)))
+            for what in found["ours", LOOPS[0]][0]
         ],
     )
 
 
-def _order(found: Found, peer: str, kind: str) -> list[str]:
-    cpu = [found.median("cpu", peer, loop, f"{kind} bulk 50") for loop in LOOPS]
-    return [f"{each * 1e6 / WORK[kind].batch:.1f}" for each in cpu]
-
-
-def _latency(found: Found) -> Table:
-    columns = [(loop, n, q) for loop in LOOPS for n in (1, 50) for q in ("p50", "p99")]
-    return Table(
-        "Latency of a call with one id (v5), ratio to bare aiohttp (milliseconds)",
-        ("", *(f"{loop} {n} in flight {q}" for loop, n, q in columns)),
-        [
-            (
-                PEERS[peer].title,
-                *(_beside(found, q, loop, f"v5 singly {n}", peer) for loop, n, q in columns),
-            )
-            for peer in COMPARED
-        ],
-    )
+def _cells(found: Found, what: str, loop: str) -> list[str]:
+    ours = median(turn[what] for turn in found["ours", loop]) * 1e6
+    return [f"{ours:,.0f}", *(f"{_ratio(found, what, loop, it):.2f}" for it in COMPARED[1:])]
 
 
 def _targets(found: Found) -> list[Target]:
-    bulk = [f"{kind} bulk 50" for kind in KINDS]
-    singly = [f"v5 singly {n}" for n in (1, 50)]
-    cpu = [found.ratio("cpu", "asyncio", shape) for shape in bulk]
-    single = [found.ratio("cpu", "asyncio", shape) for shape in singly]
-    ccxt = [found.ratio("cpu", "asyncio", shape, base="ccxt_by_hand") for shape in bulk]
-    p50 = [found.ratio("p50", loop, shape) for loop in LOOPS for shape in singly]
-    raw = [found.ratio("cpu", "asyncio", shape, base="raw") for shape in bulk]
-    return [
-        Target(
-            "CPU per request at most 1.15 x bare aiohttp's, in bulk",
-            max(cpu) <= 1.15,
-            f"{cpu[0]:.2f} (v5), {cpu[1]:.2f} (swap); one call a request: "
-            f"{single[0]:.2f} at 1 in flight, {single[1]:.2f} at 50",
-        ),
-        Target(
-            "CPU per request at most 0.65 x ccxt's, in bulk",
-            max(ccxt) <= 0.65,
-            f"{ccxt[0]:.2f} (v5), {ccxt[1]:.2f} (swap)",
-        ),
-        Target(
-            "added p50 latency at most 15 % of bare aiohttp's",
-            max(p50) <= 1.15,
-            ", ".join(f"{(value - 1) * 100:+.0f} %" for value in p50)
-            + " (asyncio 1 and 50 in flight, uvloop 1 and 50)",
-        ),
-        Target(
-            "distance to the raw protocol stated",
-            True,
-            f"{raw[0]:.1f} x (v5) and {raw[1]:.1f} x (swap) its CPU in bulk",
-        ),
-    ]
-
-
-def _picture(found: Found) -> str:
-    groups = {
-        f"{kind}, {WORK[kind].batch} id{'s' * (WORK[kind].batch > 1)} a request, {loop}": [
-            Bar(
-                PEERS[peer].title,
-                cpu := found.median("cpu", peer, loop, f"{kind} bulk 50"),
-                f"{cpu * 1e6:,.0f} µs",
-                OURS if peer == "ours" else OTHERS,
-            )
-            for peer in COMPARED
-        ]
-        for kind in KINDS
+    p50 = [
+        _ratio(found, f"p50, {title}", loop, "aiohttp")
         for loop in LOOPS
-    }
-    return bars("CPU of the client per request, in bulk, 50 in flight", groups)
+        for title in SHAPES.values()
+    ]
+    targets = []
+    for peer, most in (("aiohttp", 1.15), ("ccxt", 0.65)):
+        bulk = {it: _ratio(found, f"CPU a request in bulk, {it}", "asyncio", peer) for it in WORK}
+        figure = ", ".join(f"{ratio:.2f} ({product})" for product, ratio in bulk.items())
+        words = f"CPU a request in bulk, on asyncio, at most {most} x that of {peer}"
+        targets.append(Target(words, max(bulk.values()) <= most, figure))
+    figure = f"{min(p50):.2f} to {max(p50):.2f}"
+    return [*targets, Target("p50 of a call at most 1.15 x aiohttp's", max(p50) <= 1.15, figure)]

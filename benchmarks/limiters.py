@@ -1,228 +1,203 @@
 """Which limiter keeps the exchange's limits, how much of them it uses, and what it costs.
 
-Each limiter, in a process of its own, wants all its calls at once; the server counts them where
-the exchange does, at arrival, under each rule that its windows may have.
+Each limiter, in a process of its own, wants all its calls at once. A timer stands for the way to
+the exchange and back. The sandbox's windows count the same calls under each rule that it knows:
+fixed windows that start with their first call, fixed windows of the clock, and sliding ones.
 """
 
 import asyncio
 import gc
+import random
 import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import product
+from statistics import median
 from typing import Any
 
-from msgspec import Struct
+from aiolimiter import AsyncLimiter
+from pyrate_limiter import Limiter
+from pyrate_limiter import Rate as PyrateRate
 
-from benchmarks.chart import BAD, OTHERS, OURS, Bar, bars
-from benchmarks.counting import Line
-from benchmarks.gates import GATES, Gate
-from benchmarks.process import Server, fresh, soon, until
-from benchmarks.report import Findings, Options, Table, Target
+from benchmarks.process import fresh, until
+from benchmarks.report import ROUNDS, Findings, Target
+from benchmarks.work import Rate, least
+from htx_cancel import Budgets, Limit
+from htx_cancel.sandbox.windows import WINDOWS, Budget
 
-NAME = "limiters"
-QUESTION = "7. Which limiter keeps the limits, and what does it waste?"
-RULES = ("first", "epoch", "slide")
-DELAY, JITTER = 0.010, 0.005
+DELAY, JITTER = 0.010, 0.005  #: seconds, each way
 
-
-class Case(Struct, frozen=True):
-    """So many calls are wanted at once, under so many per so long."""
-
-    name: str
-    calls: int
-    seconds: float
-    wanted: int
-
-    @property
-    def least(self) -> float:
-        """The least seconds that the limit and the line allow."""
-        return (self.wanted - 1) // self.calls * self.seconds + 2 * DELAY
+Gate = Callable[[], AbstractAsyncContextManager[object]]
 
 
-CASES = (Case("5 per 1 s", 5, 1.0, 50), Case("72 per 3 s", 72, 3.0, 288))
-QUICK = (Case("5 per 1 s", 5, 1.0, 11),)
+def _ours(calls: int, seconds: float) -> Gate:
+    budgets = Budgets({"usdt_m_trade": Limit(calls, seconds)}, max_in_flight=100_000)
+    return lambda: budgets.permit("usdt_m_trade")
 
 
-async def hurry(task: dict[str, Any]) -> float:
-    """Inside a limiter's process: want all calls at once; return how long they took."""
-    loop = asyncio.get_running_loop()
-    _, line = await loop.create_connection(lambda: Line(task["peer"]), "127.0.0.1", task["port"])
-    gate = GATES[task["peer"]][1](task["calls"], task["seconds"])
+def _aiolimiter(calls: int, seconds: float) -> Gate:
+    limiter = AsyncLimiter(calls, seconds)
+    return lambda: limiter
 
-    async def one() -> None:
-        leave = await gate.before()
-        gate.after(leave, await line.call())
 
-    await until(task["at"])
+def _ccxt(**config: Any) -> Gate:
+    from ccxt.async_support.base.throttler import (  # type: ignore[import-untyped]  # noqa: PLC0415 - it imports every exchange
+        Throttler,
+    )
+
+    return _waited_for(Throttler(config, asyncio.get_running_loop()))
+
+
+def _pyrate(calls: int, seconds: float) -> Gate:
+    limiter = Limiter(PyrateRate(calls, int(seconds * 1000)))
+    return _waited_for(lambda: limiter.try_acquire_async("calls"))
+
+
+def _waited_for(wait: Callable[[], Any]) -> Gate:
+    @asynccontextmanager
+    async def gate() -> AsyncIterator[None]:
+        await wait()
+        yield
+
+    return gate
+
+
+OURS, BASE = "htx_cancel Budgets.permit", "aiolimiter (N, W)"
+GATES: dict[str, Callable[[int, float], Gate]] = {
+    OURS: _ours,
+    BASE: _aiolimiter,
+    "aiolimiter (1, W/N)": lambda n, w: _aiolimiter(1, w / n),
+    "ccxt leaky bucket": lambda n, w: _ccxt(refillRate=n / w / 1000),
+    "ccxt rolling window": lambda n, w: _ccxt(
+        algorithm="rollingWindow", windowSize=w * 1000, rateLimit=w * 1000 / n
+    ),
+    "pyrate-limiter": _pyrate,
+}
+
+
+#: How many calls are wanted at once, under which limit; the last one in a quick run.
+CASES: dict[str, tuple[int, Rate]] = {
+    "50 calls, 5 per 1 s": (50, (5, 1.0)),
+    "288 calls, 72 per 3 s": (288, (72, 3.0)),
+    "11 calls, 5 per 0.5 s": (11, (5, 0.5)),
+}
+
+
+async def hurry(name: str, case: str, at: float) -> dict[str, float]:
+    """Inside a limiter's process: want all calls at once; tell the share, and calls refused."""
+    wanted, rate = CASES[case]
+    budget = Budget("calls", *rate)
+    windows = {rule: window(budget) for rule, window in WINDOWS.items()}
+    refused: dict[str, float] = dict.fromkeys(windows, 0)
+    gate, chance = GATES[name](*rate), random.Random(0)
+
+    async def call() -> None:
+        async with gate():
+            await asyncio.sleep(DELAY + JITTER * chance.random())
+            for rule, window in windows.items():
+                refused[rule] += not window.admit(time.time()).admitted
+            await asyncio.sleep(DELAY + JITTER * chance.random())
+
+    await until(at)
     began = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(task["wanted"])))
-    return time.perf_counter() - began
+    await asyncio.gather(*(call() for _ in range(wanted)))
+    took = time.perf_counter() - began
+    return {case: (least(wanted, rate) + 2 * DELAY) / took, **refused}
 
 
-async def price(task: dict[str, Any]) -> dict[str, float]:
-    """Inside a limiter's process: what one passage costs, alone and with a crowd waiting."""
-    make = GATES[task["peer"]][1]
-    return {"alone": await _alone(make, task["times"]), "crowd": await _crowd(make, task)}
+async def price(name: str, waiting: int, watch: float) -> dict[str, float]:
+    """Inside a limiter's process: CPU of one passage, alone and with a crowd waiting."""
+    make = GATES[name]
+    return {"alone": await _alone(make, waiting // 50), "crowd": await _crowd(make, waiting, watch)}
 
 
-async def _alone(make: Any, times: int) -> float:
+async def _alone(make: Callable[[int, float], Gate], times: int) -> float:
     """Pass 60 times through a new limiter that has room for all, again and again."""
     spent = 0.0
     for _ in range(times):
-        gate: Gate = make(1_000_000, 1.0)
-        await gate.before()
+        gate = make(1_000_000, 1.0)
         cpu = time.process_time()
         for _ in range(60):
-            gate.after(await gate.before(), admitted=True)
+            async with gate():
+                pass
         spent += time.process_time() - cpu
         await asyncio.sleep(0)
     return spent / (60 * times)
 
 
-async def _crowd(make: Any, task: dict[str, Any]) -> float:
+async def _crowd(make: Callable[[int, float], Gate], waiting: int, watch: float) -> float:
     """Let many wait for 1,000 per s; return the CPU per call served in the seconds after."""
-    gate: Gate = make(1_000, 1.0)
-    served = 0
+    gate, served = make(1_000, 1.0), 0
 
     async def one() -> None:
         nonlocal served
-        leave = await gate.before()
-        served += 1
-        gate.after(leave, admitted=True)
+        async with gate():
+            served += 1
 
-    waiting = [asyncio.ensure_future(one()) for _ in range(task["waiting"])]
+    crowd = [asyncio.ensure_future(one()) for _ in range(waiting)]
     await asyncio.sleep(0.5)
     gc.collect()
     gc.freeze()  # the waiters are many for the garbage collector, whatever the limiter
     before, cpu = served, time.process_time()
-    await asyncio.sleep(task["watch"])
+    await asyncio.sleep(watch)
     cpu, passed = time.process_time() - cpu, served - before
-    for task_ in waiting:
-        task_.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
+    for each in crowd:
+        each.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
     return cpu / max(1, passed)
 
 
-async def run(options: Options) -> Findings:
-    """Let all limiters hurry side by side, case by case; then price them one by one."""
-    cases = QUICK if options.quick else CASES
-    took: dict[tuple[str, str], float] = {}
-    refused: dict[tuple[str, str], dict[str, int]] = {}
-    for case in cases:
-        for name, (seconds, counts) in (await _side_by_side(case)).items():
-            took[case.name, name], refused[case.name, name] = seconds, counts
-    prices = await _prices(options)
-    tables = [_table(case, took, refused) for case in cases]
+Found = dict[str, defaultdict[str, list[float]]]  #: figures of each limiter, by their names
+
+
+async def run(*, quick: bool) -> Findings:
+    """Let all limiters hurry side by side, and price them in turns."""
+    cases, rounds = (list(CASES)[2:], 1) if quick else (list(CASES)[:2], ROUNDS)
+    crowd = (500, 0.3) if quick else (10_000, 1.0)
+    found: Found = {name: defaultdict(list) for name in GATES}
+    for _ in range(rounds):
+        at = time.monotonic() + (2.0 if quick else 4.0)
+        pairs = list(product(GATES, cases))
+        told = await asyncio.gather(*(fresh(hurry, *pair, at) for pair in pairs))
+        named = [(name, figures) for (name, _), figures in zip(pairs, told, strict=True)]
+        named += [(name, await fresh(price, name, *crowd)) for name in GATES]
+        for name, figures in named:
+            for what, value in figures.items():
+                found[name][what].append(value)
+    return _findings(found, cases, rounds)
+
+
+def _findings(found: Found, cases: list[str], rounds: int) -> Findings:
+    refused = {name: sum(sum(row[rule]) for rule in WINDOWS) for name, row in found.items()}
+    kept = [name for name in GATES if name != OURS and not refused[name]]
+    shares = {it: tuple(median(found[it][case]) for case in cases) for it in GATES}
+    ahead = [it for it in kept if any(map(float.__gt__, shares[it], shares[OURS]))]
+    base = {what: median(found[BASE][what]) for what in ("alone", "crowd")}
     return Findings(
-        NAME,
-        QUESTION,
+        "Which limiter keeps the limits, and what does it waste?",
+        f"Share of the least possible time; calls refused in {rounds} rounds under fixed windows "
+        "that start with their first call (first), fixed windows of the clock (epoch) and sliding "
+        f"ones; CPU of one acquire as a ratio to {BASE}, with nobody and with 10,000 waiting for "
+        f"1,000 per s. One way takes {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more. A "
+        "limiter that is refused is not done, whatever its share.",
         [
-            (
-                f"One way takes {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more, evenly. "
-                "Windows may start with their first call, follow the clock (epoch) or slide; "
-                "the same calls are counted under all three. One that is refused is not done, "
-                "whatever its time."
+            Target("no call of htx_cancel is refused", not refused[OURS], f"{refused[OURS]}", True),
+            Target(
+                "no limiter that is never refused has a larger share",
+                not ahead,
+                f"never refused: {', '.join(kept) or 'none'}; "
+                f"larger share: {', '.join(ahead) or 'none'}",
             ),
         ],
-        [*tables, _price_table(prices)],
-        _targets(cases, took, refused),
-        {"limiters.svg": _picture(cases, took, refused)},
-    )
-
-
-async def _side_by_side(case: Case) -> dict[str, tuple[float, dict[str, int]]]:
-    settings = {"calls": case.calls, "seconds": case.seconds}
-    async with Server("windows", **settings, delay=DELAY, jitter=JITTER) as server:
-        task = {"do": "limiters:hurry", "port": server.said, "wanted": case.wanted, **settings}
-        task["at"] = soon()
-        times = await asyncio.gather(*(fresh(task | {"peer": name}) for name in GATES))
-        counts = await server.ask()
-    return {name: (took, counts[name]) for name, took in zip(GATES, times, strict=True)}
-
-
-async def _prices(options: Options) -> dict[str, dict[str, float]]:
-    """Price one by one; or all at once, if only that it runs is wanted."""
-    if options.quick:
-        tasks = (fresh(_pricing(name, options)) for name in GATES)
-        return dict(zip(GATES, await asyncio.gather(*tasks), strict=True))
-    return {name: await fresh(_pricing(name, options)) for name in GATES}
-
-
-def _pricing(name: str, options: Options) -> dict[str, Any]:
-    small = {"times": 5, "waiting": 2_000, "watch": 0.8}
-    whole = {"times": 200, "waiting": 10_000, "watch": 2.0}
-    return {"do": "limiters:price", "peer": name, **(small if options.quick else whole)}
-
-
-Took = dict[tuple[str, str], float]
-Refused = dict[tuple[str, str], dict[str, int]]
-
-
-def _table(case: Case, took: Took, refused: Refused) -> Table:
-    return Table(
-        f"{case.wanted} calls wanted at once under {case.name}: least possible {case.least:.2f} s",
-        ("", "least / taken", "seconds", *(f"refused, {rule}" for rule in RULES)),
+        ("", *cases, *(f"refused, {rule}" for rule in WINDOWS), "CPU alone", "CPU in a crowd"),
         [
             (
-                title,
-                f"{case.least / took[case.name, name] * 100:.1f} %",
-                f"{took[case.name, name]:.2f}",
-                *(str(refused[case.name, name][rule]) for rule in RULES),
+                name,
+                *(f"{share * 100:.1f} %" for share in shares[name]),
+                *(f"{sum(row[rule])}" for rule in WINDOWS),
+                *(f"{median(row[what]) / cost:.2f}" for what, cost in base.items()),
             )
-            for name, (title, _) in GATES.items()
+            for name, row in found.items()
         ],
     )
-
-
-def _price_table(prices: dict[str, dict[str, float]]) -> Table:
-    base = prices["ours"]
-    return Table(
-        "CPU of one passage: ratio to ours (microseconds)",
-        ("", "nobody waiting", "10,000 waiting"),
-        [
-            (
-                title,
-                *(
-                    f"{prices[name][what] / base[what]:.2f} ({prices[name][what] * 1e6:,.1f})"
-                    for what in ("alone", "crowd")
-                ),
-            )
-            for name, (title, _) in GATES.items()
-        ],
-        "Ours takes a token and hears of its return; the others only take one. With a crowd, the "
-        "limit is 1,000 per s and the CPU counts what polls as well.",
-    )
-
-
-def _targets(cases: tuple[Case, ...], took: Took, refused: Refused) -> list[Target]:
-    shares = {case.name: case.least / took[case.name, "ours"] for case in cases}
-    worst = sum(max(refused[case.name, "ours"].values()) for case in cases)
-    clean = [name for name in GATES if not any(sum(refused[c.name, name].values()) for c in cases)]
-    best = {c.name: max(c.least / took[c.name, name] for name in clean) for c in cases if clean}
-    return [
-        Target("no call refused under any rule", worst == 0, f"{worst} refused", must=True),
-        Target(
-            "first of those that are never refused",
-            all(shares[name] >= share for name, share in best.items()),
-            "never refused: " + ", ".join(GATES[name][0] for name in clean),
-        ),
-    ]
-
-
-def _picture(cases: tuple[Case, ...], took: Took, refused: Refused) -> str:
-    groups = {}
-    for case in cases:
-        groups[f"{case.name}, {case.wanted} calls wanted at once"] = [
-            _bar(name, case, took[case.name, name], max(refused[case.name, name].values()))
-            for name in GATES
-        ]
-    return bars(
-        "Share of the exchange's limit that is used, and calls refused",
-        groups,
-        note="red: the exchange refuses calls under at least one rule its windows may have",
-    )
-
-
-def _bar(name: str, case: Case, seconds: float, refused: int) -> Bar:
-    share = case.least / seconds
-    words = f"{share * 100:.1f} %" + (f", {refused} refused" if refused else "")
-    colour = BAD if refused else OURS if name == "ours" else OTHERS
-    return Bar(GATES[name][0], share, words, colour)

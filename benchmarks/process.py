@@ -1,113 +1,88 @@
-"""Fresh processes: a peer's, which does a task, and a server's, which answers until it is let go.
+"""Functions that run in processes of their own.
 
-What is given and what comes back is one line of JSON each.
+A function given to ``child`` is an async context manager. It gives an async function, which answers
+in the child whatever the parent asks for.
 """
 
 import asyncio
-import json
-import sys
+import multiprocessing
 import time
-from asyncio.subprocess import PIPE, Process
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from multiprocessing.connection import Connection
+from typing import Any
 
-_LONGEST_LINE = 1 << 28
-_IMPORTS = 5.0  #: seconds for some processes to import side by side
+Answer = Callable[..., Awaitable[Any]]
+Serve = Callable[..., AbstractAsyncContextManager[Answer]]
+
+_SPAWN = multiprocessing.get_context("spawn")
 
 
-class FailedError(Exception):
-    """A process did not do its task."""
+@asynccontextmanager
+async def child(serve: Serve, *args: Any, loop: str = "asyncio") -> AsyncIterator[Answer]:
+    """Start a fresh process, on ``asyncio`` or ``uvloop``; give a function that asks it."""
+    pipe, theirs = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=_main, args=(theirs, loop, serve, args), daemon=True)
+    process.start()
+    theirs.close()
+
+    async def ask(*question: Any) -> Any:
+        pipe.send(question)
+        try:
+            return await _receive(pipe)
+        except (EOFError, ConnectionError):
+            raise RuntimeError(f"no answer from {serve.__name__}{args}{question}") from None
+
+    try:
+        yield ask
+    finally:
+        pipe.close()
+        await asyncio.to_thread(process.join, 10)
+        process.kill()
 
 
-def soon(seconds: float = _IMPORTS) -> float:
-    """Return a time on the machine's one clock at which processes can start together."""
-    return time.monotonic() + seconds
+async def fresh(function: Answer, *args: Any, loop: str = "asyncio") -> Any:
+    """Run a coroutine function in a fresh process."""
+    async with child(_once, function, loop=loop) as ask:
+        return await ask(*args)
+
+
+@asynccontextmanager
+async def _once(function: Answer) -> AsyncIterator[Answer]:
+    yield function
 
 
 async def until(at: float) -> None:
-    """Wait for that time, inside any process."""
+    """Wait for that time of the monotonic clock, which all processes share."""
     await asyncio.sleep(max(0.0, at - time.monotonic()))
 
 
-class _Child:
-    """A process while its context lasts: it is given a task at its start, and may be asked more."""
-
-    def __init__(self, module: str, task: dict[str, Any]) -> None:
-        self._module = module
-        self._task = task
-        self._process: Process
-
-    async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, stdin=PIPE, stdout=PIPE, limit=_LONGEST_LINE
-        )
-        await self._tell(json.dumps(self._task))
-        return self
-
-    async def _tell(self, line: str) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.write(line.encode() + b"\n")
-            await self._process.stdin.drain()
-
-    async def result(self) -> Any:
-        """Read the next line that it writes."""
-        stdout = self._process.stdout
-        line = b"" if stdout is None else await stdout.readline()
-        if not line:
-            code = await self._process.wait()
-            name = self._task.get("peer", self._task.get("kind"))
-            raise FailedError(f"{self._module} for {name} ended with code {code} and no result")
-        return json.loads(line)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 0 if error else 10)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+async def _receive(pipe: Connection) -> Any:
+    """Wait for an object without a thread."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pipe.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(pipe.fileno())
+    return pipe.recv()
 
 
-class Worker(_Child):
-    """A peer's process; see ``benchmarks.inside``."""
+def _main(pipe: Connection, loop: str, serve: Serve, args: tuple[Any, ...]) -> None:
+    factory = None
+    if loop == "uvloop":
+        import uvloop  # noqa: PLC0415 - only where it is asked for
 
-    def __init__(self, task: dict[str, Any]) -> None:
-        super().__init__("benchmarks.inside", task)
-
-    async def turn(self, ask: Any) -> Any:
-        """Let it measure once."""
-        await self._tell(json.dumps(ask))
-        return await self.result()
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_answers(pipe, serve, args))
 
 
-async def fresh(task: dict[str, Any]) -> Any:
-    """Do a task in a fresh process; see ``benchmarks.inside``."""
-    async with Worker(task) as worker:
-        return await worker.result()
-
-
-class Server(_Child):
-    """A server in another process; ``said`` is what it told at its start.
-
-    ``kind`` is a function of ``benchmarks.serve``.
-    """
-
-    def __init__(self, kind: str, **settings: Any) -> None:
-        super().__init__("benchmarks.serve", {"kind": kind, **settings})
-        self.said: Any = None
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        self.said = await self.result()
-        return self
-
-    async def ask(self) -> Any:
-        """Ask for a report."""
-        await self._tell("report")
-        return await self.result()
+async def _answers(pipe: Connection, serve: Serve, args: tuple[Any, ...]) -> None:
+    async with serve(*args) as answer:
+        while True:
+            try:
+                question = await _receive(pipe)
+            except (EOFError, ConnectionError):
+                return
+            pipe.send(await answer(*question))

@@ -1,65 +1,47 @@
-"""What benchmarks find, and how it is shown: plain tables to read, Markdown to keep."""
+"""What a benchmark finds, and the page that shows it."""
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from msgspec import Struct
 
-PACKAGES = (
-    "htx-cancel",
-    "aiohttp",
-    "aiolimiter",
-    "msgspec",
-    "uvloop",
-    "ccxt",
-    "pybotters",
-    "httpx",
-    "sniffio",
-    "pyrate-limiter",
-    "throttled-py",
-    "limits",
-)
+_PACKAGES = ("htx-cancel", "aiohttp", "uvloop", "ccxt", "aiolimiter", "pyrate-limiter")
 
+_INTRO = """\
+# Benchmarks
 
-class Options(Struct, frozen=True):
-    """How long to measure."""
+`make bench` ran all of this in {minutes:.0f} minutes and wrote this page, on {date}.
+Machine: {machine}. Versions: {versions}.
 
-    quick: bool = False  #: once, and small: only that all runs
-    rounds: int = 3
-    idle: float = 20.0  #: seconds for ``first``
-    full: bool = False  #: the longest runs as well
+Each client runs in a process of its own and the exchange in another, over loopback. Clients that
+are compared run side by side or in turns; figures are medians of {rounds} rounds unless stated. The
+exchange is the project's sandbox, or a server that accepts every cancel at once where the sandbox
+would be slower than the clients; nothing was run against HTX. The aiohttp peer, and the loop around
+ccxt that cuts ids to batches, were written for this comparison."""
 
-
-class Table(Struct, frozen=True):
-    """Rows of words; the first column names the row."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
+ROUNDS = 3
 
 
 class Target(Struct, frozen=True):
-    """What was promised, and what was found. ``must`` fails the whole run if it does not hold."""
+    """What is promised, and the figure found. ``must`` fails the whole run if it is not held."""
 
     words: str
     held: bool
-    found: str
+    figure: str
     must: bool = False
 
 
 class Findings(Struct, frozen=True):
-    """The answer to one question. ``pictures`` are SVG texts by file name."""
+    """The answer to one question: how it was measured, what was promised, and a table."""
 
-    name: str
     question: str
-    summary: list[str]
-    tables: list[Table]
+    how: str
     targets: list[Target]
-    pictures: dict[str, str] = {}
-    seconds: float = 0.0
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
 
 def machine() -> str:
@@ -76,60 +58,25 @@ def machine() -> str:
     )
 
 
-def versions() -> str:
-    """Name what was measured."""
-    found = []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} (not installed)")
-    return ", ".join(found)
+def intro(seconds: float) -> str:
+    """Write the head of the page."""
+    return _INTRO.format(
+        minutes=seconds / 60,
+        date=datetime.now(UTC).date().isoformat(),
+        machine=machine(),
+        versions=", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+        rounds=ROUNDS,
+    )
 
 
-def plain(findings: Findings) -> str:
-    """Show findings in a terminal."""
-    parts = [f"\n== {findings.question}", *findings.summary]
-    for table in findings.tables:
-        parts += ["", table.title, *_columns(table)]
-        parts += [table.note] if table.note else []
-    parts += [
-        "",
-        *(f"{_held(target)} {target.words}: {target.found}" for target in findings.targets),
+def section(number: int, findings: Findings, *, quick: bool) -> str:
+    """Write one question's part of the page; a quick run judges only what must hold."""
+    targets = [
+        f"- {'held' if target.held else '**not held**'}: {target.words}. Found: {target.figure}."
+        for target in findings.targets
+        if target.must or not quick
     ]
-    return "\n".join(parts)
-
-
-def _held(target: Target) -> str:
-    return "[held]    " if target.held else "[NOT HELD]"
-
-
-def _columns(table: Table) -> list[str]:
-    lines = [table.columns, *table.rows]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(table.columns))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-
-
-def markdown(findings: Findings) -> str:
-    """Show findings on a page."""
-    parts = [f"## {findings.question}", *findings.summary]
-    parts += [f"![{findings.name}]({file})" for file in findings.pictures]
-    for table in findings.tables:
-        parts += [f"**{table.title}**", "\n".join(_markdown_rows(table))]
-        parts += [table.note] if table.note else []
-    return "\n\n".join(parts)
-
-
-def _markdown_rows(table: Table) -> list[str]:
-    rule = [":--" if at == 0 else "--:" for at in range(len(table.columns))]
-    return [
-        f"| {' | '.join(cell.replace('|', '/') for cell in line)} |"
-        for line in (table.columns, rule, *table.rows)
-    ]
+    lines = (findings.columns, [":--", *["--:"] * (len(findings.columns) - 1)], *findings.rows)
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    text = [f"## {number}. {findings.question}", findings.how, *targets]
+    return "\n".join([*text, "", *table])

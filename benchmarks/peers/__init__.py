@@ -1,7 +1,7 @@
-"""The tiny contract behind which all peers run, each in a fresh process.
+"""The clients that are compared, behind one small contract.
 
-A peer module has ``async def open_peer(setting) -> Peer``. A peer takes any number of ids of one
-kind of order and gives back a word for each id of which it has something to say:
+A client takes any number of ids of one product and gives back a word for each id of which it has
+something to say:
 
 =========  =======================================================
 done       the exchange took this cancel
@@ -10,55 +10,58 @@ missing    the exchange knows no such order
 failed     this cancel was not carried out
 unknown    it cannot be told: treat the order as live
 =========  =======================================================
-
-An id without a word is *lost*: the peer's user learns nothing about it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from importlib import import_module
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
+
+from benchmarks.work import Product, Rate
 
 Word = Literal["done", "closed", "missing", "failed", "unknown"]
 Words = Mapping[str, Word]
 
 
 class Setting(Struct, frozen=True):
-    """What a peer is told of the other side."""
+    """What a client is told of the other side."""
 
     base_url: str
-    limited: bool = False  #: whether it must keep the exchange's limits
-    scale: float = 1.0  #: how long the exchange's windows are, of their true length
+    rates: Mapping[Product, Rate] | None = None  #: the limits to keep; none if they are not felt
     in_flight: int = 50  #: requests under way at once
     timeout: float = 10.0  #: seconds for one request
-    certificate: str | None = None  #: a file of the authority to trust
+    patience: float = 30.0  #: seconds for trying again, of a client that does
 
 
 class Peer(Protocol):
-    """What a benchmark needs of a peer."""
+    """What a benchmark needs of a client."""
 
-    async def cancel(self, kind: str, ids: Sequence[str]) -> Words:
-        """Cancel any number of ids."""
+    async def warm_up(self) -> None:
+        """Get ready, if it can."""
+
+    async def cancel(self, product: Product, ids: Sequence[str]) -> Any:
+        """Cancel any number of ids; return whatever it gives its user."""
+
+    def words(self, result: Any) -> Words:
+        """Put such a result into words."""
         ...
 
     async def close(self) -> None:
         """Close every connection."""
 
 
-class About(Struct, frozen=True):
-    """A peer as the reports name it."""
-
-    title: str
-    packages: tuple[str, ...] = ()
-    manner: str = ""  #: how it keeps the limits, where it has to
-
-
-PEERS: dict[str, About] = {
-    "ours": About("htx_cancel", ("htx-cancel",), "its own budgets"),
-    "ccxt_unified": About("ccxt cancel_orders", ("ccxt",), "its own throttle"),
-    "ccxt_by_hand": About("ccxt, chunked by hand", ("ccxt",), "its own throttle"),
-    "bare_aiohttp": About("bare aiohttp", ("aiohttp", "aiolimiter"), "AsyncLimiter(N, W)"),
-    "with_pybotters": About("pybotters", ("pybotters",), "N at once, then sleep W"),
-    "with_httpx": About("httpx", ("httpx", "aiolimiter"), "AsyncLimiter(1, W/N)"),
-    "raw": About("raw protocol", (), "none"),
+#: Titles and places of the clients.
+PEERS = {
+    "ours": ("htx_cancel", "ours:Ours"),
+    "ccxt": ("ccxt", "ccxt_by_hand:CcxtByHand"),
+    "aiohttp": ("aiohttp, AsyncLimiter(N, W)", "aiohttp_by_hand:AtOnce"),
+    "paced": ("aiohttp, AsyncLimiter(1, W/N)", "aiohttp_by_hand:Evenly"),
 }
+
+
+def open_peer(name: str, setting: Setting) -> Peer:
+    """Make a client; call it in a running event loop."""
+    module, _, kind = PEERS[name][1].partition(":")
+    peer: Peer = getattr(import_module(f"benchmarks.peers.{module}"), kind)(setting)
+    return peer

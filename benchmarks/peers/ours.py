@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from benchmarks.peers import Setting, Word, Words
-from benchmarks.peers.byhand import tls
-from benchmarks.workload import ACCESS_KEY, SECRET_KEY, WORK
-from htx_cancel import CancelClient, CancelStatus, Credentials, Limit, Outcome
-from htx_cancel.endpoints import BUDGETS
+from benchmarks.ready import FREE
+from benchmarks.work import ACCESS_KEY, SECRET_KEY, WORK, Product
+from htx_cancel import CancelClient, CancelStatus, Credentials, Limit, Outcome, RetryPolicy
 
-WORDS: dict[CancelStatus, Word] = {
+_WORDS: dict[CancelStatus, Word] = {
     CancelStatus.ACCEPTED: "done",
     CancelStatus.CLOSED: "closed",
     CancelStatus.NOT_FOUND: "missing",
@@ -16,60 +15,38 @@ WORDS: dict[CancelStatus, Word] = {
     CancelStatus.UNKNOWN: "unknown",
     CancelStatus.UNSENT: "failed",
 }
-#: A limit that is never felt.
-FREE = Limit(100_000, 0.1)
-
-
-def limits(setting: Setting) -> dict[str, Limit]:
-    """Return the limits that the other side keeps, or none that is felt."""
-    if not setting.limited:
-        return dict.fromkeys(BUDGETS, FREE)
-    return {work.budget: Limit(work.calls, work.seconds * setting.scale) for work in WORK.values()}
-
-
-def client_of(setting: Setting) -> CancelClient:
-    """Make a client with these settings."""
-    return CancelClient(
-        Credentials(ACCESS_KEY, SECRET_KEY),
-        base_url=setting.base_url,
-        limits=limits(setting),
-        request_timeout=setting.timeout,
-        max_in_flight=setting.in_flight,
-        ssl_context=tls(setting.certificate),
-    )
 
 
 class Ours:
     """One client."""
 
     def __init__(self, setting: Setting) -> None:
-        client = self.client = client_of(setting)
-        self._in_flight = setting.in_flight
+        rates = setting.rates or dict.fromkeys(WORK, FREE)
+        self._client = CancelClient(
+            Credentials(ACCESS_KEY, SECRET_KEY),
+            base_url=setting.base_url,
+            limits={WORK[product].budget: Limit(*rate) for product, rate in rates.items()},
+            request_timeout=setting.timeout,
+            max_in_flight=setting.in_flight,
+            retry=RetryPolicy(max_elapsed=setting.patience),
+        )
         self._methods = {
-            "swap": client.coin_m_swap.cancel_orders,
-            "swap_trailing": client.coin_m_swap.cancel_trailing_orders,
-            "linear_trigger": client.usdt_m_v1_isolated.cancel_trigger_orders,
-            "v5": client.usdt_m.cancel_orders,
+            "coin_m_swap": self._client.coin_m_swap.cancel_orders,
+            "usdt_m": self._client.usdt_m.cancel_orders,
         }
 
-    async def outcome(self, kind: str, ids: Sequence[str]) -> Outcome:
-        """Cancel any number of ids."""
-        return await self._methods[kind](WORK[kind].contract_code, ids)
-
-    async def cancel(self, kind: str, ids: Sequence[str]) -> Words:
-        """Cancel any number of ids, and put the outcome into the contract's words."""
-        outcome = await self.outcome(kind, ids)
-        return {result.order_id: WORDS[result.status] for result in outcome}
-
     async def warm_up(self) -> None:
-        """Open ahead of need as many connections as may be in flight."""
-        await self.client.warm_up(self._in_flight)
+        """Open as many connections as requests may be in flight."""
+        await self._client.warm_up(self._client.budgets.max_in_flight)
+
+    async def cancel(self, product: Product, ids: Sequence[str]) -> Outcome:
+        """Cancel any number of ids."""
+        return await self._methods[product](WORK[product].contract_code, ids)
+
+    def words(self, result: Outcome) -> Words:
+        """Put an outcome into words."""
+        return {each.order_id: _WORDS[each.status] for each in result}
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.client.aclose()
-
-
-async def open_peer(setting: Setting) -> Ours:
-    """Make the peer."""
-    return Ours(setting)
+        await self._client.aclose()

@@ -1,0 +1,91 @@
+"""aiohttp with signing written by hand, and aiolimiter to keep the limits."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+from aiolimiter import AsyncLimiter
+from yarl import URL
+
+from benchmarks.peers import Setting, Word
+from benchmarks.peers.by_hand import ByHand, payload, read
+from benchmarks.work import ACCESS_KEY, SECRET_KEY, WORK, Product, Rate
+
+_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
+
+
+def _signed(host: str, path: str) -> str:
+    """Return the query that signs one request."""
+    query = urlencode(
+        {
+            "AccessKeyId": ACCESS_KEY,
+            "SignatureMethod": "HmacSHA256",
+            "SignatureVersion": "2",
+            "Timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        }
+    )
+    digest = hmac.new(
+        SECRET_KEY.encode(), f"POST\n{host}\n{path}\n{query}".encode(), hashlib.sha256
+    )
+    return f"{query}&{urlencode({'Signature': base64.b64encode(digest.digest()).decode()})}"
+
+
+class AtOnce(ByHand):
+    """One session, and ``AsyncLimiter(N, W)``: aiolimiter's documentation at first reading."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self._base_url = setting.base_url
+        self._host = urlsplit(setting.base_url).netloc
+        self._limiters = {
+            product: self.limiter(rate) for product, rate in (setting.rates or {}).items()
+        }
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=setting.timeout), headers=_HEADERS
+        )
+
+    def limiter(self, rate: Rate) -> AsyncLimiter:
+        """Make the limiter of one product."""
+        return AsyncLimiter(*rate)
+
+    async def batch(self, product: Product, ids: Sequence[str]) -> dict[str, Word]:
+        """Cancel one batch."""
+        if limiter := self._limiters.get(product):
+            await limiter.acquire()
+        async with self.slots:
+            try:
+                status, body = await self._post(product, ids)
+            except aiohttp.ClientConnectorError:
+                return dict.fromkeys(ids, "failed")
+            except (aiohttp.ClientError, TimeoutError):
+                return dict.fromkeys(ids, "unknown")
+        if status == 429:
+            return dict.fromkeys(ids, "failed")
+        try:
+            return read(json.loads(body), ids)
+        except (ValueError, KeyError, TypeError):
+            return dict.fromkeys(ids, "unknown")
+
+    async def _post(self, product: Product, ids: Sequence[str]) -> tuple[int, bytes]:
+        path = WORK[product].path
+        url = URL(f"{self._base_url}{path}?{_signed(self._host, path)}", encoded=True)
+        body = json.dumps(payload(product, ids)).encode()
+        async with self._session.post(url, data=body) as response:
+            return response.status, await response.read()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+class Evenly(AtOnce):
+    """The same with ``AsyncLimiter(1, W / N)``: no bursts."""
+
+    def limiter(self, rate: Rate) -> AsyncLimiter:
+        """Make the limiter of one product."""
+        return AsyncLimiter(1, rate[1] / rate[0])
