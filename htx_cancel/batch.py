@@ -18,6 +18,9 @@ from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
 
+#: What is known of an id whose first attempt was accepted.
+_AT_ONCE = (ACCEPTED, 1)
+
 
 class Batch(ABC):
     """One request, made in as many attempts as it takes."""
@@ -112,7 +115,7 @@ class CancelBatch(Batch):
         """Take what an attempt said of each id that is pending."""
         found = list(map(answer.named.get, self.pending))
         if not self._known and found.count(ACCEPTED) == len(found):  # nearly always
-            self._known = dict.fromkeys(self.pending, (ACCEPTED, 1))
+            self._known = dict.fromkeys(self.pending, _AT_ONCE)
             self.pending = ()
             return RetryAction.STOP
         left, wanted = [], set[RetryAction]()
