@@ -86,23 +86,30 @@ def choice(name: str, given: object, allowed: Collection[str]) -> str | None:
     )
 
 
+#: The words that narrow a call that names no ids.
+FILTERS: dict[str, tuple[str, ...]] = {
+    "direction": ("buy", "sell"),
+    "offset": ("open", "close"),
+    "contract_type": ("this_week", "next_week", "quarter", "next_quarter"),
+    "side": ("buy", "sell"),
+    "position_side": ("long", "short", "both"),
+}
+
+
 def filters(**given: object) -> dict[str, str | None]:
     """Check what narrows a call that names no ids."""
-    words = {"direction": ("buy", "sell"), "offset": ("open", "close")}
-    return {name: choice(name, word, words[name]) for name, word in given.items()}
+    return {name: choice(name, word, FILTERS[name]) for name, word in given.items()}
 
 
-def one_kind(
-    order_ids: Iterable[str | int] | None, client_order_ids: Iterable[str | int] | None
-) -> tuple[str, Iterable[str | int]]:
+def one_kind(**given: Iterable[str | int] | None) -> tuple[str, Iterable[str | int]]:
     """Return the field and the ids of the one kind that was given."""
-    if order_ids is not None and client_order_ids is not None:
-        raise InvalidValueError("either order_ids or client_order_ids must be given, got both")
-    if client_order_ids is not None:
-        return "client_order_id", client_order_ids
-    if order_ids is None:
+    kinds = [(name, ids) for name, ids in given.items() if ids is not None]
+    if not kinds:
         raise InvalidValueError("the ids to cancel must be given, got None")
-    return "order_id", order_ids
+    if len(kinds) > 1:
+        raise InvalidValueError(f"either {' or '.join(given)} must be given, got both")
+    name, ids = kinds[0]
+    return name.removesuffix("s"), ids
 
 
 def seconds(name: str, given: object, *, zero: bool = False) -> float:

@@ -142,6 +142,7 @@ class Sender:
             action,
             loop.time(),
             call.policy,
+            deadline=call.deadline,
             urgent=call.priority is Priority.URGENT,
             reachable=not self.reconnect.unreachable,
             chance=random(),  # noqa: S311 - no secret
@@ -166,8 +167,7 @@ class Sender:
 
     async def attempt(self, batch: Batch, permit: Permit, call: CallContext) -> RetryAction:
         """Spend a permit on one attempt; say what is to be done next."""
-        batch.began = min(batch.began, asyncio.get_running_loop().time())
-        batch.in_flight = batch.left = True
+        batch.begin(asyncio.get_running_loop().time())
         try:
             return batch.take(await self._ask(batch, permit, call.deadline))
         except (Exception, asyncio.CancelledError) as error:

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import inf
 
+from msgspec import Struct
+
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.outcome import (
     ACCEPTED,
@@ -13,13 +15,15 @@ from htx_cancel.outcome import (
     call_result,
     order_result,
 )
-from htx_cancel.retry import RETRY, RetryAction, RetryPolicy, merge
+from htx_cancel.retry import RETRY, SETTLEMENT_BACKOFF, RetryAction, RetryPolicy, merge
 from htx_cancel.wire import cancels
-from htx_cancel.wire.codes import Meaning
+from htx_cancel.wire.codes import TOO_MANY, WRONG_FORM, Meaning
 from htx_cancel.wire.envelope import AttemptResult
 
 #: What is known of an id whose first attempt was accepted.
 _AT_ONCE = (ACCEPTED, 1)
+
+_UNTRIED = (Finding(Meaning.NOT_SENT, None, "the rest of its request was not sent"), 0)
 
 
 class Batch(ABC):
@@ -37,6 +41,11 @@ class Batch(ABC):
         self.refused: Finding | None = None  #: the refusal of the whole account that ended it
         self._counted = 0  # attempts
         self._resynced = False
+
+    def begin(self, now: float) -> None:
+        """Begin an attempt."""
+        self.began = min(self.began, now)
+        self.in_flight = self.left = True
 
     @abstractmethod
     def body(self) -> bytes:
@@ -61,6 +70,7 @@ class Batch(ABC):
         now: float,
         policy: RetryPolicy,
         *,
+        deadline: float,
         urgent: bool,
         reachable: bool,
         chance: float,
@@ -68,6 +78,9 @@ class Batch(ABC):
         """Return in how many seconds to make another attempt; ``None`` if there is to be none."""
         if policy.max_attempts == 1:
             return None
+        if action is RetryAction.WAIT_FOR_SETTLEMENT:
+            limit = self.began + policy.max_elapsed if deadline == inf else deadline
+            return SETTLEMENT_BACKOFF if now + SETTLEMENT_BACKOFF < limit else None
         backoff = 0.0
         if action is RetryAction.BACKOFF:
             self.failures += 1
@@ -85,55 +98,100 @@ class Batch(ABC):
                 return RetryAction.STOP
             self._resynced = True
             return RetryAction.RESYNC_CLOCK
-        if RetryAction.BACKOFF in wanted:
-            return RetryAction.BACKOFF
-        return next(iter(wanted), RetryAction.STOP)
+        order = (RetryAction.BACKOFF, RetryAction.WAIT_FOR_SETTLEMENT, RetryAction.WAIT_FOR_BUDGET)
+        return next((action for action in order if action in wanted), RetryAction.STOP)
+
+
+class Form(Struct):
+    """What was learned of the form of an endpoint's requests, for the client's life."""
+
+    most: int  #: ids a request: fewer than the page says, once the exchange refused so many
+    as_object: bool = False  #: whether a body of objects is a lone object
+    settled: bool = False  #: whether no other form is to be tried
 
 
 class CancelBatch(Batch):
     """Some ids to cancel, and which of them to send again."""
 
     def __init__(
-        self, endpoint: Endpoint, contract_code: str, field: str, ids: Sequence[str], number: int
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        field: str,
+        ids: Sequence[str],
+        *,
+        number: int,
+        form: Form,
     ) -> None:
         super().__init__(endpoint.path, number)
         self.pending = ids
+        self._ids = ids
+        self._sent = ids  # in the attempt under way: as many as the exchange takes at once
+        self._one = False  # whether that has the form of a call for a single id
         self._endpoint = endpoint
         self._contract_code = contract_code
         self._field = field
+        self._form = form
         self._known: dict[str, tuple[Finding, int]] = {}  # and the requests that carried it
 
+    def begin(self, now: float) -> None:
+        """Begin an attempt with as many ids as the exchange takes."""
+        super().begin(now)
+        endpoint, form = self._endpoint, self._form
+        self._sent = self.pending[: 1 if form.as_object else form.most]
+        of_one = endpoint.path_of_one if len(self._sent) == 1 else ""
+        self.path = of_one or endpoint.path
+        self._one = bool(of_one) or form.as_object
+
     def body(self) -> bytes:
-        """Return the body that names what is pending."""
-        return cancels.encode(self._contract_code, self._field, self.pending)
+        """Return the body that names what is sent."""
+        return cancels.encode(
+            self._endpoint, self._contract_code, self._field, self._sent, one=self._one
+        )
 
     def read(self, status: int, body: bytes) -> AttemptResult:
         """Read a reply."""
         return cancels.decode(status, body, self._endpoint, self._field)
 
     def take(self, answer: AttemptResult) -> RetryAction:
-        """Take what an attempt said of each id that is pending."""
-        found = list(map(answer.named.get, self.pending))
-        if not self._known and found.count(ACCEPTED) == len(found):  # nearly always
-            self._known = dict.fromkeys(self.pending, _AT_ONCE)
+        """Take what an attempt said of each id that it sent."""
+        adapted = not answer.named and self._adapt(answer.whole.code)
+        rest = self.pending[len(self._sent) :]
+        found = list(map(answer.named.get, self._sent))
+        if not (self._known or rest) and found.count(ACCEPTED) == len(found):  # nearly always
+            self._known = dict.fromkeys(self._sent, _AT_ONCE)
             self.pending = ()
             return RetryAction.STOP
-        left, wanted = [], set[RetryAction]()
+        left, wanted = list[str](), set[RetryAction]()
         sent = answer.whole.meaning is not Meaning.NOT_SENT
-        for order_id, named in zip(self.pending, found, strict=True):
+        for order_id, named in zip(self._sent, found, strict=True):
             finding = named or answer.unnamed
             earlier, carried = self._known.get(order_id, (None, 0))
             self._known[order_id] = (merge(earlier, finding), carried + sent)
-            action = RETRY[finding.meaning]
+            action = RetryAction.WAIT_FOR_BUDGET if adapted else RETRY[finding.meaning]
             if action is not RetryAction.STOP:
                 left.append(order_id)
                 wanted.add(action)
-        self.pending = left
+        self.pending = [*left, *rest]
+        if rest:
+            wanted.add(RetryAction.WAIT_FOR_BUDGET)
         return self._one_of(wanted, answer)
 
+    def _adapt(self, code: int | None) -> bool:
+        """Learn from a refusal of the form; say whether another one is to be tried."""
+        form = self._form
+        if code == TOO_MANY and len(self._sent) > 1:
+            form.most = min(form.most, len(self._sent) // 2)
+            return True
+        if code not in WRONG_FORM or self._endpoint.ids_as != "objects" or form.settled:
+            return False
+        form.as_object = not self._one
+        form.settled = self._one  # both were refused: the form was not the reason
+        return form.as_object
+
     def results(self) -> tuple[OrderResult, ...]:
-        """Return the result of each id."""
-        return tuple([order_result(order_id, *it) for order_id, it in self._known.items()])
+        """Return the result of each id; what was not known is not sent."""
+        return tuple([order_result(it, *self._known.get(it, _UNTRIED)) for it in self._ids])
 
 
 class CancelAll(Batch):

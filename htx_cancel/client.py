@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from htx_cancel import arguments, endpoints
 from htx_cancel.attempt import Sender
+from htx_cancel.batch import Form
 from htx_cancel.confirm import Confirmation
 from htx_cancel.endpoints import Endpoint, Limit
 from htx_cancel.errors import (
@@ -23,8 +24,20 @@ from htx_cancel.hosts import Host
 from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
+from htx_cancel.listing import Listing
+from htx_cancel.orders import OpenOrders
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
-from htx_cancel.products import CallOptions, Calls, CoinMSwap, OnBatch, UsdtM, UsdtMV1Isolated
+from htx_cancel.products import (
+    CallOptions,
+    Calls,
+    CoinMFutures,
+    CoinMSwap,
+    OnBatch,
+    ReadOptions,
+    UsdtM,
+    UsdtMV1Cross,
+    UsdtMV1Isolated,
+)
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire import cancels, signing
 from htx_cancel.wire.signing import Credentials, Signer
@@ -109,10 +122,13 @@ class CancelClient:
         )
         self._jobs: set[Job] = set()
         self._confirmations: set[Confirmation] = set()
-        calls = Calls(self._cancel, self._cancel_all)
+        self._forms: dict[str, Form] = {}  # by path
+        calls = Calls(self._cancel, self._cancel_all, self._open)
         self.coin_m_swap = CoinMSwap(calls)  #: coin-M perpetual swaps
+        self.coin_m_futures = CoinMFutures(calls)  #: coin-M delivery futures
         self.usdt_m = UsdtM(calls)  #: USDT-M contracts, v5
         self.usdt_m_v1_isolated = UsdtMV1Isolated(calls)  #: USDT-M, v1, isolated margin
+        self.usdt_m_v1_cross = UsdtMV1Cross(calls)  #: USDT-M, v1, cross margin
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
 
@@ -246,20 +262,35 @@ class CancelClient:
         arguments.contract_code(contract_code)
         field, listed = ids
         batches = await _batches(field, listed, endpoint.batch_size)
-        return await self._run(Outcome, JobSpec(endpoint, contract_code, batches, field), options)
+        form = self._forms.setdefault(endpoint.path, Form(endpoint.batch_size))
+        spec = JobSpec(endpoint, contract_code, batches, form, field)
+        return await self._run(Outcome, spec, options)
 
     async def _cancel_all(
         self,
         endpoint: Endpoint,
-        contract_code: str,
+        contract_code: str | None,
         filters: Mapping[str, str | None],
         given: CallOptions,
     ) -> CancelAllOutcome:
-        """Send one request that names no ids."""
+        """Send one request that names no ids; ``None`` stands for every contract."""
         options = self._options(**given)
-        body = cancels.encode_all(arguments.contract_code(contract_code), filters)
-        spec = JobSpec(endpoint, contract_code, [()], body=body)
+        code = "" if contract_code is None else arguments.contract_code(contract_code)
+        body = cancels.encode_all(endpoint, code, filters)
+        spec = JobSpec(endpoint, code, [()], Form(0), body=body)
         return await self._run(CancelAllOutcome, spec, options)
+
+    async def _open(
+        self, product: str, kind: str, contract_code: str | None, given: ReadOptions
+    ) -> OpenOrders:
+        """List open orders; ``None`` stands for every contract."""
+        options = self._options(**given)
+        if contract_code is not None:
+            arguments.contract_code(contract_code)
+        listing = Listing(
+            self._sender, product, kind, priority=options.priority, deadline=options.deadline
+        )
+        return await listing.run(contract_code)
 
     async def _run(self, kind: type[AnyOutcome], spec: JobSpec, options: Options) -> AnyOutcome:
         """Run a call to its end; what is in flight lands even if the caller goes away."""

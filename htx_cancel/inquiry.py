@@ -22,16 +22,13 @@ from msgspec import Struct
 
 from htx_cancel import hooks
 from htx_cancel.attempt import CallContext, Sender
-from htx_cancel.batch import Batch
 from htx_cancel.endpoints import QUERIES, Query
-from htx_cancel.errors import NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
+from htx_cancel.listing import Lister, QueryBatch
 from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
-from htx_cancel.retry import RETRY, RetryAction, RetryPolicy
+from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire import queries
-from htx_cancel.wire.codes import Meaning
-from htx_cancel.wire.envelope import AttemptResult
-from htx_cancel.wire.queries import OrderStates
+from htx_cancel.wire.cancels import CLIENT_IDS
 
 #: The message of an order that was asked for by client order id and not found.
 BY_CLIENT_ID = (
@@ -52,51 +49,11 @@ class Asker(Struct, frozen=True):
     tell: Callable[[tuple[OrderResult, ...]], None]  #: what became final
 
 
-class QueryBatch(Batch):
-    """One query, and what its reply told."""
-
-    def __init__(
-        self,
-        query: Query,
-        field: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> None:
-        super().__init__(query.path)
-        self.method = query.method
-        self.states = OrderStates(Finding(Meaning.NOT_SENT))
-        self._query = query
-        self._field = field
-        self._params = params or {}
-        self._body = body
-
-    @property
-    def params(self) -> Mapping[str, str]:
-        """The parameters of its query."""
-        return self._params
-
-    def body(self) -> bytes:
-        """Return its body."""
-        return self._body
-
-    def read(self, status: int, body: bytes) -> AttemptResult:
-        """Read a reply."""
-        return queries.decode(status, body, self._query, self._field)
-
-    def take(self, answer: AttemptResult) -> RetryAction:
-        """Take what an attempt told."""
-        if isinstance(answer, OrderStates):
-            self.states = answer
-        return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
-
-
 class Inquiry(ABC):
     """The questions about the orders of one source. ``run`` it once, in a task of its own."""
 
     def __init__(self, source: Source, query: Query, asker: Asker) -> None:
         self.pending: dict[str, OrderResult] = {}  #: what is not final
-        self.refused: Finding | None = None  #: the refusal of the account that ended it
         self._known: dict[str, OrderState | None] = {}
         self._source = source
         self._query = query
@@ -110,6 +67,7 @@ class Inquiry(ABC):
             deadline=asker.deadline,
             policy=asker.sender.policy,
         )
+        self._lister = Lister(asker.sender, query, source.field, self._call)
 
     async def run(self) -> None:
         """Ask until every state is final, or the time is over."""
@@ -123,11 +81,16 @@ class Inquiry(ABC):
             rounds += 1
             await asyncio.sleep(pause)
 
+    @property
+    def refused(self) -> Finding | None:
+        """The refusal of the account that ended the questions."""
+        return self._lister.refused
+
     def confirmed(self, result: OrderResult) -> OrderResult:
         """Return a result with what was learned of its order by now."""
         if result.order_id not in self._known:
             return result
-        not_found = BY_CLIENT_ID if self._source.field == "client_order_id" else ""
+        not_found = BY_CLIENT_ID if self._source.field in CLIENT_IDS else ""
         return result.confirmed(self._known[result.order_id], not_found)
 
     @abstractmethod
@@ -154,21 +117,6 @@ class Inquiry(ABC):
         if final:
             self._tell(tuple(final))
 
-    async def _permit(self) -> Permit | None:
-        """Take the budget's next token; ``None`` if that cannot be in time."""
-        if self._ended():
-            return None
-        try:
-            return (await self._sender.permits(self._call))[0]
-        except (TooLateError, NotSentError):
-            return None
-
-    async def _ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
-        """Send one query; one that fails says nothing."""
-        await self._sender.run(batch, permit, self._call)
-        self.refused = self.refused or batch.refused
-        return batch.states
-
     def _ended(self) -> bool:
         """Say whether nothing more is to be asked."""
         return self.refused is not None or hooks.cancelled()
@@ -183,23 +131,22 @@ class ById(Inquiry):
 
     async def _round(self) -> None:
         ids = list(self.pending)
-        modes = [{}, *({"margin_mode": mode} for mode in self._query.modes)]
-        *others, last = modes
-        for mode in others:
-            ids = await self._ask_all(ids, mode)
+        *others, last = self._query.variants
+        for variant in others:
+            ids = await self._ask_all(ids, variant)
         await self._ask_all(ids, last, last=True)
 
     async def _ask_all(
-        self, ids: Iterable[str], mode: dict[str, str], *, last: bool = False
+        self, ids: Iterable[str], variant: Mapping[str, str], *, last: bool = False
     ) -> list[str]:
         """Ask for every order, as many at once as the budgets allow; return who is not found."""
         left, missing = iter(ids), list[str]()
         async with asyncio.TaskGroup() as group:
             while batch := tuple(islice(left, self._query.batch_size)):
-                permit = await self._permit()
+                permit = None if self._ended() else await self._lister.permit()
                 if permit is None:
                     break
-                work = self._ask_some(batch, mode, permit, None if last else missing)
+                work = self._ask_some(batch, variant, permit, None if last else missing)
                 task = group.create_task(work)
                 task.add_done_callback(partial(_give_back, permit))  # if it was never begun
         return missing
@@ -207,18 +154,14 @@ class ById(Inquiry):
     async def _ask_some(
         self,
         ids: Sequence[str],
-        mode: dict[str, str],
+        variant: Mapping[str, str],
         permit: Permit,
         missing: list[str] | None,
     ) -> None:
         """Ask for some orders; add to ``missing`` who is not found, or learn that, too."""
         query, field = self._query, self._source.field
-        params = queries.params(self._source.contract_code, field, ids) | mode
-        if query.method == "GET":
-            batch = QueryBatch(query, field, params=params)
-        else:
-            batch = QueryBatch(query, field, body=queries.encode(params))
-        states = await self._ask(batch, permit)
+        params = {**queries.params(query, self._source.contract_code, field, ids), **variant}
+        states = await self._lister.ask(QueryBatch(query, field, params), permit)
         found = {key: states.of[key] for key in ids if states.of.get(key) is not None}
         absent = [key for key in ids if key not in states.of] if states.complete else []
         if missing is None:
@@ -236,16 +179,16 @@ class ByList(Inquiry):
         self._absences: dict[str, int] = {}  # in how many rounds in a row it was not listed
 
     async def _round(self) -> None:
-        first = await self._page(1)
-        if first is None:
-            return
-        listed = dict(first.of)
-        for number in range(first.pages, 1, -1):
-            page = await self._page(number)
-            if page is None:
+        listed: dict[str, OrderState | None] = {}
+        pages = 0
+        for variant in self._query.variants:
+            found = await self._lister.read(self._source.contract_code, variant)
+            if found is None:
                 return
-            listed.update(page.of)
-        enough = 1 if first.pages == 1 else 2
+            pages = max(pages, len(found))
+            for page in found:
+                listed.update(page.of)
+        enough = 1 if pages == 1 else 2
         states: dict[str, OrderState | None] = {}
         for key in self.pending:
             self._absences[key] = 0 if key in listed else self._absences.get(key, 0) + 1
@@ -255,21 +198,11 @@ class ByList(Inquiry):
                 states[key] = OrderState.GONE
         self._learn(states)
 
-    async def _page(self, number: int) -> OrderStates | None:
-        """Read one page, with as many attempts as a batch has."""
-        permit = await self._permit()
-        if permit is None:
-            return None
-        body = queries.encode_page(self._source.contract_code, number, self._query.batch_size)
-        batch = QueryBatch(self._query, self._source.field, body=body)
-        states = await self._ask(batch, permit)
-        return states if states.complete else None
-
 
 def inquiry(source: Source, asker: Asker) -> Inquiry:
     """Return the questions that fit a source."""
     query = QUERIES[source.endpoint]
-    return (ByList if query.paged else ById)(source, query, asker)
+    return (ByList if query.listed else ById)(source, query, asker)
 
 
 def _give_back(permit: Permit, _task: "asyncio.Task[None]") -> None:

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from htx_cancel import hooks
 from htx_cancel.attempt import CANCELLED, TOO_LATE, CallContext, Sender
-from htx_cancel.batch import CancelAll, CancelBatch
+from htx_cancel.batch import CancelAll, CancelBatch, Form
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
@@ -50,6 +50,7 @@ class JobSpec(Struct, frozen=True, gc=False):
     endpoint: Endpoint
     contract_code: str
     batches: Sequence[tuple[str, ...]]
+    form: Form
     field: str = "order_id"
     body: bytes = b""  #: of a call that names no ids
 
@@ -63,7 +64,9 @@ class JobSpec(Struct, frozen=True, gc=False):
         if self.body:
             return CancelAll(self.endpoint, self.body)
         ids = self.batches[number]
-        return CancelBatch(self.endpoint, self.contract_code, self.field, ids, number)
+        return CancelBatch(
+            self.endpoint, self.contract_code, self.field, ids, number=number, form=self.form
+        )
 
 
 class Options(Struct, frozen=True):

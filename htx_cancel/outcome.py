@@ -99,6 +99,8 @@ STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
     Meaning.NOT_FOUND: (CancelStatus.NOT_FOUND, None),
     Meaning.RATE_LIMITED: (CancelStatus.REJECTED, None),
     Meaning.BUSY: (CancelStatus.REJECTED, None),
+    Meaning.SETTLING: (CancelStatus.REJECTED, None),
+    Meaning.ENTRY_OPEN: (CancelStatus.REJECTED, None),
     Meaning.CLOCK: (CancelStatus.REJECTED, None),
     Meaning.AUTH: (CancelStatus.REJECTED, None),
     Meaning.INVALID: (CancelStatus.REJECTED, None),
@@ -116,10 +118,15 @@ STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
 _LIVE = (CancelStatus.REJECTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT, CancelStatus.OPEN)
 
 #: The refusals of a whole request: they say nothing about an order.
-OF_THE_REQUEST = frozenset({Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.CLOCK, Meaning.AUTH})
+OF_THE_REQUEST = frozenset(
+    {Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.SETTLING, Meaning.CLOCK, Meaning.AUTH}
+)
 
-#: The refusals that pass: of the rate, of a busy or settling exchange, of the clock.
-_FOR_NOW = frozenset({Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.CLOCK})
+#: The refusals that pass: of the rate, of a busy or settling exchange, of the clock, and of a TP/SL
+#: order whose entry order is open.
+_FOR_NOW = frozenset(
+    {Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.SETTLING, Meaning.CLOCK, Meaning.ENTRY_OPEN}
+)
 
 
 class Weight(IntEnum):

@@ -9,6 +9,7 @@ from htx_cancel.hosts import Host, Hosts
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.wire.transport import Request, Transport
 
+ATTEMPTS = 3  #: of a public request that has to be answered
 PROBES = 10  #: that follow to each host that answered, one after another
 
 #: A public call that changes nothing and counts against no private budget.
@@ -87,6 +88,21 @@ class Prober:
             trip = asyncio.get_running_loop().time() - reply.left_at
             self._budgets.learn_round_trip(origin, trip, probe=probe)
         return True
+
+    async def get(self, path: str) -> bytes | None:
+        """Return what the exchange tells the public; ``None`` if it does not in three attempts."""
+        for _ in range(ATTEMPTS):
+            request = Request("GET", self._hosts.choose().origin, path)
+            try:
+                reply = await self._transport.send(request, timeout=self._request_timeout)
+            except TransportError:
+                continue
+            except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
+                hooks.report("the transport raised", error)
+                continue
+            if reply.status == 200:
+                return reply.body
+        return None
 
     def _start(self, work: Coroutine[object, object, None], what: str) -> "asyncio.Task[None]":
         """Start a task that ends with the client; a failure of it is reported."""

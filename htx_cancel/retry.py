@@ -15,6 +15,9 @@ from htx_cancel.wire.codes import Meaning
 #: The longest pause of an urgent call, in seconds.
 URGENT_BACKOFF_MAX = 0.25
 
+#: Seconds between two attempts while a contract is in settlement.
+SETTLEMENT_BACKOFF = 2.0
+
 
 class RetryAction(Enum):
     """What to do after an answer."""
@@ -23,11 +26,13 @@ class RetryAction(Enum):
     BACKOFF = "again after a pause, and counted"
     WAIT_FOR_BUDGET = "again when the budget allows, not counted"
     RESYNC_CLOCK = "again once, with the exchange's clock"
+    WAIT_FOR_SETTLEMENT = "again every few seconds, not counted"
 
 
 RETRY: dict[Meaning, RetryAction] = dict.fromkeys(Meaning, RetryAction.STOP) | {
     Meaning.RATE_LIMITED: RetryAction.WAIT_FOR_BUDGET,
     Meaning.CLOCK: RetryAction.RESYNC_CLOCK,
+    Meaning.SETTLING: RetryAction.WAIT_FOR_SETTLEMENT,
     Meaning.BUSY: RetryAction.BACKOFF,
     Meaning.FAULT: RetryAction.BACKOFF,
     Meaning.UNNAMED: RetryAction.BACKOFF,
@@ -41,13 +46,14 @@ class RetryPolicy(Struct, frozen=True):
     """How often and how long a batch is tried.
 
     Args:
-        max_attempts: the most attempts that count: those refused for the rate do not, nor do those
-            that found the exchange unreachable. With 1 there is one attempt, whatever becomes of
-            it.
+        max_attempts: the most attempts that count: those refused for the rate or a settlement do
+            not, nor do those that found the exchange unreachable. With 1 there is one attempt,
+            whatever becomes of it.
         max_elapsed: the most seconds from a batch's first attempt to the beginning of its last.
             That clock stands still while the batch waits its turn for a token, unless it waits
             because it was refused for the rate. A call that cannot reach the exchange for so long
-            gives up what it has.
+            gives up what it has. A contract in settlement is tried again until the call's deadline,
+            if it has one.
         backoff_initial: the backoff after the first failure is drawn evenly from 0 to so many
             seconds; each further failure doubles that.
         backoff_max: the longest backoff in seconds; of an urgent call it is ``URGENT_BACKOFF_MAX``.

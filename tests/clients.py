@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, Outcome, RetryPolicy
 from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
 from htx_cancel.sandbox.faults import FaultPlan
-from htx_cancel.sandbox.rules import Kind
+from htx_cancel.sandbox.rules import PRODUCTS, Kind
 
 KEY = "sandbox-access-key"
 SECRET = "sandbox-secret-key"
@@ -17,11 +18,8 @@ ONCE = RetryPolicy(max_attempts=1)
 
 #: The contract that each kind of order is in here.
 CONTRACTS: dict[Kind, str] = {
-    "swap": "BTC-USD",
-    "swap_trigger": "BTC-USD",
-    "swap_trailing": "BTC-USD",
-    "linear_trigger": "BTC-USDT",
-    "v5": "BTC-USDT",
+    kind: {"coin_m_swap": "BTC-USD", "coin_m_futures": "BTC260327"}.get(product.name, "BTC-USDT")
+    for kind, product in PRODUCTS.items()
 }
 
 
@@ -80,7 +78,7 @@ async def cancel(
         "swap_trigger": client.coin_m_swap.cancel_trigger_orders,
         "swap_trailing": client.coin_m_swap.cancel_trailing_orders,
         "linear_trigger": client.usdt_m_v1_isolated.cancel_trigger_orders,
-        "v5": client.usdt_m.cancel_orders,
+        "v5": partial(client.usdt_m.cancel_orders, one_by_one=True),
     }
     return await methods[kind](contract_code or CONTRACTS[kind], ids, **terms)
 

@@ -45,3 +45,23 @@ def _virtual_tasks(request: pytest.FixtureRequest) -> Iterator[None]:
     virtualtime.task_factory = getattr(request, "param", None)
     yield
     virtualtime.task_factory = None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which row of the table passed which check, where the rows were tested."""
+    checks: dict[str, dict[str, bool]] = {}
+    for word in ("passed", "failed"):
+        for report in terminalreporter.getreports(word):
+            told = dict(report.user_properties)
+            if "row" in told:
+                row = checks.setdefault(str(told["row"]), {})
+                row[str(told["check"])] = word == "passed"
+    if not checks:
+        return
+    names = list(dict.fromkeys(name for row in checks.values() for name in row))
+    marks = {True: "yes", False: "NO", None: "-"}
+    terminalreporter.section("rows of the table")
+    terminalreporter.write_line(f"{'':<46}{'  '.join(names)}")
+    for name, row in sorted(checks.items()):
+        cells = (marks[row.get(check)].ljust(len(check)) for check in names)
+        terminalreporter.write_line(f"{name:<46}{'  '.join(cells)}")

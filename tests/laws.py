@@ -5,18 +5,19 @@
 
 import sys
 
+PRODUCTS = ("coin_m_futures", "coin_m_swap", "usdt_m", "usdt_m_v1_cross", "usdt_m_v1_isolated")
+
 #: The allowed arrows: a module, and what of this package it may import. Down the flow only.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "hooks": set(),
     "endpoints.row": {"arguments"},
-    "endpoints.coin_m_swap": {"endpoints.row"},
-    "endpoints.usdt_m": {"endpoints.row"},
-    "endpoints.usdt_m_v1": {"endpoints.row"},
+    **{f"endpoints.{product}": {"endpoints.row"} for product in PRODUCTS},
     "endpoints.__main__": {"endpoints"},
     "endpoints.__init__": {
         "endpoints",
-        *(f"endpoints.{name}" for name in ("coin_m_swap", "row", "usdt_m", "usdt_m_v1")),
+        "endpoints.row",
+        *(f"endpoints.{product}" for product in PRODUCTS),
     },
     "arguments": {"errors"},
     "wire.codes": set(),
@@ -25,8 +26,10 @@ ARROWS: dict[str, set[str]] = {
     "wire.signing": {"errors"},
     "wire.transport": {"errors"},
     "wire.envelope": {"outcome", "wire.codes"},
-    "wire.cancels": {"endpoints", "outcome", "wire.codes", "wire.envelope"},
-    "wire.queries": {"endpoints", "outcome", "wire.codes", "wire.envelope"},
+    "wire.cancels": {"endpoints", "endpoints.row", "outcome", "wire.codes", "wire.envelope"},
+    "wire.queries": {"endpoints", "endpoints.row", "orders", "outcome"}
+    | {"wire.codes", "wire.envelope"},
+    "orders": {"endpoints", "errors"},
     "retry": {"arguments", "outcome", "wire.codes"},
     "batch": {"endpoints", "outcome", "retry"} | {"wire.cancels", "wire.codes", "wire.envelope"},
     "limits.__init__": set(),
@@ -45,14 +48,21 @@ ARROWS: dict[str, set[str]] = {
     | {f"wire.{name}" for name in ("codes", "envelope", "transport")},
     "job": {"attempt", "batch", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
     | {"wire.codes", "wire.envelope"},
-    "inquiry": {"attempt", "batch", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
+    "listing": {"attempt", "batch", "endpoints", "errors", "limits.permit", "orders", "outcome"}
     | {"retry", "wire.codes", "wire.envelope", "wire.queries"},
+    "inquiry": {"attempt", "endpoints", "hooks", "limits.permit", "listing", "outcome", "retry"}
+    | {"wire.cancels", "wire.queries"},
     "confirm": {"attempt", "hooks", "inquiry", "limits.permit", "outcome"},
-    "products": {"arguments", "endpoints", "limits.permit", "outcome"}
-    | {f"endpoints.{name}" for name in ("coin_m_swap", "usdt_m", "usdt_m_v1")},
+    "products.product": {"endpoints", "limits.permit", "orders", "outcome"},
+    **{
+        f"products.{product}": {"arguments", "endpoints", "orders", "outcome", "products.product"}
+        | {f"endpoints.{product}"}
+        for product in PRODUCTS
+    },
+    "products.__init__": {"products.product", *(f"products.{product}" for product in PRODUCTS)},
 }
-ARROWS["client"] = set(ARROWS) | {"endpoints"}
-ARROWS["__init__"] = set(ARROWS) | {"endpoints"}
+ARROWS["client"] = set(ARROWS) | {"endpoints", "products"}
+ARROWS["__init__"] = set(ARROWS) | {"endpoints", "products"}
 PUBLIC = {"", "arguments", "endpoints", "sandbox"}
 TRANSPORT = {"errors", "wire.transport"}
 
@@ -60,16 +70,15 @@ TRANSPORT = {"errors", "wire.transport"}
 PURE = {
     "arguments",
     "batch",
-    "endpoints.coin_m_swap",
     "endpoints.row",
-    "endpoints.usdt_m",
-    "endpoints.usdt_m_v1",
+    *(f"endpoints.{product}" for product in PRODUCTS),
     "errors",
     "hosts",
     "limits.budget",
     "limits.headers",
     "limits.permit",
     "limits.round_trip",
+    "orders",
     "outcome",
     "retry",
     "wire.cancels",

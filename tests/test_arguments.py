@@ -167,14 +167,14 @@ def test_a_choice_is_one_of_the_exchanges_words() -> None:
 
 def test_exactly_one_kind_of_id_is_given() -> None:
     """Both kinds, or neither, raise a ValueError."""
-    assert arguments.one_kind(["1"], None) == ("order_id", ["1"])
-    assert arguments.one_kind(None, ["1"]) == ("client_order_id", ["1"])
+    assert arguments.one_kind(order_ids=["1"], client_order_ids=None) == ("order_id", ["1"])
+    assert arguments.one_kind(order_ids=None, client_order_ids=["1"]) == ("client_order_id", ["1"])
     with pytest.raises(
         InvalidValueError, match="either order_ids or client_order_ids must be given, got both"
     ):
-        arguments.one_kind(["1"], ["2"])
+        arguments.one_kind(order_ids=["1"], client_order_ids=["2"])
     with pytest.raises(InvalidValueError, match="the ids to cancel must be given, got None"):
-        arguments.one_kind(None, None)
+        arguments.one_kind(order_ids=None)
 
 
 @pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan")])

@@ -1,16 +1,29 @@
 """What one request carries, and what its attempts said so far."""
 
-from htx_cancel.batch import CancelAll, CancelBatch
-from htx_cancel.endpoints import coin_m_swap
+import asyncio
+from typing import Any
+
+import pytest
+from clients import add, cancel, in_process
+from msgspec.structs import replace
+from virtualtime import run
+
+from htx_cancel import RetryPolicy
+from htx_cancel.batch import CancelAll, CancelBatch, Form
+from htx_cancel.endpoints import coin_m_swap, usdt_m
 from htx_cancel.outcome import CancelStatus, Finding
-from htx_cancel.retry import RetryAction
+from htx_cancel.retry import SETTLEMENT_BACKOFF, RetryAction
+from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.rules import ROUTES
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
 
 
 def batch(*ids: str) -> CancelBatch:
     """Return a batch that was never tried."""
-    return CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, 0)
+    made = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=Form(10))
+    made.begin(0.0)
+    return made
 
 
 def test_only_what_is_not_settled_is_sent_again() -> None:
@@ -21,7 +34,9 @@ def test_only_what_is_not_settled_is_sent_again() -> None:
         attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, first)) is RetryAction.BACKOFF
     )
     assert attempts.pending == ["2", "3"]
+    attempts.begin(1.0)
     assert attempts.take(AttemptResult(Finding(Meaning.NOT_SENT))) is RetryAction.BACKOFF
+    attempts.begin(2.0)
     second = {"2": Finding(Meaning.CANCELED, 1071), "3": Finding(Meaning.NOT_FOUND, 1061)}
     assert attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, second)) is RetryAction.STOP
     assert [(it.order_id, it.status, it.attempts) for it in attempts.results()] == [
@@ -47,3 +62,134 @@ def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
     for ids in (("1", "2"), ("2", "1")):
         answer = AttemptResult(Finding(Meaning.ACCEPTED), None, failed)
         assert batch(*ids).take(answer) is RetryAction.BACKOFF
+
+
+def v5_algo(**changes: Any) -> Exchange:
+    """Return an exchange whose call for algo orders differs from what we take it for."""
+    path = usdt_m.ALGO_ORDERS.path
+    return Exchange(interfaces={**ROUTES, path: replace(ROUTES[path], **changes)})
+
+
+def bodies(exchange: Exchange, path: str) -> list[int]:
+    """List how many ids the requests to a path named, and those that were refused as a minus."""
+    return [
+        len(call.ids) * (1 if call.outcome == "ok" else -1)
+        for call in exchange.log
+        if call.path == path
+    ]
+
+
+def test_a_request_that_is_refused_as_too_long_is_halved_for_good() -> None:
+    """Until it is taken; the client remembers how many the exchange takes."""
+
+    async def main() -> None:
+        exchange = v5_algo(max_ids=3)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(20)]
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[:10])
+            assert [it.order_id for it in outcome.accepted] == ids[:10]
+            assert {it.attempts for it in outcome} == {2, 3}
+            path = usdt_m.ALGO_ORDERS.path
+            assert bodies(exchange, path) == [-10, -5, 2, 2, 2, 2, 2]
+            exchange.log.clear()
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[10:])
+        assert len(outcome.accepted) == 10
+        assert bodies(exchange, path) == [2] * 5
+
+    run(main())
+
+
+def test_a_list_that_is_refused_for_its_form_is_tried_as_an_object_once() -> None:
+    """If that is taken, one id goes in a request from then on."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as="object")
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(5)]
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[:3])
+            assert len(outcome.accepted) == 3
+            path = usdt_m.ALGO_ORDERS.path
+            assert bodies(exchange, path) == [-3, 1, 1, 1]
+            exchange.log.clear()
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[3:])
+        assert len(outcome.accepted) == 2
+        assert bodies(exchange, path) == [1, 1]
+
+    run(main())
+
+
+def test_a_refusal_of_both_forms_stands() -> None:
+    """A wrong contract is refused in any form: that is found out once."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("NONE-USDT", ["1", "2"])
+            assert {it.status for it in outcome} == {CancelStatus.REJECTED}
+            assert [len(call.ids) for call in exchange.log] == [2, 1, 1]
+            outcome = await client.usdt_m.cancel_algo_orders("NONE-USDT", ["1", "2"])
+        assert {it.status for it in outcome} == {CancelStatus.REJECTED}
+        assert [len(call.ids) for call in exchange.log][3:] == [2]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("timeout", "accepted"), [(None, 0), (60.0, 1)])
+def test_a_contract_in_settlement_is_tried_slowly_until_the_deadline(
+    timeout: float | None, accepted: int
+) -> None:
+    """Without a deadline as long as the retries may take; neither counts as an attempt."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        order_id = add(exchange, "swap", 1)[0]
+        loop = asyncio.get_running_loop()
+        exchange.settling.add("BTC-USD")
+        loop.call_later(45.0, exchange.settling.clear)
+        policy = RetryPolicy(max_attempts=2, max_elapsed=10.0)
+        async with in_process(exchange, retry=policy) as client:
+            outcome = await cancel(client, "swap", [order_id], timeout=timeout)
+        assert len(outcome.accepted) == accepted
+        assert len(outcome.rejected) == 1 - accepted
+        assert all(it.retryable for it in outcome.rejected)
+        assert len(exchange.log) <= loop.time() / SETTLEMENT_BACKOFF + 1
+        assert loop.time() < 48.0 if accepted else loop.time() < 10.5
+
+    run(main())
+
+
+def test_an_order_that_hangs_on_an_open_one_is_refused_for_now() -> None:
+    """Trying again at once would not help: its entry order has to go first."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        entry = exchange.book.add("swap", "BTC-USD")
+        hanging = exchange.book.add("swap_tpsl", "BTC-USD", entry=entry.order_id)
+        async with in_process(exchange) as client:
+            outcome = await client.coin_m_swap.cancel_tpsl_orders("BTC-USD", [hanging.order_id])
+            (result,) = outcome
+            assert (result.status, result.code) == (CancelStatus.REJECTED, 1408)
+            assert (result.retryable, result.attempts) == (True, 1)
+            await client.coin_m_swap.cancel_orders("BTC-USD", [entry.order_id])
+            outcome = await client.coin_m_swap.cancel_tpsl_orders("BTC-USD", [hanging.order_id])
+        assert len(outcome.accepted) == 1
+
+    run(main())
+
+
+def test_v5_orders_are_canceled_ten_a_request_or_one_by_one() -> None:
+    """Items are matched by their ids: the exchange tells of the last one first."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "v5", 40)
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_orders("BTC-USDT", [*ids[:15], "7"])
+            assert [it.order_id for it in outcome.accepted] == ids[:15]
+            assert [it.order_id for it in outcome.not_found] == ["7"]
+            assert exchange.calls == {usdt_m.ORDERS.path: 2}
+            outcome = await client.usdt_m.cancel_orders("BTC-USDT", ids[15:], one_by_one=True)
+        assert len(outcome.accepted) == 25
+        assert exchange.calls[usdt_m.ORDERS_ONE_BY_ONE.path] == 25
+
+    run(main())

@@ -6,7 +6,7 @@ import pytest
 
 from htx_cancel.cli.groups import Group, workloads
 from htx_cancel.cli.input_file import BadInputError, read
-from htx_cancel.endpoints import coin_m_swap, usdt_m, usdt_m_v1
+from htx_cancel.endpoints import coin_m_swap, usdt_m, usdt_m_v1_isolated
 from htx_cancel.sandbox import Book
 from htx_cancel.sandbox.seeding import add_from_csv
 
@@ -66,7 +66,7 @@ def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
 
 def test_the_limits_decide_the_least_time() -> None:
     """A load's least time is that of its calls at its budget."""
-    group = Group(usdt_m_v1.ISOLATED_TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
+    group = Group(usdt_m_v1_isolated.TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
     loaded = workloads([group])["usdt_m_v1_isolated.cancel_trigger_orders"]
     assert (loaded.ids, loaded.calls, loaded.least) == (221, 12, 2.0)
 

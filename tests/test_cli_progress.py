@@ -13,13 +13,13 @@ from htx_cancel import CancelStatus
 from htx_cancel.cli import demo, progress
 from htx_cancel.cli.groups import Group, Workload, workloads
 from htx_cancel.cli.progress import ProgressView, can_draw
-from htx_cancel.endpoints import coin_m_swap, usdt_m_v1
+from htx_cancel.endpoints import coin_m_swap, usdt_m_v1_isolated
 from htx_cancel.sandbox import Book
 
 ORDERS = workloads(
-    [Group(usdt_m_v1.ISOLATED_TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 901))))]
+    [Group(usdt_m_v1_isolated.TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 901))))]
 )
-LONGEST = usdt_m_v1.ISOLATED_TRIGGER_ORDERS.name
+LONGEST = usdt_m_v1_isolated.TRIGGER_ORDERS.name
 ACCEPTED, UNKNOWN, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT
 
 

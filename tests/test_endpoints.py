@@ -7,14 +7,14 @@ from clients import add, cancel, in_process
 from virtualtime import run
 
 from htx_cancel import InvalidTypeError, InvalidValueError, Limit
-from htx_cancel.endpoints import BUDGETS, ENDPOINTS, QUERIES
+from htx_cancel.endpoints import BUDGETS, ENDPOINTS, LISTS, QUERIES
 from htx_cancel.sandbox import Exchange
 
 
 def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
     """An endpoint charges its own budget, and its product's pool where that is asked for."""
     for row in ENDPOINTS.values():
-        assert row.page.startswith("https://www.htx.com/")
+        assert row.page.startswith(("https://www.htx.com/", "https://huobiapi.github.io/"))
         alone, both = row.budgets(), row.budgets(charge_pools=True)
         assert set(both) <= set(BUDGETS)
         assert alone == (row.pool if row.own is None else row.path,)
@@ -26,9 +26,10 @@ def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
 def test_a_budget_is_named_after_its_pool_or_the_path_whose_own_it_is() -> None:
     """Two rows never share a name by mistake, and every budget is some row's."""
     pools = {row.pool for row in ENDPOINTS.values()}
-    assert pools == {"coin_m_swap_trade", "usdt_m_trade"}
+    assert pools == {"coin_m_swap_trade", "coin_m_futures_trade", "usdt_m_trade"}
     own = {row.path for row in ENDPOINTS.values() if row.own is not None}
-    assert set(BUDGETS) == pools | own | {row.budget for row in QUERIES.values()} | {"usdt_m_read"}
+    reads = {row.budget for row in (*QUERIES.values(), *LISTS.values())}
+    assert set(BUDGETS) == pools | own | reads
 
 
 @pytest.mark.parametrize(

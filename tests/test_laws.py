@@ -13,9 +13,10 @@ import pytest
 from laws import ARROWS, PUBLIC, PURE, PURE_OF_THE_SANDBOX, TRANSPORT
 
 import htx_cancel
-from htx_cancel import endpoints
+from htx_cancel import arguments, endpoints
+from htx_cancel.endpoints import usdt_m
 from htx_cancel.endpoints.__main__ import table
-from htx_cancel.products import Product
+from htx_cancel.products.product import Product
 from htx_cancel.sandbox import rules
 
 ROOT = Path(htx_cancel.__file__).parent
@@ -95,11 +96,16 @@ def test_only_the_stamp_of_a_signature_reads_the_wall_clock() -> None:
 
 def test_both_readings_of_the_pages_agree() -> None:
     """The client's table and the sandbox's rules, written apart, say the same."""
-    assert {row.path for row in endpoints.ENDPOINTS.values()} == set(rules.INTERFACES)
-    for row in endpoints.ENDPOINTS.values():
+    rows = [*endpoints.ENDPOINTS.values(), usdt_m.ORDERS_ONE_BY_ONE]
+    assert {row.path for row in rows} == set(rules.INTERFACES)
+    assert usdt_m.ORDERS.path_of_one == usdt_m.ORDERS_ONE_BY_ONE.path
+    for row in rows:
         theirs = rules.INTERFACES[row.path]
         assert row.batch_size == theirs.max_ids
-        assert row.client_ids == theirs.client_ids
+        assert row.fields == theirs.ids or not row.batch_size
+        assert row.ids_as == theirs.ids_as
+        assert row.filters == theirs.filters
+        assert row.by_symbol == theirs.by_symbol
         assert row.envelope == theirs.envelope
         assert (row.own is None) == (theirs.own is None)
         for ours, budget in ((row.own, theirs.own), (endpoints.BUDGETS[row.pool], theirs.pool)):
@@ -109,11 +115,13 @@ def test_both_readings_of_the_pages_agree() -> None:
 
 def test_both_readings_of_the_queries_agree() -> None:
     """So do the two tables of queries."""
-    ours = {row.path: row for row in endpoints.QUERIES.values()}
+    ours = {row.path: row for row in (*endpoints.QUERIES.values(), *endpoints.LISTS.values())}
     assert set(ours) == set(rules.QUERIES)
     for path, theirs in rules.QUERIES.items():
         assert ours[path].method == theirs.method
-        assert ours[path].batch_size == (theirs.max_ids or 50)
+        assert ours[path].batch_size == (theirs.max_ids or (50 if theirs.paged else 100))
+        assert (ours[path].listed == "by_page") == (theirs.paged and not theirs.max_ids)
+        assert ours[path].by_symbol == theirs.by_symbol
         budget = theirs.own or theirs.pool
         limit = endpoints.BUDGETS[ours[path].budget]
         assert (limit.calls, limit.seconds) == (budget.calls, budget.seconds)
@@ -177,8 +185,11 @@ def test_every_row_has_its_method_and_every_method_its_row() -> None:
         method = attrgetter(name)(client)
         assert row.page in (method.__doc__ or "")
         given = inspect.signature(method).parameters
-        assert ("client_order_ids" in given) == row.client_ids
-        assert ("order_ids" in given) == bool(row.batch_size)
+        ids = {f"{field}s" for field in row.fields if row.batch_size}
+        assert {each for each in given if each.endswith("_ids")} == ids
+        narrower = {each for each in row.filters if each != "contract_code"}
+        assert set(given) & set(arguments.FILTERS) == narrower
+        assert ("contract_code" in given) == (name != "usdt_m.cancel_all_account_orders")
 
 
 def test_the_readme_shows_the_table_as_it_is() -> None:

@@ -179,6 +179,8 @@ def test_a_result_is_retryable_where_another_cancel_may_help() -> None:
     assert found == {
         Meaning.RATE_LIMITED,
         Meaning.BUSY,
+        Meaning.SETTLING,
+        Meaning.ENTRY_OPEN,
         Meaning.CLOCK,
         *(key for key in Meaning if STATUS[key][0] in {CancelStatus.UNKNOWN, CancelStatus.UNSENT}),
     }
@@ -323,7 +325,7 @@ def test_a_refusal_of_the_whole_request_overwrites_no_earlier_answer(
 def test_every_refusal_is_of_the_request_or_of_the_order() -> None:
     """A new meaning has to be put on one side."""
     rejected = {meaning for meaning in Meaning if STATUS[meaning][0] is CancelStatus.REJECTED}
-    assert rejected - OF_THE_REQUEST == {Meaning.INVALID, Meaning.REFUSED}
+    assert rejected - OF_THE_REQUEST == {Meaning.INVALID, Meaning.REFUSED, Meaning.ENTRY_OPEN}
     assert rejected >= OF_THE_REQUEST
 
 

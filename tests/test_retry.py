@@ -29,6 +29,7 @@ def test_every_meaning_says_whether_to_send_again() -> None:
         Meaning.AUTH,
         Meaning.INVALID,
         Meaning.REFUSED,
+        Meaning.ENTRY_OPEN,
         Meaning.UNCLEAR,
     }
 

@@ -171,6 +171,7 @@ def test_a_v5_order_in_full(exchange: Exchange) -> None:
             "contract_code": "BTC-USDT",
             "margin_mode": "cross",
             "side": "buy",
+            "position_side": "both",
             "state": "partially_filled",
             "volume": "10",
             "trade_volume": "4",
@@ -393,16 +394,22 @@ def test_a_question_too_many() -> None:
 def test_the_tables_are_apart() -> None:
     """A path either cancels or asks, and only a v5 question is a GET."""
     assert not INTERFACES.keys() & QUERIES.keys()
-    assert {
+    table = {
         path: (row.method, row.max_ids, row.client_ids, row.envelope, row.pool.name)
         for path, row in QUERIES.items()
-    } == {
+    }
+    told = {
         INFO: ("POST", 50, True, "v1", "coin_m_swap_read"),
+        "/api/v1/contract_order_info": ("POST", 50, True, "v1", "coin_m_futures_read"),
         "/swap-api/v1/swap_trigger_openorders": ("POST", 0, False, "v1", "coin_m_swap_read"),
         TRACKS: ("POST", 0, False, "v1", "coin_m_swap_read"),
         TRIGGERS: ("POST", 0, False, "v1", "usdt_m_read"),
         ORDER: ("GET", 1, True, "v5", "usdt_m_read"),
+        "/v5/trade/order/opens": ("GET", 0, False, "v5", "usdt_m_read"),
+        "/v5/algo/order/opens": ("GET", 0, True, "v5", "usdt_m_read"),
     }
+    assert told.items() <= table.items()
+    assert len(table) == 4 * 5 + 3  # of each product of v1 one by ids and four lists
     assert [path for path, row in QUERIES.items() if row.own is not None] == [TRIGGERS]
 
 

@@ -226,26 +226,41 @@ def exhaust(rules: Rules, path: str, *, refusals: int = 1) -> int:
 
 def test_the_table_as_the_pages_state_it() -> None:
     """Each path takes as many ids, of the kinds, and answers in the envelope of its page."""
-    assert {
+    table = {
         path: (row.max_ids, row.client_ids, row.envelope, row.pool.calls, row.pool.seconds)
         for path, row in INTERFACES.items()
-    } == {
+    }
+    told = {
         CANCEL: (10, True, "v1", 36, 3),
         "/swap-api/v1/swap_trigger_cancel": (10, False, "v1", 36, 3),
+        "/swap-api/v1/swap_tpsl_cancelall": (0, False, "v1", 36, 3),
         TRACK: (10, False, "v1", 36, 3),
         TRACK_ALL: (0, False, "v1", 36, 3),
+        "/api/v1/contract_cancel": (10, True, "v1", 36, 3),
+        "/api/v1/contract_track_cancelall": (0, False, "v1", 36, 3),
         TRIGGER: (20, False, "v1", 72, 3),
+        "/linear-swap-api/v1/swap_cross_trigger_cancel": (10, False, "v1", 72, 3),
+        "/linear-swap-api/v1/swap_cross_cancel": (25, True, "v1", 72, 3),
         V5: (1, True, "v5", 72, 3),
+        "/v5/trade/cancel_batch_orders": (10, True, "v5", 72, 3),
+        "/v5/algo/cancel_orders": (10, True, "v5", 72, 3),
     }
+    assert told.items() <= table.items()
+    assert len(table) == 4 * 8 + 4  # of each product of v1 four sorts, by ids and all at once
+    own = [row.own for row in INTERFACES.values() if row.own is not None]
+    assert len(own) == 4 * 6
+    assert {(each.calls, each.seconds) for each in own} == {(5, 1)}
 
 
 def test_a_kind_belongs_to_a_product_and_the_lists_are_apart() -> None:
     """No contract is traded by two products."""
-    coin_m, usdt_m = PRODUCTS["swap"], PRODUCTS["v5"]
-    kinds = dict.fromkeys(("swap", "swap_trigger", "swap_trailing"), coin_m)
-    kinds |= dict.fromkeys(("linear_trigger", "v5"), usdt_m)
-    assert kinds == PRODUCTS
-    assert not coin_m.contracts & usdt_m.contracts
+    swap, futures, usdt_m = PRODUCTS["swap"], PRODUCTS["futures"], PRODUCTS["v5"]
+    for kind, product in PRODUCTS.items():
+        start = kind.partition("_")[0]
+        assert product == {"swap": swap, "futures": futures}.get(start, usdt_m), kind
+    assert len(PRODUCTS) == 4 * 4 + 2
+    assert not swap.contracts & usdt_m.contracts
+    assert not futures.contracts & (swap.contracts | usdt_m.contracts)
 
 
 def test_both_envelopes_have_words_for_the_same_codes() -> None:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from htx_cancel.sandbox import Book, Exchange, SandboxServer
 from htx_cancel.sandbox.__main__ import _exchange, _parser, _serve, _server, main
+from htx_cancel.sandbox.rules import PRODUCTS
 from htx_cancel.sandbox.seeding import add_from_csv, add_seeded
 
 ROWS = """\
@@ -126,7 +127,7 @@ def test_seeded_orders_are_open_and_the_same() -> None:
         add_seeded(book, 20, seed=seed)
     assert books[0].open() == books[1].open() != books[2].open()
     assert len(books[0].open("swap")) == len(books[0].open("v5")) == 20
-    assert len(books[0]) == 100
+    assert len(books[0]) == 20 * len(PRODUCTS)
 
 
 def test_a_file_fills_the_book() -> None:
@@ -214,7 +215,7 @@ async def test_it_says_how_to_reach_it_and_stops_on_sigterm(
     arguments = ["--port", "0", "--orders", "3", "--orders-file", str(path), "--no-limits"]
     options = _parser().parse_args(arguments)
     await _serve(_exchange(options), options)
-    assert "with 21 orders" in output.text
+    assert f"with {3 * len(PRODUCTS) + 6} orders" in output.text
     assert "export HTX_ACCESS_KEY=sandbox-access-key\n" in output.text
     assert "export HTX_SECRET_KEY=sandbox-secret-key\n" in output.text
     assert "htx-cancel run examples/orders.csv --base-url http://127.0.0.1:" in output.text

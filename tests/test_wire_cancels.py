@@ -7,22 +7,78 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replies import of, ok, read
 
-from htx_cancel.endpoints import coin_m_swap, usdt_m
+from htx_cancel.endpoints import (
+    Endpoint,
+    coin_m_futures,
+    coin_m_swap,
+    usdt_m,
+    usdt_m_v1_cross,
+)
 from htx_cancel.outcome import Finding
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 
 
-def test_ids_travel_as_one_string_joined_by_commas() -> None:
-    """The body holds strings only, whatever the ids look like."""
-    body = cancels.encode("BTC-USD", "order_id", ["1329854625038651393", "2"])
-    assert json.loads(body) == {"contract_code": "BTC-USD", "order_id": "1329854625038651393,2"}
+@pytest.mark.parametrize(
+    ("endpoint", "contract_code", "field", "one", "body"),
+    [
+        (coin_m_swap.ORDERS, "BTC-USD", "order_id", False, {"order_id": "1329854625038651393,2"}),
+        (usdt_m.ORDERS, "BTC-USDT", "order_id", False, {"order_id": ["1329854625038651393", "2"]}),
+        (
+            usdt_m_v1_cross.ORDERS,
+            "BTC-USDT",
+            "order_id",
+            False,
+            {"order_id": "1329854625038651393,2"},
+        ),
+    ],
+)
+def test_ids_travel_as_the_page_says(
+    endpoint: Endpoint, contract_code: str, field: str, one: bool, body: dict[str, object]
+) -> None:
+    """As strings, whatever they look like: joined by commas, or in a list."""
+    made = cancels.encode(endpoint, contract_code, field, ["1329854625038651393", "2"], one=one)
+    assert json.loads(made) == {"contract_code": contract_code, **body}
+
+
+def test_a_single_id_is_a_string_where_several_are_a_list() -> None:
+    """The call for one v5 order takes no list."""
+    made = cancels.encode(usdt_m.ORDERS, "BTC-USDT", "client_order_id", ["7"], one=True)
+    assert json.loads(made) == {"contract_code": "BTC-USDT", "client_order_id": "7"}
+
+
+def test_algo_ids_travel_in_objects() -> None:
+    """In a list of them, or in one alone where the exchange does not take a list."""
+    algo = usdt_m.ALGO_ORDERS
+    one = {"contract_code": "BTC-USDT", "algo_id": "1"}
+    made = cancels.encode(algo, "BTC-USDT", "algo_id", ["1", "2"])
+    assert json.loads(made) == [one, {"contract_code": "BTC-USDT", "algo_id": "2"}]
+    assert json.loads(cancels.encode(algo, "BTC-USDT", "algo_id", ["1"], one=True)) == one
+
+
+@pytest.mark.parametrize(
+    ("given", "coin"), [("BTC", "BTC"), ("BTC261225", "BTC"), ("1INCH261225", "1INCH")]
+)
+def test_a_delivery_contract_is_named_by_its_coin(given: str, coin: str) -> None:
+    """A cancel of all narrows to the contract beside it."""
+    ids = cancels.encode(coin_m_futures.ORDERS, given, "order_id", ["7"])
+    assert json.loads(ids) == {"symbol": coin, "order_id": "7"}
+    narrower = {"contract_code": given} if given != coin else {}
+    every = cancels.encode_all(coin_m_futures.ALL_ORDERS, given, {"direction": None})
+    assert json.loads(every) == {"symbol": coin, **narrower}
+
+
+def test_an_account_wide_call_names_no_contract() -> None:
+    """Nor is an empty one sent."""
+    assert cancels.encode_all(usdt_m.ALL_ACCOUNT_ORDERS, "", {"side": None}) == b"{}"
 
 
 def test_a_filter_that_is_not_given_is_left_out() -> None:
     """Cancel-all sends no nulls."""
-    body = cancels.encode_all("BTC-USD", {"direction": "buy", "offset": None})
+    body = cancels.encode_all(
+        coin_m_swap.ALL_ORDERS, "BTC-USD", {"direction": "buy", "offset": None}
+    )
     assert json.loads(body) == {"contract_code": "BTC-USD", "direction": "buy"}
 
 

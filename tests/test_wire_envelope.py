@@ -190,7 +190,8 @@ def test_a_call_that_the_exchange_has_no_more_is_rejected_at_once(kind: Kind) ->
     """One request is enough; the orders stay as they are."""
 
     async def main() -> None:
-        exchange = Exchange(withdrawn=[row.path for row in ENDPOINTS.values()])
+        rows = (*ENDPOINTS.values(), usdt_m.ORDERS_ONE_BY_ONE)
+        exchange = Exchange(withdrawn=[row.path for row in rows])
         ids = add(exchange, kind, 1)
         async with in_process(exchange) as client:
             (result,) = await cancel(client, kind, ids)
@@ -244,7 +245,9 @@ def test_a_text_that_echoes_the_request_is_never_quoted(
 
 
 @pytest.mark.parametrize("text", ECHOES)
-@pytest.mark.parametrize(("kind", "path"), [("swap", coin_m_swap.ORDERS), ("v5", usdt_m.ORDERS)])
+@pytest.mark.parametrize(
+    ("kind", "path"), [("swap", coin_m_swap.ORDERS), ("v5", usdt_m.ORDERS_ONE_BY_ONE)]
+)
 def test_no_result_quotes_a_text_that_echoes_the_request(
     kind: Kind, path: Endpoint, text: str
 ) -> None:

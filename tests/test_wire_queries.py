@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_cancel.endpoints import QUERIES, Query
+from htx_cancel.endpoints import QUERIES, Query, coin_m_futures, usdt_m
 from htx_cancel.outcome import Finding, OrderState
 from htx_cancel.wire import queries
 from htx_cancel.wire.codes import Meaning
@@ -163,15 +163,17 @@ def test_a_refusal_that_echoes_the_request_is_not_quoted() -> None:
 
 def test_a_query_carries_what_its_page_asks_for() -> None:
     """Ids are joined by commas; pages are counted from one."""
-    assert queries.params("BTC-USD", "order_id", ["1", "2"]) == {
+    assert queries.params(BY_IDS, "BTC-USD", "order_id", ["1", "2"]) == {
         "contract_code": "BTC-USD",
         "order_id": "1,2",
     }
-    assert json.loads(queries.encode_page("BTC-USD", 2, PAGED.batch_size)) == {
-        "contract_code": "BTC-USD",
-        "page_index": 2,
-        "page_size": 50,
-    }
+    by_page = {"contract_code": "BTC-USD", "page_index": 2, "page_size": 50}
+    assert queries.page_params(PAGED, "BTC-USD", "2") == by_page
+    futures = {"symbol": "BTC", "page_index": 1, "page_size": 50}
+    assert queries.page_params(coin_m_futures.OPEN_ORDERS, "BTC260327", "1") == futures
+    assert queries.page_params(usdt_m.OPEN_ORDERS, "", "") == {"limit": "100"}
+    after = {"from": "77", "direct": "next", "limit": "100"}
+    assert queries.page_params(usdt_m.OPEN_ORDERS, "", "77") == after
 
 
 @given(st.binary(max_size=100), st.sampled_from([BY_IDS, PAGED, V5]), st.integers(100, 599))

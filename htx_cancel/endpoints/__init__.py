@@ -3,20 +3,54 @@
 ``ENDPOINTS`` has every cancel call by its name, ``BUDGETS`` every limit by its name.
 """
 
-from htx_cancel.endpoints import coin_m_swap, usdt_m, usdt_m_v1
-from htx_cancel.endpoints.row import POOLS, Endpoint, Limit, Query
+from itertools import chain
 
-__all__ = ["BUDGETS", "ENDPOINTS", "QUERIES", "Endpoint", "Limit", "Query"]
+from htx_cancel.endpoints import (
+    coin_m_futures,
+    coin_m_swap,
+    usdt_m,
+    usdt_m_v1_cross,
+    usdt_m_v1_isolated,
+)
+from htx_cancel.endpoints.row import POOLS, Catalogue, Endpoint, Limit, Query
+
+__all__ = [
+    "BUDGETS",
+    "CATALOGUES",
+    "ENDPOINTS",
+    "LISTS",
+    "QUERIES",
+    "Catalogue",
+    "Endpoint",
+    "Limit",
+    "Query",
+]
+
+_PRODUCTS = (coin_m_swap, coin_m_futures, usdt_m, usdt_m_v1_isolated, usdt_m_v1_cross)
 
 ENDPOINTS: dict[str, Endpoint] = {
-    row.name: row for rows in (coin_m_swap.ROWS, usdt_m.ROWS, usdt_m_v1.ROWS) for row in rows
+    row.name: row for row in chain.from_iterable(product.ROWS for product in _PRODUCTS)
 }
 
 #: How to learn what became of the orders of a cancel call, by its name.
 QUERIES: dict[str, Query] = {row.name: row.query for row in ENDPOINTS.values()}
 
+#: The lists of open orders, by the client's method that reads them.
+LISTS: dict[str, Query] = {
+    f"{product.__name__.rpartition('.')[2]}.{name.lower()}": row
+    for product in _PRODUCTS
+    for name, row in vars(product).items()
+    if name.startswith("OPEN_")
+}
+
+#: What tells which contracts there are, by product, where not all lists can do without.
+CATALOGUES: dict[str, Catalogue] = {
+    product.__name__.rpartition(".")[2]: product.CONTRACTS
+    for product in (coin_m_swap, coin_m_futures, usdt_m_v1_isolated)
+}
+
 BUDGETS: dict[str, Limit] = {
     **POOLS,
     **{row.path: row.own for row in ENDPOINTS.values() if row.own is not None},
-    **{row.path: row.own for row in QUERIES.values() if row.own is not None},
+    **{row.path: row.own for row in LISTS.values() if row.own is not None},
 }

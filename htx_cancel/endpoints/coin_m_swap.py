@@ -1,60 +1,112 @@
 """Coin-M perpetual swaps: ``client.coin_m_swap``, paths under ``/swap-api/v1``."""
 
-from htx_cancel.endpoints.row import PAGE_URL, Endpoint, Limit, Query
+from functools import partial
+
+from htx_cancel.endpoints.row import (
+    BOTH_IDS,
+    DIRECTION,
+    DIRECTION_AND_OFFSET,
+    FIVE,
+    PAGE_URL,
+    Catalogue,
+    Endpoint,
+    Query,
+)
+
+_cancel = partial(Endpoint, pool="coin_m_swap_trade")
+_list = partial(Query, method="POST", pool="coin_m_swap_read", batch_size=50, listed="by_page")
 
 
-def _list(name: str, page: str) -> Query:
-    """Return the query that lists open orders of a kind."""
-    return Query(
-        method="POST",
-        path=f"/swap-api/v1/{name}",
-        page=PAGE_URL + page,
-        pool="coin_m_swap_read",
-        batch_size=50,
-        paged=True,
-    )
+def _page(number: str) -> str:
+    return f"{PAGE_URL}{number}-77b6-11ed-9966-0242ac110003"
 
 
-ORDERS = Endpoint(
+INFO = Query(
+    method="POST",
+    path="/swap-api/v1/swap_order_info",
+    page=_page("5d51a400"),
+    pool="coin_m_swap_read",
+    batch_size=50,
+)
+OPEN_ORDERS = _list(everywhere=True, path="/swap-api/v1/swap_openorders", page=_page("5d51a6ad"))
+OPEN_TRIGGER_ORDERS = _list(path="/swap-api/v1/swap_trigger_openorders", page=_page("5d51b225"))
+OPEN_TPSL_ORDERS = _list(path="/swap-api/v1/swap_tpsl_openorders", page=_page("5d51b893"))
+OPEN_TRAILING_ORDERS = _list(path="/swap-api/v1/swap_track_openorders", page=_page("5d51c0a2"))
+
+CONTRACTS = Catalogue(
+    path="/swap-api/v1/swap_contract_info", page=_page("5d516f96"), field="contract_code"
+)
+
+ORDERS = _cancel(
     name="coin_m_swap.cancel_orders",
     path="/swap-api/v1/swap_cancel",
-    page=PAGE_URL + "5d51a18b-77b6-11ed-9966-0242ac110003",
-    pool="coin_m_swap_trade",
+    page=_page("5d51a18b"),
     batch_size=10,
-    client_ids=True,
-    query=Query(
-        method="POST",
-        path="/swap-api/v1/swap_order_info",
-        page=PAGE_URL + "5d51a400-77b6-11ed-9966-0242ac110003",
-        pool="coin_m_swap_read",
-        batch_size=50,
-    ),
+    fields=BOTH_IDS,
+    query=INFO,
 )
-_TRAILING = _list("swap_track_openorders", "5d51c0a2-77b6-11ed-9966-0242ac110003")
-TRAILING_ORDERS = Endpoint(
-    name="coin_m_swap.cancel_trailing_orders",
-    path="/swap-api/v1/swap_track_cancel",
-    page=PAGE_URL + "5d51be6e-77b6-11ed-9966-0242ac110003",
-    pool="coin_m_swap_trade",
-    own=Limit(5, 1.0),
-    batch_size=10,
-    query=_TRAILING,
+ALL_ORDERS = _cancel(
+    name="coin_m_swap.cancel_all_orders",
+    path="/swap-api/v1/swap_cancelall",
+    page=_page("5d51a25e"),
+    filters=DIRECTION_AND_OFFSET,
+    query=INFO,
 )
-TRIGGER_ORDERS = Endpoint(
+TRIGGER_ORDERS = _cancel(
     name="coin_m_swap.cancel_trigger_orders",
     path="/swap-api/v1/swap_trigger_cancel",
-    page=PAGE_URL + "5d51b077-77b6-11ed-9966-0242ac110003",
-    pool="coin_m_swap_trade",
-    own=Limit(5, 1.0),
+    page=_page("5d51b077"),
+    own=FIVE,
     batch_size=10,
-    query=_list("swap_trigger_openorders", "5d51b225-77b6-11ed-9966-0242ac110003"),
+    query=OPEN_TRIGGER_ORDERS,
 )
-ALL_TRAILING_ORDERS = Endpoint(
+ALL_TRIGGER_ORDERS = _cancel(
+    name="coin_m_swap.cancel_all_trigger_orders",
+    path="/swap-api/v1/swap_trigger_cancelall",
+    page=_page("5d51b14a"),
+    own=FIVE,
+    filters=DIRECTION_AND_OFFSET,
+    query=OPEN_TRIGGER_ORDERS,
+)
+TPSL_ORDERS = _cancel(
+    name="coin_m_swap.cancel_tpsl_orders",
+    path="/swap-api/v1/swap_tpsl_cancel",
+    page=_page("5d51b532"),
+    own=FIVE,
+    batch_size=10,
+    query=OPEN_TPSL_ORDERS,
+)
+ALL_TPSL_ORDERS = _cancel(
+    name="coin_m_swap.cancel_all_tpsl_orders",
+    path="/swap-api/v1/swap_tpsl_cancelall",
+    page=_page("5d51b66b"),
+    own=FIVE,
+    filters=DIRECTION,
+    query=OPEN_TPSL_ORDERS,
+)
+TRAILING_ORDERS = _cancel(
+    name="coin_m_swap.cancel_trailing_orders",
+    path="/swap-api/v1/swap_track_cancel",
+    page=_page("5d51be6e"),
+    own=FIVE,
+    batch_size=10,
+    query=OPEN_TRAILING_ORDERS,
+)
+ALL_TRAILING_ORDERS = _cancel(
     name="coin_m_swap.cancel_all_trailing_orders",
     path="/swap-api/v1/swap_track_cancelall",
-    page=PAGE_URL + "5d51bfd0-77b6-11ed-9966-0242ac110003",
-    pool="coin_m_swap_trade",
-    own=Limit(5, 1.0),
-    query=_TRAILING,
+    page=_page("5d51bfd0"),
+    own=FIVE,
+    filters=DIRECTION_AND_OFFSET,
+    query=OPEN_TRAILING_ORDERS,
 )
-ROWS = (ORDERS, TRIGGER_ORDERS, TRAILING_ORDERS, ALL_TRAILING_ORDERS)
+ROWS = (
+    ORDERS,
+    ALL_ORDERS,
+    TRIGGER_ORDERS,
+    ALL_TRIGGER_ORDERS,
+    TPSL_ORDERS,
+    ALL_TPSL_ORDERS,
+    TRAILING_ORDERS,
+    ALL_TRAILING_ORDERS,
+)

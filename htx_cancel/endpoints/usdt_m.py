@@ -1,21 +1,80 @@
-"""USDT-M contracts: ``client.usdt_m``, paths under ``/v5``."""
+"""USDT-M contracts: ``client.usdt_m``, paths under ``/v5``.
 
-from htx_cancel.endpoints.row import PAGE_URL, Endpoint, Query
+Trigger, TP/SL and trailing orders are all algo orders here.
+"""
 
-ORDERS = Endpoint(
-    name="usdt_m.cancel_orders",
-    path="/v5/trade/cancel_order",
-    page=PAGE_URL + "8cb89359-77b5-11ed-9966-1958947efe6",
-    pool="usdt_m_trade",
-    batch_size=1,
-    client_ids=True,
-    envelope="v5",
-    query=Query(
-        method="GET",
-        path="/v5/trade/order",
-        page=PAGE_URL + "8cb89359-77b5-11ed-9966-196a8401f83",
-        pool="usdt_m_read",
-        modes=("isolated",),  # without a mode it looks among cross orders
-    ),
+from functools import partial
+
+from msgspec.structs import replace
+
+from htx_cancel.endpoints.row import BOTH_IDS, PAGE_URL, Endpoint, Query
+
+_PAGE = PAGE_URL + "8cb89359-77b5-11ed-9966-"
+_SIDES = ("side", "position_side")
+_cancel = partial(Endpoint, pool="usdt_m_trade", envelope="v5")
+_ask = partial(Query, method="GET", pool="usdt_m_read")
+
+#: Without a margin mode these two look among cross orders.
+_MODES: tuple[dict[str, str], ...] = ({}, {"margin_mode": "isolated"})
+_TYPES = tuple({"type": kind} for kind in ("trigger", "tpsl", "tp", "sl", "trailing_stop"))
+
+INFO = _ask(path="/v5/trade/order", page=_PAGE + "196a8401f83", variants=_MODES)
+OPEN_ORDERS = _ask(
+    everywhere=True,
+    path="/v5/trade/order/opens",
+    page=_PAGE + "19589587da5",
+    batch_size=100,
+    listed="by_id",
+    variants=_MODES,
 )
-ROWS = (ORDERS,)
+OPEN_ALGO_ORDERS = _ask(
+    everywhere=True,
+    path="/v5/algo/order/opens",
+    page=_PAGE + "19b9754d736",
+    batch_size=100,
+    listed="by_id",
+    variants=_TYPES,
+)
+
+ORDERS = _cancel(
+    name="usdt_m.cancel_orders",
+    path="/v5/trade/cancel_batch_orders",
+    path_of_one="/v5/trade/cancel_order",
+    page=_PAGE + "195894d0de8",
+    batch_size=10,
+    ids_as="list",
+    fields=BOTH_IDS,
+    query=INFO,
+)
+ORDERS_ONE_BY_ONE = replace(
+    ORDERS,
+    path="/v5/trade/cancel_order",
+    path_of_one="",
+    page=_PAGE + "1958947efe6",
+    batch_size=1,
+    ids_as="text",
+)
+ALL_ORDERS = _cancel(
+    name="usdt_m.cancel_all_orders",
+    path="/v5/trade/cancel_all_orders",
+    page=_PAGE + "195894f0cf6",
+    filters=_SIDES,
+    query=INFO,
+)
+ALL_ACCOUNT_ORDERS = _cancel(
+    name="usdt_m.cancel_all_account_orders",
+    path="/v5/trade/cancel_all_orders",
+    page=_PAGE + "195894f0cf6",
+    filters=_SIDES,
+    query=OPEN_ORDERS,  # its reply does not say of which contract an order is
+)
+ALGO_ORDERS = _cancel(
+    name="usdt_m.cancel_algo_orders",
+    path="/v5/algo/cancel_orders",
+    page=_PAGE + "19b935d4997",
+    batch_size=10,
+    ids_as="objects",
+    fields=("algo_id", "algo_client_order_id"),
+    query=OPEN_ALGO_ORDERS,
+)
+ROWS = (ORDERS, ALL_ORDERS, ALL_ACCOUNT_ORDERS, ALGO_ORDERS)

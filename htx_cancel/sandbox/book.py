@@ -2,12 +2,12 @@
 
 import math
 from collections import defaultdict, deque
-from itertools import count
+from itertools import chain, count
 from typing import Literal
 
 from htx_cancel.sandbox.lifecycle import Ending, Lifecycle, Order
-from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State
-from htx_cancel.sandbox.texts import NOT_FOUND, STATE_CODES
+from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State, covers
+from htx_cancel.sandbox.texts import ENTRY_OPEN, NOT_FOUND, STATE_CODES
 
 #: Ids that are made have 19 digits, and no float can tell one from the next.
 _FIRST_ID = 1_100_000_000_000_000_001
@@ -46,6 +46,9 @@ class Book:
         traded: int = 0,
         ending: Ending | None = None,
         margin_mode: MarginMode = "cross",
+        position_side: str = "both",
+        algo_type: str = "trigger",
+        entry: str = "",
     ) -> Order:
         """Add an order, under an id of its own if none is given.
 
@@ -65,6 +68,9 @@ class Book:
             traded=traded,
             ending=ending,
             margin_mode=margin_mode,
+            position_side=position_side,
+            algo_type=algo_type,
+            entry=entry,
         )
         self._file(order)
         return order
@@ -83,9 +89,17 @@ class Book:
 
     def lists(self, product: Product, contract_code: str) -> bool:
         """Return whether a product trades a contract, or any order of the book is in it."""
-        return (
-            contract_code in product.contracts or (product.name, contract_code) in self._contracts
+        if contract_code in product.contracts:
+            return True
+        traded = chain(
+            product.contracts, (code for name, code in self._contracts if name == product.name)
         )
+        return any(covers(contract_code, code) for code in traded)
+
+    def contracts(self, product: Product) -> list[str]:
+        """Return the contracts of a product: those that it trades, and those of its orders."""
+        others = {code for name, code in self._contracts if name == product.name}
+        return sorted(product.contracts | others)
 
     def find(
         self, kind: Kind, contract_code: str, given_id: str, *, by_client_id: bool = False
@@ -94,14 +108,14 @@ class Book:
         order = (
             self._by_client_id.get((kind, given_id)) if by_client_id else self._orders.get(given_id)
         )
-        if order is None or order.kind != kind or order.contract_code != contract_code:
+        if order is None or order.kind != kind or not covers(contract_code, order.contract_code):
             return None
         return order
 
     def open(
         self,
         kind: Kind | None = None,
-        contract_code: str | None = None,
+        contract_code: str = "",
         *,
         states: tuple[State, ...] = ("open",),
     ) -> list[Order]:
@@ -109,7 +123,7 @@ class Book:
         return [
             order
             for (its_kind, its_code), orders in self._index.items()
-            if kind in (None, its_kind) and contract_code in (None, its_code)
+            if kind in (None, its_kind) and covers(contract_code, its_code)
             for order in orders
             if order.state in states
         ]
@@ -120,6 +134,8 @@ class Book:
             return NOT_FOUND
         if order.state != "open":
             return STATE_CODES[order.state]
+        if order.entry and self._orders[order.entry].state in ("open", "canceling"):
+            return ENTRY_OPEN
         if order.refusal is None and self._lifecycle.accept(order, now):
             self._pending.append(order)
         return order.refusal

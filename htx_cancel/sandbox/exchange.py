@@ -6,7 +6,7 @@ call that is signed well charges a window; one with wrong parameters charges it 
 
 import gzip
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +21,16 @@ from htx_cancel.sandbox.lifecycle import Lifecycle, Order
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 from htx_cancel.sandbox.parameters import asked, read
 from htx_cancel.sandbox.queries import answer
-from htx_cancel.sandbox.rules import PRODUCTS, ROUTES, TIMESTAMP, Interface, Limits, Rules
-from htx_cancel.sandbox.texts import DENIALS, Refused, contract_refusal, refusal
+from htx_cancel.sandbox.rules import (
+    CATALOGUES,
+    PRODUCTS,
+    ROUTES,
+    TIMESTAMP,
+    Interface,
+    Limits,
+    Rules,
+)
+from htx_cancel.sandbox.texts import DENIALS, SETTLING, Refused, contract_refusal, refusal
 from htx_cancel.sandbox.windows import WindowRule, WindowState, milliseconds
 
 __all__ = ["Book", "Call", "Exchange", "HttpRequest", "HttpResponse", "Order", "Script"]
@@ -60,8 +68,9 @@ class Exchange:
     accepted cancel takes effect ``cancel_after`` seconds later; ``lost_races`` and
     ``partial_fills`` are the shares of them before which the order was filled, wholly or in part,
     drawn by ``random``. ``clock_offset`` is how many seconds the exchange's clock is ahead; it may
-    be set at any time. ``withdrawn`` are the paths that it has no more: they are answered as
-    unknown ones, with 404.
+    be set at any time, and so may ``settling``, the contracts that are in settlement. ``withdrawn``
+    are the paths that it has no more: they are answered as unknown ones, with 404. ``interfaces``
+    are its calls by path, where some are to differ from the published ones.
     """
 
     def __init__(
@@ -81,9 +90,11 @@ class Exchange:
         random: Callable[[], float] | None = None,
         clock_offset: float = 0.0,
         withdrawn: Collection[str] = (),
+        interfaces: Mapping[str, Interface] = ROUTES,
     ) -> None:
         self.book = Book(Lifecycle(cancel_after, lost_races, partial_fills, random))
         self.clock_offset = clock_offset
+        self.settling: set[str] = set()
         self.log: list[Call] = []
         self.calls: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -91,7 +102,7 @@ class Exchange:
         self._rules = Rules(
             window=window, charge_pools=charge_pools, count_refused=count_refused, limits=limits
         )
-        self._withdrawn = withdrawn
+        self._routes = {path: row for path, row in interfaces.items() if path not in withdrawn}
         self._gzip = gzip
         self._keep_log = keep_log
 
@@ -102,14 +113,17 @@ class Exchange:
         self.book.advance(now)
         told = now + self.clock_offset
         path = request.path
-        interface = None if path in self._withdrawn else ROUTES.get(path)
-        if interface is None and path != TIMESTAMP:
+        interface = self._routes.get(path)
+        if interface is None and path != TIMESTAMP and path not in CATALOGUES:
             return _astray(404, "Not Found", path, told)
         if request.method != ("GET" if interface is None else interface.method):
             return _astray(405, "Method Not Allowed", path, told)
         self.calls[path] += 1
         if interface is None:
-            return self._reply(request, {"status": "ok", "ts": milliseconds(told)}, None)
+            content = {"status": "ok", "ts": milliseconds(told)}
+            if path in CATALOGUES:
+                content["data"] = [_contract(it) for it in self.book.contracts(CATALOGUES[path])]
+            return self._reply(request, content, None)
         return self._answer(interface, request, now, script)
 
     def _answer(
@@ -156,6 +170,8 @@ class Exchange:
             raise contract_refusal(interface, given=True)
         if interface.reads:
             return answer(self.book, interface, wanted)
+        if wanted.contract_code in self.settling:
+            raise refusal(interface, SETTLING, outcome="refused")
         return cancel(self.book, interface, wanted, now)
 
     def _note(self, now: float, request: HttpRequest, outcome: str, code: int) -> None:
@@ -173,6 +189,11 @@ class Exchange:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         return HttpResponse(200, headers, body)
+
+
+def _contract(code: str) -> dict[str, Any]:
+    coin = code.partition("-")[0].rstrip("0123456789")
+    return {"symbol": coin, "contract_code": code, "contract_status": 1}
 
 
 def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:

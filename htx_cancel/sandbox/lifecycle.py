@@ -22,6 +22,7 @@ class Order(Struct, gc=False):
 
     ``refusal`` is the code with which a cancel is refused, if it is; ``traded`` is how much of
     ``volume`` was traded before any cancel; ``ends_at`` is when an accepted cancel takes effect.
+    ``entry`` is the id of the order on which a TP/SL order hangs until that is filled.
     """
 
     kind: Kind
@@ -36,6 +37,9 @@ class Order(Struct, gc=False):
     traded: int = 0
     ending: Ending | None = None
     margin_mode: MarginMode = "cross"
+    position_side: str = "both"
+    algo_type: str = "trigger"
+    entry: str = ""
     instructed: bool = False
     ends_at: float = 0.0
 

@@ -39,6 +39,8 @@ _V5_STATE: Mapping[State, str] = {
 
 def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
     """Return what a question is answered with, as the data of a reply; raise ``Refused``."""
+    if interface.max_ids == 0 and not interface.paged:
+        return _after(book, interface, wanted)
     if interface.max_ids == 0:
         return _open_orders(book, interface, wanted)
     found = [
@@ -68,9 +70,40 @@ def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, 
     }
 
 
+def _after(book: Book, interface: Interface, wanted: Wanted) -> list[dict[str, Any]]:
+    """List open orders by their ids, from the one after the id that is given."""
+    live = [
+        order
+        for order in book.open(interface.kind, wanted.contract_code, states=("open", "canceling"))
+        if wanted.margin_mode in ("", order.margin_mode)
+        and wanted.algo_type in ("", order.algo_type)
+        and int(order.order_id) > int(wanted.after or 0)
+    ]
+    live.sort(key=lambda order: int(order.order_id))
+    return [_row(interface, order) for order in live[: wanted.page[1]]]
+
+
+def _row(interface: Interface, order: Order) -> dict[str, Any]:
+    if interface.kind == "v5":
+        return {"id": order.order_id, **_in_v5(order)}
+    return {
+        "id": order.order_id,
+        "algo_id": order.order_id,
+        "algo_client_order_id": order.client_order_id,
+        "type": order.algo_type,
+        "state": "active",
+        "contract_code": order.contract_code,
+        "side": order.direction,
+        "position_side": order.position_side,
+        "margin_mode": order.margin_mode,
+        "volume": str(order.volume),
+        "order_source": "api",
+    }
+
+
 def _basics(order: Order) -> dict[str, Any]:
     return {
-        "symbol": order.contract_code.partition("-")[0],
+        "symbol": order.contract_code.partition("-")[0].rstrip("0123456789"),
         "contract_code": order.contract_code,
         "order_id": int(order.order_id),
         "order_id_str": order.order_id,
@@ -82,7 +115,8 @@ def _basics(order: Order) -> dict[str, Any]:
 
 
 def _listed(order: Order) -> dict[str, Any]:
-    return _basics(order) | {"status": _OPEN_STATUS[order.state]}
+    plain = order.kind in ("swap", "futures", "linear", "cross")
+    return _in_v1(order) if plain else _basics(order) | {"status": _OPEN_STATUS[order.state]}
 
 
 def _in_v1(order: Order) -> dict[str, Any]:
@@ -105,6 +139,7 @@ def _in_v5(order: Order) -> dict[str, Any]:
         "contract_code": order.contract_code,
         "margin_mode": order.margin_mode,
         "side": order.direction,
+        "position_side": order.position_side,
         "state": _V5_STATE.get(order.state, live),
         "volume": str(order.volume),
         "trade_volume": str(_traded(order)),

@@ -7,15 +7,35 @@ Rules:
   of trade or of read calls.
 """
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Literal, cast
 
 from msgspec import Struct
 
 from htx_cancel.sandbox.windows import WINDOWS, Budget, Window, WindowRule, WindowState
 
 Envelope = Literal["v1", "v5"]
-Kind = Literal["swap", "swap_trigger", "swap_trailing", "linear_trigger", "v5"]
+Kind = Literal[
+    "swap",
+    "swap_trigger",
+    "swap_tpsl",
+    "swap_trailing",
+    "futures",
+    "futures_trigger",
+    "futures_tpsl",
+    "futures_trailing",
+    "linear",
+    "linear_trigger",
+    "linear_tpsl",
+    "linear_trailing",
+    "cross",
+    "cross_trigger",
+    "cross_tpsl",
+    "cross_trailing",
+    "v5",
+    "v5_algo",
+]
 Method = Literal["GET", "POST"]
 MarginMode = Literal["cross", "isolated"]
 State = Literal["open", "canceling", "canceled", "partially_canceled", "filled"]
@@ -35,7 +55,9 @@ class Interface(Struct, frozen=True, kw_only=True):
     """One path.
 
     ``max_ids`` is 0 where a call names no orders. ``margin_mode`` says that it takes one, and finds
-    the orders of that mode only.
+    the orders of that mode only. ``ids`` names what it knows orders by, and ``ids_as`` how they
+    come; ``filters`` narrow a call that names none, and ``anywhere`` says that it needs no
+    contract. ``by_symbol`` calls name a coin. A list is ``paged``, or goes on after an id.
     """
 
     path: str
@@ -44,10 +66,20 @@ class Interface(Struct, frozen=True, kw_only=True):
     kind: Kind
     envelope: Envelope = "v1"
     max_ids: int
-    client_ids: bool = False
+    ids: tuple[str, ...] = ("order_id",)
+    ids_as: Literal["text", "list", "objects", "object"] = "text"
+    filters: tuple[str, ...] = ()
+    anywhere: bool = False
+    by_symbol: bool = False
+    paged: bool = True
     margin_mode: bool = False
     own: Budget | None = None
     unknown_contract: int
+
+    @property
+    def client_ids(self) -> bool:
+        """Whether it knows orders by the ids that the client gave them, too."""
+        return len(self.ids) > 1
 
     @property
     def pool(self) -> Budget:
@@ -57,11 +89,24 @@ class Interface(Struct, frozen=True, kw_only=True):
 
 
 _COINS = ("BTC", "ETH", "LTC", "XRP", "BCH", "TRX", "ADA", "DOT", "LINK", "DOGE")
-COIN_M = Product(
+#: The days of delivery, by the type of contract.
+EXPIRIES = {
+    "this_week": "260102",
+    "next_week": "260109",
+    "quarter": "260327",
+    "next_quarter": "260626",
+}
+SWAP = Product(
     "coin_m_swap",
     Budget("coin_m_swap_trade", 36, 3),
     Budget("coin_m_swap_read", 36, 3),
     frozenset(f"{coin}-USD" for coin in _COINS),
+)
+FUTURES = Product(
+    "coin_m_futures",
+    Budget("coin_m_futures_trade", 36, 3),
+    Budget("coin_m_futures_read", 36, 3),
+    frozenset(f"{coin}{day}" for coin in _COINS for day in EXPIRIES.values()),
 )
 USDT_M = Product(
     "usdt_m",
@@ -69,69 +114,130 @@ USDT_M = Product(
     Budget("usdt_m_read", 72, 3),
     frozenset(f"{coin}-USDT" for coin in _COINS),
 )
+#: The products that speak v1: the kind of their plain orders, what they start their paths with, and
+#: what they call an unknown contract.
+_V1: tuple[tuple[Kind, Product, str, int], ...] = (
+    ("swap", SWAP, "/swap-api/v1/swap_", 1014),
+    ("futures", FUTURES, "/api/v1/contract_", 1013),
+    ("linear", USDT_M, "/linear-swap-api/v1/swap_", 1332),
+    ("cross", USDT_M, "/linear-swap-api/v1/swap_cross_", 1332),
+)
+_SORTS = ("trigger", "tpsl", "trailing")
 PRODUCTS: Mapping[Kind, Product] = {
-    "swap": COIN_M,
-    "swap_trigger": COIN_M,
-    "swap_trailing": COIN_M,
-    "linear_trigger": USDT_M,
+    **{kind: product for kind, product, _, _ in _V1},
+    **{cast("Kind", f"{kind}_{sort}"): product for kind, product, _, _ in _V1 for sort in _SORTS},
     "v5": USDT_M,
+    "v5_algo": USDT_M,
 }
+ORDER_IDS = ("order_id", "client_order_id")
+ALGO_IDS = ("algo_id", "algo_client_order_id")
+#: How many ids a cancel takes, where that is not ten.
+_MORE_IDS = {"linear": 25, "cross": 25, "linear_trigger": 20}
+ALGO_TYPES = ("trigger", "tpsl", "tp", "sl", "trailing_stop")
 
 
-def _five_a_second(
-    path: str, *, kind: Kind, max_ids: int, unknown_contract: int, reads: bool = False
-) -> Interface:
-    return Interface(
-        path=path,
-        reads=reads,
-        kind=kind,
-        max_ids=max_ids,
-        own=Budget(path, 5, 1),
-        unknown_contract=unknown_contract,
-    )
+def _v1_cancels() -> Iterator[Interface]:
+    """List the calls of v1 that cancel: by ids and all at once, of four sorts of orders."""
+    for plain, _, start, unknown in _V1:
+        by_symbol = plain == "futures"
+        narrower = ("contract_code", "contract_type") if by_symbol else ()
+        yield Interface(
+            path=f"{start}cancel",
+            kind=plain,
+            max_ids=_MORE_IDS.get(plain, 10),
+            ids=ORDER_IDS,
+            by_symbol=by_symbol,
+            unknown_contract=unknown,
+        )
+        yield Interface(
+            path=f"{start}cancelall",
+            kind=plain,
+            max_ids=0,
+            filters=(*narrower, "direction", "offset"),
+            by_symbol=by_symbol,
+            unknown_contract=unknown,
+        )
+        for sort in _SORTS:
+            kind = cast("Kind", f"{plain}_{sort}")
+            path = f"{start}{sort.replace('trailing', 'track')}_cancel"
+            yield Interface(
+                path=path,
+                kind=kind,
+                max_ids=_MORE_IDS.get(kind, 10),
+                by_symbol=by_symbol,
+                own=Budget(path, 5, 1),
+                unknown_contract=unknown,
+            )
+            yield Interface(
+                path=f"{path}all",
+                kind=kind,
+                max_ids=0,
+                filters=(*narrower, "direction", *(() if sort == "tpsl" else ("offset",))),
+                by_symbol=by_symbol,
+                own=Budget(f"{path}all", 5, 1),
+                unknown_contract=unknown,
+            )
 
+
+def _v1_queries() -> Iterator[Interface]:
+    """List the calls of v1 that tell of orders: by ids, and lists of those that are open."""
+    for plain, _, start, unknown in _V1:
+        by_symbol = plain == "futures"
+        yield Interface(
+            path=f"{start}order_info",
+            reads=True,
+            kind=plain,
+            max_ids=50,
+            ids=ORDER_IDS,
+            by_symbol=by_symbol,
+            unknown_contract=unknown,
+        )
+        yield Interface(
+            path=f"{start}openorders",
+            reads=True,
+            kind=plain,
+            max_ids=0,
+            anywhere=True,
+            by_symbol=by_symbol,
+            unknown_contract=unknown,
+        )
+        for sort in _SORTS:
+            kind = cast("Kind", f"{plain}_{sort}")
+            path = f"{start}{sort.replace('trailing', 'track')}_openorders"
+            yield Interface(
+                path=path,
+                reads=True,
+                kind=kind,
+                max_ids=0,
+                anywhere=plain == "cross",
+                by_symbol=by_symbol,
+                own=Budget(path, 5, 1) if kind == "linear_trigger" else None,
+                unknown_contract=unknown,
+            )
+
+
+_v5 = partial(Interface, kind="v5", envelope="v5", unknown_contract=1067)
 
 #: The calls that cancel.
 INTERFACES: Mapping[str, Interface] = {
     row.path: row
     for row in (
-        Interface(
-            path="/swap-api/v1/swap_cancel",
-            kind="swap",
-            max_ids=10,
-            client_ids=True,
-            unknown_contract=1014,
-        ),
-        _five_a_second(
-            "/swap-api/v1/swap_trigger_cancel",
-            kind="swap_trigger",
-            max_ids=10,
-            unknown_contract=1014,
-        ),
-        _five_a_second(
-            "/swap-api/v1/swap_track_cancel",
-            kind="swap_trailing",
-            max_ids=10,
-            unknown_contract=1014,
-        ),
-        _five_a_second(
-            "/swap-api/v1/swap_track_cancelall",
-            kind="swap_trailing",
+        *_v1_cancels(),
+        _v5(path="/v5/trade/cancel_order", max_ids=1, ids=ORDER_IDS),
+        _v5(path="/v5/trade/cancel_batch_orders", max_ids=10, ids=ORDER_IDS, ids_as="list"),
+        _v5(
+            path="/v5/trade/cancel_all_orders",
             max_ids=0,
-            unknown_contract=1014,
-        ),
-        _five_a_second(
-            "/linear-swap-api/v1/swap_trigger_cancel",
-            kind="linear_trigger",
-            max_ids=20,
-            unknown_contract=1332,
+            filters=("side", "position_side"),
+            anywhere=True,
         ),
         Interface(
-            path="/v5/trade/cancel_order",
-            kind="v5",
+            path="/v5/algo/cancel_orders",
+            kind="v5_algo",
             envelope="v5",
-            max_ids=1,
-            client_ids=True,
+            max_ids=10,
+            ids=ALGO_IDS,
+            ids_as="objects",
             unknown_contract=1067,
         ),
     )
@@ -141,51 +247,55 @@ INTERFACES: Mapping[str, Interface] = {
 QUERIES: Mapping[str, Interface] = {
     row.path: row
     for row in (
-        Interface(
-            path="/swap-api/v1/swap_order_info",
-            reads=True,
-            kind="swap",
-            max_ids=50,
-            client_ids=True,
-            unknown_contract=1014,
-        ),
-        Interface(
-            path="/swap-api/v1/swap_trigger_openorders",
-            reads=True,
-            kind="swap_trigger",
-            max_ids=0,
-            unknown_contract=1014,
-        ),
-        Interface(
-            path="/swap-api/v1/swap_track_openorders",
-            reads=True,
-            kind="swap_trailing",
-            max_ids=0,
-            unknown_contract=1014,
-        ),
-        _five_a_second(
-            "/linear-swap-api/v1/swap_trigger_openorders",
-            reads=True,
-            kind="linear_trigger",
-            max_ids=0,
-            unknown_contract=1332,
-        ),
-        Interface(
+        *_v1_queries(),
+        _v5(
             path="/v5/trade/order",
             method="GET",
             reads=True,
-            kind="v5",
-            envelope="v5",
             max_ids=1,
-            client_ids=True,
+            ids=ORDER_IDS,
             margin_mode=True,
+        ),
+        _v5(
+            path="/v5/trade/order/opens",
+            method="GET",
+            reads=True,
+            max_ids=0,
+            anywhere=True,
+            paged=False,
+            margin_mode=True,
+        ),
+        Interface(
+            path="/v5/algo/order/opens",
+            method="GET",
+            reads=True,
+            kind="v5_algo",
+            envelope="v5",
+            max_ids=0,
+            ids=ALGO_IDS,
+            anywhere=True,
+            paged=False,
             unknown_contract=1067,
         ),
     )
 }
 
+
+def covers(named: str, contract_code: str) -> bool:
+    """Say whether a call that names a contract, a coin, or nothing, is about a contract."""
+    coin = contract_code[:-6] if contract_code[-6:].isdigit() else contract_code
+    return named in ("", contract_code, coin)
+
+
 #: Every signed call.
 ROUTES: Mapping[str, Interface] = {**INTERFACES, **QUERIES}
+
+#: The public calls that tell which contracts a product has.
+CATALOGUES: Mapping[str, Product] = {
+    "/swap-api/v1/swap_contract_info": SWAP,
+    "/api/v1/contract_contract_info": FUTURES,
+    "/linear-swap-api/v1/swap_contract_info": USDT_M,
+}
 
 #: The public call that tells the exchange's clock.
 TIMESTAMP = "/api/v1/timestamp"

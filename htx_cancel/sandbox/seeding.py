@@ -3,19 +3,27 @@
 import csv
 import random
 from collections.abc import Iterable, Mapping
-from typing import get_args
+from typing import cast, get_args
 
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, State
 
 #: The kind of order that each name in the ``endpoint`` column cancels.
 KINDS: Mapping[str, Kind] = {
-    "coin_m_swap.cancel_orders": "swap",
-    "coin_m_swap.cancel_trigger_orders": "swap_trigger",
-    "coin_m_swap.cancel_trailing_orders": "swap_trailing",
-    "coin_m_swap.cancel_all_trailing_orders": "swap_trailing",
-    "usdt_m_v1_isolated.cancel_trigger_orders": "linear_trigger",
+    f"{product}.cancel_{which}{sort}orders": cast("Kind", f"{kind}_{sort}".strip("_"))
+    for product, kind in (
+        ("coin_m_swap", "swap"),
+        ("coin_m_futures", "futures"),
+        ("usdt_m_v1_isolated", "linear"),
+        ("usdt_m_v1_cross", "cross"),
+    )
+    for sort in ("", "trigger_", "tpsl_", "trailing_")
+    for which in ("", "all_")
+} | {
     "usdt_m.cancel_orders": "v5",
+    "usdt_m.cancel_all_orders": "v5",
+    "usdt_m.cancel_all_account_orders": "v5",
+    "usdt_m.cancel_algo_orders": "v5_algo",
 }
 _STATES: Mapping[str, State] = {state: state for state in get_args(State)}
 _REFUSAL = 1088

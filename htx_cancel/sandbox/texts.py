@@ -15,6 +15,10 @@ STATE_CODES: Mapping[State, int] = {
     "partially_canceled": 1071,
 }
 NOT_FOUND = 1061
+#: What is said of a TP/SL order whose entry order is open.
+ENTRY_OPEN = 1408
+#: What is said while a contract is in settlement.
+SETTLING = 1056
 #: What is said to a question about orders of which none is known.
 NONE_FOUND = 1017
 
@@ -24,6 +28,7 @@ _V1_TEXTS = {
     1001: "System is unprepared.",
     1003: "Abnormal redis operation.",
     1004: "System busy. Please try again later.",
+    1013: "This contract symbol doesnt exist.",
     1014: "This contract doesnt exist.",
     1017: "Order doesnt exist.",
     1030: "Input error.",
@@ -105,4 +110,5 @@ def contract_refusal(interface: Interface, *, given: bool) -> Refused:
     """Return the refusal of a contract_code that is missing, or unknown."""
     if interface.envelope == "v5":
         return Refused(interface.unknown_contract, "Invalid contract_code parameter")
-    return refusal(interface, interface.unknown_contract if given else 1066, "contract_code")
+    name = "The symbol field" if interface.by_symbol else "contract_code"
+    return refusal(interface, interface.unknown_contract if given else 1066, name)

@@ -8,12 +8,13 @@ Rules for a reply, beside those of ``envelope``:
 * "No such order" says less of a client order id than of an order id, and its message says so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from htx_cancel.endpoints import Endpoint
+from htx_cancel.endpoints.row import named
 from htx_cancel.outcome import ACCEPTED, Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
@@ -29,20 +30,32 @@ from htx_cancel.wire.envelope import (
     verdict,
 )
 
-_CODES = ("err_code", "err-code", "code")  #: the names that an item's code may have
+_CODES = ("err_code", "err-code", "code", "error_code")  #: the names that an item's code may have
+
+#: The fields of ids that the client made up.
+CLIENT_IDS = frozenset({"client_order_id", "algo_client_order_id"})
 
 _encoder = msgspec.json.Encoder()
 
 
-def encode(contract_code: str, field: str, ids: Iterable[str]) -> bytes:
-    """Make the body of a call that names ids: one string, joined by commas."""
-    return _encoder.encode({"contract_code": contract_code, field: ",".join(ids)})
+def encode(
+    endpoint: Endpoint, contract_code: str, field: str, ids: Sequence[str], *, one: bool = False
+) -> bytes:
+    """Make the body of a request that names ids; ``one`` is that of a call for a single id."""
+    contract = named(contract_code, by_symbol=endpoint.by_symbol)
+    if endpoint.ids_as == "objects":
+        objects = [{**contract, field: order_id} for order_id in ids]
+        return _encoder.encode(objects[0] if one else objects)
+    as_text = one or endpoint.ids_as == "text"
+    return _encoder.encode({**contract, field: ",".join(ids) if as_text else ids})
 
 
-def encode_all(contract_code: str, filters: Mapping[str, str | None]) -> bytes:
-    """Make the body of a call that names no ids; an absent filter means all."""
-    given = {name: word for name, word in filters.items() if word is not None}
-    return _encoder.encode({"contract_code": contract_code, **given})
+def encode_all(endpoint: Endpoint, contract_code: str, filters: Mapping[str, str | None]) -> bytes:
+    """Make the body of a request that names no ids; an absent filter means all."""
+    contract = named(contract_code, by_symbol=endpoint.by_symbol)
+    if contract.get("symbol", contract_code) != contract_code:
+        contract["contract_code"] = contract_code
+    return _encoder.encode(contract | {name: it for name, it in filters.items() if it is not None})
 
 
 def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> AttemptResult:
@@ -56,7 +69,7 @@ def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id"
         named = {
             key: found for key, found in named.items() if found.meaning is not Meaning.ACCEPTED
         }
-    if field == "client_order_id":
+    if field in CLIENT_IDS:
         whole = _with_caveat(whole)
         named = {key: _with_caveat(found) for key, found in named.items()}
     return AttemptResult(whole, server_time(reply), named)
@@ -102,9 +115,9 @@ def _items(
 
 def _item_finding(item: dict[str, Any], envelope: str, *, error: bool) -> Finding:
     code = code_of(item, *_CODES)
-    if not error and (code == 200 or item.keys().isdisjoint(_CODES)):
+    if not error and (code == 200 or item.keys().isdisjoint(_CODES) or item.get("success") is True):
         return ACCEPTED
-    return finding(code, text_of(item, "err_msg", "err-msg", "message"), envelope)
+    return finding(code, text_of(item, "err_msg", "err-msg", "message", "error_msg"), envelope)
 
 
 def _successes(given: object) -> Iterable[str]:

@@ -15,6 +15,8 @@ class Meaning(Enum):
     NOT_FOUND = "no such order"
     RATE_LIMITED = "too many calls; the call was not executed"
     BUSY = "refused for now"
+    SETTLING = "the contract is in settlement or delivery"
+    ENTRY_OPEN = "it hangs on an order that is open: cancel that one first"
     FAULT = "the exchange failed inside; what it did is not known"
     CLOCK = "the request's time was wrong"
     AUTH = "the key, the signature, the account's mode or the path was refused"
@@ -35,8 +37,10 @@ CODES: dict[int, Meaning] = {
     1062: Meaning.CANCELING,
     **dict.fromkeys((1017, 1051, 1061), Meaning.NOT_FOUND),
     **dict.fromkeys((429, 1032), Meaning.RATE_LIMITED),
-    # busy, not ready, settlement, delivery, no book, maintenance, TP/SL not in effect yet
-    **dict.fromkeys((1001, 1004, 1056, 1059, 1060, 1076, 1408, 1411, 1431), Meaning.BUSY),
+    # busy, not ready, no book, maintenance
+    **dict.fromkeys((1001, 1004, 1060, 1076, 1411, 1431), Meaning.BUSY),
+    **dict.fromkeys((1056, 1059), Meaning.SETTLING),
+    1408: Meaning.ENTRY_OPEN,  # a TP/SL order that is not in effect yet
     # system, query, redis, timeout, service, dubbo
     **dict.fromkeys((1000, 1002, 1003, 1005, 1046, 1108), Meaning.FAULT),
     **dict.fromkeys((12001, 12006), Meaning.CLOCK),
@@ -52,6 +56,12 @@ CODES: dict[int, Meaning] = {
     # 1029 (free text), 1084 (placing only) and 1440 ("failed to cancel") say nothing certain
 }
 
+
+#: Too many ids in one request.
+TOO_MANY = 1052
+
+#: The codes of a body of the wrong form.
+WRONG_FORM = frozenset({400, 1030, 1031, 1066, 1067, 1347})
 
 #: Codes of a refused signature that have been seen for a wrong clock, too.
 MAYBE_CLOCK = frozenset({403, 1253})

@@ -75,6 +75,8 @@ def not_htx(status: int, what: str) -> Finding:
     """Say what a reply means that the exchange did not make."""
     if status == 429:
         return Finding(Meaning.RATE_LIMITED, 429, "HTTP 429")
+    if status == 400:
+        return Finding(Meaning.INVALID, 400, "HTTP 400")
     return Finding(Meaning.UNREADABLE, None, f"HTTP {status}, {what}: not a reply of the exchange")
 
 
@@ -132,7 +134,7 @@ def code_of(item: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def text_of(item: dict[str, Any], *names: str) -> str:
+def text_of(item: Mapping[str, Any], *names: str) -> str:
     """Return the first of these fields that is a text, cut short, and not if it echoes a key."""
     for name in names:
         given = item.get(name)

@@ -8,11 +8,15 @@ Rules:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
 from htx_cancel.endpoints import Query
+from htx_cancel.endpoints.row import named
+from htx_cancel.orders import OpenOrder
 from htx_cancel.outcome import ACCEPTED, Finding, OrderState
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
@@ -21,12 +25,13 @@ from htx_cancel.wire.envelope import (
     json_object,
     not_htx,
     server_time,
+    text_of,
     verdict,
 )
 
 #: The numbers of coin-M orders and the words of v5 orders. What is not here says nothing.
 STATES: dict[object, OrderState] = {
-    **dict.fromkeys((1, 2, 3, 4, "new", "partially_filled"), OrderState.OPEN),
+    **dict.fromkeys((1, 2, 3, 4, "new", "partially_filled", "active"), OrderState.OPEN),
     **dict.fromkeys((5, "partially_canceled"), OrderState.PARTIALLY_CANCELED),
     **dict.fromkeys((6, "filled"), OrderState.FILLED),
     **dict.fromkeys((7, "canceled"), OrderState.CANCELED),
@@ -34,8 +39,17 @@ STATES: dict[object, OrderState] = {
     11: OrderState.CANCELING,
 }
 
-#: Of trailing and trigger orders: all that is listed is open but what is being canceled.
-_LISTED_CANCELING = 9
+#: In a list of open orders: what is being canceled, of plain and of other orders.
+_LISTED_CANCELING = (9, 11)
+
+
+#: The prices at which a v5 algo order triggers.
+_TPSL_PRICES = ("tp_trigger_price", "sl_trigger_price")
+
+#: The status of a contract that is not listed any more, or was delivered.
+_OVER = (0, 8)
+
+_NO_LIST = Finding(Meaning.UNREADABLE, None, "no list of orders")
 
 
 class OrderStates(AttemptResult, frozen=True):
@@ -47,17 +61,26 @@ class OrderStates(AttemptResult, frozen=True):
 
     of: Mapping[str, OrderState | None] = {}
     complete: bool = False
-    pages: int = 1
+    pages: int = 1  #: of a list that counts them
+    rows: Sequence[Mapping[str, Any]] = ()  #: of a list, as they came
+    last: str = ""  #: what the next page of a list comes after; ``""`` if there is none
 
 
-def params(contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
+def params(query: Query, contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
     """Make the parameters of a query by ids."""
-    return {"contract_code": contract_code, field: ",".join(ids)}
+    return {**named(contract_code, by_symbol=query.by_symbol), field: ",".join(ids)}
 
 
-def encode_page(contract_code: str, page: int, size: int) -> bytes:
-    """Make the body of a query for a page of open orders, counted from 1."""
-    return encode({"contract_code": contract_code, "page_index": page, "page_size": size})
+def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | int]:
+    """Make the parameters of a query for a page of open orders.
+
+    ``page`` is its number, counted from 1, or the last id of the page before it.
+    """
+    contract = named(contract_code, by_symbol=query.by_symbol)
+    if query.listed == "by_page":
+        return {**contract, "page_index": int(page), "page_size": query.batch_size}
+    after = {"from": page, "direct": "next"} if page else {}
+    return {**contract, **after, "limit": str(query.batch_size)}
 
 
 def encode(given: Mapping[str, str | int]) -> bytes:
@@ -73,11 +96,13 @@ def decode(status: int, body: bytes, query: Query, field: str) -> OrderStates:
     told = server_time(reply)
     whole = verdict(reply, status, "v5" if query.method == "GET" else "v1", query.path)
     if whole.meaning is not Meaning.ACCEPTED:
-        none_of_them = whole.meaning is Meaning.NOT_FOUND and not query.paged
+        none_of_them = whole.meaning is Meaning.NOT_FOUND and not query.listed
         return OrderStates(whole, told, complete=none_of_them)
     data = reply.get("data")
-    if query.paged:
-        return _page(data, told)
+    if query.listed == "by_page":
+        return _page(data, told, field)
+    if query.listed == "by_id":
+        return _rows(data, told, query, field)
     if isinstance(data, list):
         return OrderStates(whole, told, of=_states(data, field), complete=True)
     return OrderStates(whole, told, of=_states([data], field))
@@ -92,21 +117,76 @@ def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]
     return states
 
 
-def _page(data: object, told: float | None) -> OrderStates:
+def _page(data: object, told: float | None, field: str) -> OrderStates:
     page = data if isinstance(data, dict) else {}
     orders, pages = page.get("orders"), page.get("total_page")
     if not isinstance(orders, list) or not isinstance(pages, int):
-        return OrderStates(Finding(Meaning.UNREADABLE, None, "no page of orders"), told)
-    states = {
-        _id(item, "order_id"): OrderState.CANCELING
-        if item.get("status") == _LISTED_CANCELING
+        return OrderStates(_NO_LIST, told)
+    rows = [item for item in orders if isinstance(item, dict)]
+    states = _open(rows, field)
+    return OrderStates(ACCEPTED, told, of=states, complete=True, pages=max(pages, 1), rows=rows)
+
+
+def _rows(data: object, told: float | None, query: Query, field: str) -> OrderStates:
+    if not isinstance(data, list):
+        return OrderStates(_NO_LIST, told)
+    full = len(data) >= query.batch_size and isinstance(data[-1], dict)
+    last = id_of(data[-1].get("id")) if full else ""
+    rows = [item for item in data if isinstance(item, dict)]
+    return OrderStates(ACCEPTED, told, of=_open(rows, field), complete=True, rows=rows, last=last)
+
+
+def _open(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, OrderState | None]:
+    """Read a list of open orders: each is open, or its cancel is under way."""
+    return {
+        _id(row, field): OrderState.CANCELING
+        if row.get("status") in _LISTED_CANCELING
         else OrderState.OPEN
-        for item in orders
-        if isinstance(item, dict)
+        for row in rows
     }
-    return OrderStates(ACCEPTED, told, of=states, complete=True, pages=max(pages, 1))
 
 
-def _id(item: dict[str, Any], field: str) -> str:
+def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
+    """Read a row of a list of open orders; its id is empty if it names none."""
+    algo = kind == "algo_orders"
+    created = _decimal(row, "created_at", "created_time")
+    state = row.get("state", row.get("status"))
+    return OpenOrder(
+        product,
+        kind,
+        text_of(row, "contract_code"),
+        _id(row, "algo_id" if algo else "order_id"),
+        id_of(row.get("algo_client_order_id" if algo else "client_order_id")) or None,
+        direction=text_of(row, "direction", "side"),
+        price=_decimal(row, "price", "trigger_price", "active_price", *_TPSL_PRICES),
+        volume=_decimal(row, "volume"),
+        filled=_decimal(row, "trade_volume"),
+        created=None if created is None else float(created) / 1000,
+        state="" if state is None else str(state),
+    )
+
+
+def _decimal(row: Mapping[str, Any], *names: str) -> Decimal | None:
+    """Return the first of these fields that is a number, or a text that is one."""
+    for name in names:
+        given = row.get(name)
+        if isinstance(given, str | int | float) and not isinstance(given, bool):
+            with suppress(InvalidOperation):
+                return Decimal(str(given))
+    return None
+
+
+def contracts(body: bytes, field: str) -> list[str] | None:
+    """Read which contracts, or coins, there are; ``None`` if the reply does not tell."""
+    rows = (json_object(body) or {}).get("data")
+    if not isinstance(rows, list):
+        return None
+    there = [
+        row for row in rows if isinstance(row, dict) and row.get("contract_status") not in _OVER
+    ]
+    return list(dict.fromkeys(filter(None, (text_of(row, field) for row in there))))
+
+
+def _id(item: Mapping[str, Any], field: str) -> str:
     text = item.get("order_id_str") if field == "order_id" else None
     return id_of(text) or id_of(item.get(field))

@@ -1,0 +1,200 @@
+"""Read lists of open orders: every page, every variant, and every contract where one is required.
+
+Rules:
+
+* Complete or honest: a page that could not be read makes the listing say so.
+* A list by pages is read from the last page to the first, since orders that end meanwhile move the
+  others to earlier pages. A list that goes on after an id is read in the order of the ids.
+* Where the exchange has no list of all contracts, or refuses it for want of one, the contracts are
+  asked one by one.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from htx_cancel.attempt import CallContext, Sender
+from htx_cancel.batch import Batch
+from htx_cancel.endpoints import CATALOGUES, LISTS, Query
+from htx_cancel.errors import NotSentError, TooLateError
+from htx_cancel.limits.permit import Permit, Priority
+from htx_cancel.orders import OpenOrder, OpenOrders
+from htx_cancel.outcome import Finding
+from htx_cancel.retry import RETRY, RetryAction
+from htx_cancel.wire import queries
+from htx_cancel.wire.codes import Meaning
+from htx_cancel.wire.envelope import AttemptResult
+from htx_cancel.wire.queries import OrderStates
+
+#: How the exchange refuses a list that names no contract.
+NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
+
+#: What is said of a list for which there was no time, or no way to the exchange.
+NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
+
+
+class QueryBatch(Batch):
+    """One query, and what its reply told."""
+
+    def __init__(self, query: Query, field: str, given: Mapping[str, str | int]) -> None:
+        super().__init__(query.path)
+        self.method = query.method
+        self.states = OrderStates(NOT_ASKED)
+        self._query = query
+        self._field = field
+        self._given = given
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """What is asked, where it is a GET."""
+        return {name: str(it) for name, it in self._given.items()} if self.method == "GET" else {}
+
+    def body(self) -> bytes:
+        """Return what is asked, where it is a POST."""
+        return queries.encode(self._given) if self.method == "POST" else b""
+
+    def read(self, status: int, body: bytes) -> AttemptResult:
+        """Read a reply."""
+        return queries.decode(status, body, self._query, self._field)
+
+    def take(self, answer: AttemptResult) -> RetryAction:
+        """Take what an attempt told."""
+        self.states = answer if isinstance(answer, OrderStates) else OrderStates(answer.whole)
+        return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+
+
+class Lister:
+    """Reads one list, and makes single queries of its kind."""
+
+    def __init__(self, sender: Sender, query: Query, field: str, call: CallContext) -> None:
+        self.refused: Finding | None = None  #: the refusal of the account that ended it
+        self.failed: Finding | None = None  #: why a page could not be read
+        self._sender = sender
+        self._query = query
+        self._field = field
+        self._call = call
+
+    async def read(
+        self, contract_code: str, variant: Mapping[str, str]
+    ) -> list[OrderStates] | None:
+        """Read every page; ``None`` if one of them could not be read."""
+        pages: list[OrderStates] = []
+        left = ["1"] if self._query.listed == "by_page" else [""]
+        while left:
+            page = await self._page(contract_code, variant, left.pop())
+            if page is None:
+                return None
+            pages.append(page)
+            if page.last:
+                left = [page.last]
+            elif len(pages) == 1:  # the last page next, the second one last
+                left = [str(number) for number in range(2, page.pages + 1)]
+        return pages
+
+    async def _page(
+        self, contract_code: str, variant: Mapping[str, str], page: str
+    ) -> OrderStates | None:
+        """Read one page, with as many attempts as a batch has."""
+        permit = None if self.refused else await self.permit()
+        if permit is None:
+            self.failed = self.refused or NOT_ASKED
+            return None
+        given = {**queries.page_params(self._query, contract_code, page), **variant}
+        states = await self.ask(QueryBatch(self._query, self._field, given), permit)
+        if not states.complete:
+            self.failed = states.whole
+            return None
+        return states
+
+    async def permit(self) -> Permit | None:
+        """Take the budget's next token; ``None`` if that cannot be in time."""
+        try:
+            return (await self._sender.permits(self._call))[0]
+        except (TooLateError, NotSentError):
+            return None
+
+    async def ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
+        """Send one query; one that fails says nothing."""
+        await self._sender.run(batch, permit, self._call)
+        self.refused = self.refused or batch.refused
+        return batch.states
+
+
+class Listing:
+    """The open orders of one kind of a product. ``read`` or ``walk``, and then take ``result``."""
+
+    def __init__(
+        self, sender: Sender, product: str, kind: str, *, priority: Priority, deadline: float
+    ) -> None:
+        self._sender = sender
+        self._product = product
+        self._kind = kind
+        self._query = LISTS[f"{product}.open_{kind}"]
+        self._priority = priority
+        self._deadline = deadline
+        self._orders: dict[str, OpenOrder] = {}
+        self._missing: list[str] = []
+        self._walked = False
+
+    async def run(self, contract_code: str | None) -> OpenOrders:
+        """List those of a contract, or of the whole account."""
+        if contract_code is not None:
+            await self.read(contract_code)
+        elif not self._query.everywhere or not await self.read(""):
+            await self.walk()
+        orders = list(self._orders.values())
+        return OpenOrders(orders, missing=tuple(self._missing), walked=self._walked)
+
+    async def read(self, contract_code: str) -> bool:
+        """Read all variants of the list; ``False`` if it has to be asked for each contract."""
+        call = CallContext(
+            budgets=(self._query.budget,),
+            priority=self._priority,
+            ticket=self._sender.budgets.ticket(),
+            began=asyncio.get_running_loop().time(),
+            deadline=self._deadline,
+            policy=self._sender.policy,
+        )
+        for variant in self._query.variants:
+            lister = Lister(self._sender, self._query, "order_id", call)
+            pages = await lister.read(contract_code, variant)
+            failed = lister.failed
+            if pages is None and failed is not None:
+                if not contract_code and failed.code in NEEDS_CONTRACT:
+                    return False
+                self._miss(" ".join([contract_code, *variant.values()]), failed)
+            for page in pages or ():
+                self._add(contract_code, page)
+        return True
+
+    def _add(self, contract_code: str, page: OrderStates) -> None:
+        narrow = self._query.by_symbol and contract_code[-1:].isdigit()
+        for row in page.rows:
+            order = queries.open_order(self._product, self._kind, row)
+            if not order.order_id:
+                self._miss(contract_code, Finding(Meaning.UNREADABLE, None, "an order without id"))
+            elif not narrow or order.contract_code == contract_code:
+                self._orders[order.order_id] = order
+
+    def _miss(self, what: str, why: Finding) -> None:
+        code = "" if why.code is None else f"{why.code} "
+        self._missing.append(f"{what.strip() or 'the list'}: {code}{why.message}".strip())
+
+    async def walk(self) -> None:
+        """Ask for every contract by itself."""
+        self._walked = True
+        found = await contracts(self._sender, self._product)
+        if found is None:
+            self._miss("", Finding(Meaning.NO_ANSWER, None, "the contracts could not be listed"))
+            return
+        async with asyncio.TaskGroup() as group:
+            for contract_code in found:
+                group.create_task(self.read(contract_code))
+
+
+async def contracts(sender: Sender, product: str) -> list[str] | None:
+    """List the contracts of a product, or its coins where its lists take those."""
+    catalogue = CATALOGUES.get(product)
+    body = None if catalogue is None else await sender.prober.get(catalogue.path)
+    if catalogue is None or body is None:
+        return None
+    return queries.contracts(body, catalogue.field)

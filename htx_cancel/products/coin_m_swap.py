@@ -1,0 +1,187 @@
+"""Coin-M perpetual swaps, such as ``BTC-USD``."""
+
+from typing import Unpack, overload
+
+from htx_cancel import arguments
+from htx_cancel.endpoints import coin_m_swap as rows
+from htx_cancel.orders import OpenOrders
+from htx_cancel.outcome import CancelAllOutcome, Outcome
+from htx_cancel.products.product import (
+    CallOptions,
+    Direction,
+    Ids,
+    Offset,
+    Product,
+    ReadOptions,
+)
+
+
+class CoinMSwap(Product):
+    """Coin-M perpetual swaps, such as ``BTC-USD``."""
+
+    @overload
+    async def cancel_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids,
+        *,
+        client_order_ids: None = None,
+        **options: Unpack[CallOptions],
+    ) -> Outcome: ...
+
+    @overload
+    async def cancel_orders(
+        self,
+        contract_code: str,
+        order_ids: None = None,
+        *,
+        client_order_ids: Ids,
+        **options: Unpack[CallOptions],
+    ) -> Outcome: ...
+
+    async def cancel_orders(
+        self,
+        contract_code: str,
+        order_ids: Ids | None = None,
+        *,
+        client_order_ids: Ids | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Outcome:
+        """Cancel orders, by order ids or by client order ids; 10 a request.
+
+        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
+        and in multi-asset mode not after the order ended.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
+        """
+        ids = arguments.one_kind(order_ids=order_ids, client_order_ids=client_order_ids)
+        return await self._calls.by_ids(rows.ORDERS, contract_code, ids, options)
+
+    async def cancel_all_orders(
+        self,
+        contract_code: str,
+        *,
+        direction: Direction | None = None,
+        offset: Offset | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CancelAllOutcome:
+        """Cancel all orders of a contract, in one request; ``None`` means all.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51a25e-77b6-11ed-9966-0242ac110003
+        """
+        filters = arguments.filters(direction=direction, offset=offset)
+        row = rows.ALL_ORDERS
+        return await self._calls.all(row, contract_code, filters, options)
+
+    async def cancel_trigger_orders(
+        self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
+    ) -> Outcome:
+        """Cancel trigger orders by order ids; 10 a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b077-77b6-11ed-9966-0242ac110003
+        """
+        ids = arguments.one_kind(order_ids=order_ids)
+        return await self._calls.by_ids(rows.TRIGGER_ORDERS, contract_code, ids, options)
+
+    async def cancel_all_trigger_orders(
+        self,
+        contract_code: str,
+        *,
+        direction: Direction | None = None,
+        offset: Offset | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CancelAllOutcome:
+        """Cancel all trigger orders of a contract, in one request; ``None`` means all.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b14a-77b6-11ed-9966-0242ac110003
+        """
+        filters = arguments.filters(direction=direction, offset=offset)
+        row = rows.ALL_TRIGGER_ORDERS
+        return await self._calls.all(row, contract_code, filters, options)
+
+    async def cancel_tpsl_orders(
+        self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
+    ) -> Outcome:
+        """Cancel take-profit and stop-loss (TP/SL) orders by order ids; 10 a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b532-77b6-11ed-9966-0242ac110003
+        """
+        ids = arguments.one_kind(order_ids=order_ids)
+        return await self._calls.by_ids(rows.TPSL_ORDERS, contract_code, ids, options)
+
+    async def cancel_all_tpsl_orders(
+        self,
+        contract_code: str,
+        *,
+        direction: Direction | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CancelAllOutcome:
+        """Cancel all TP/SL orders of a contract, in one request; ``None`` means all.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b66b-77b6-11ed-9966-0242ac110003
+        """
+        filters = arguments.filters(direction=direction)
+        row = rows.ALL_TPSL_ORDERS
+        return await self._calls.all(row, contract_code, filters, options)
+
+    async def cancel_trailing_orders(
+        self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
+    ) -> Outcome:
+        """Cancel trailing orders by order ids; 10 a request.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51be6e-77b6-11ed-9966-0242ac110003
+        """
+        ids = arguments.one_kind(order_ids=order_ids)
+        return await self._calls.by_ids(rows.TRAILING_ORDERS, contract_code, ids, options)
+
+    async def cancel_all_trailing_orders(
+        self,
+        contract_code: str,
+        *,
+        direction: Direction | None = None,
+        offset: Offset | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CancelAllOutcome:
+        """Cancel all trailing orders of a contract, in one request; ``None`` means all.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
+        """
+        filters = arguments.filters(direction=direction, offset=offset)
+        row = rows.ALL_TRAILING_ORDERS
+        return await self._calls.all(row, contract_code, filters, options)
+
+    async def open_orders(
+        self, contract_code: str | None = None, **options: Unpack[ReadOptions]
+    ) -> OpenOrders:
+        """List the open orders of a contract, or of all.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51a6ad-77b6-11ed-9966-0242ac110003
+        """
+        return await self._calls.open("coin_m_swap", "orders", contract_code, options)
+
+    async def open_trigger_orders(
+        self, contract_code: str | None = None, **options: Unpack[ReadOptions]
+    ) -> OpenOrders:
+        """List the open trigger orders of a contract; or of all, contract by contract.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b225-77b6-11ed-9966-0242ac110003
+        """
+        return await self._calls.open("coin_m_swap", "trigger_orders", contract_code, options)
+
+    async def open_tpsl_orders(
+        self, contract_code: str | None = None, **options: Unpack[ReadOptions]
+    ) -> OpenOrders:
+        """List the open TP/SL orders of a contract; or of all, contract by contract.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51b893-77b6-11ed-9966-0242ac110003
+        """
+        return await self._calls.open("coin_m_swap", "tpsl_orders", contract_code, options)
+
+    async def open_trailing_orders(
+        self, contract_code: str | None = None, **options: Unpack[ReadOptions]
+    ) -> OpenOrders:
+        """List the open trailing orders of a contract; or of all, contract by contract.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=5d51c0a2-77b6-11ed-9966-0242ac110003
+        """
+        return await self._calls.open("coin_m_swap", "trailing_orders", contract_code, options)

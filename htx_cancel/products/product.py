@@ -1,0 +1,68 @@
+"""What the products have in common: the types of their arguments, and the client behind them."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple, Protocol, TypedDict
+
+from htx_cancel.endpoints import Endpoint
+from htx_cancel.limits.permit import Priority
+from htx_cancel.orders import OpenOrders
+from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome
+
+
+class IdCollection(Protocol):
+    """A list, tuple, set, dict view or the like of ids; a lone string is none."""
+
+    def __contains__(self, item: object, /) -> bool:
+        """Say whether an id is in it; of a string only strings can be asked."""
+
+    def __iter__(self) -> Iterator[str | int]:
+        """Go through the ids."""
+
+
+Ids = IdCollection | Iterator[str | int]
+
+Direction = Literal["buy", "sell"]
+Offset = Literal["open", "close"]
+ContractType = Literal["this_week", "next_week", "quarter", "next_quarter"]
+PositionSide = Literal["long", "short", "both"]
+
+#: A plain function: nobody would await an async one.
+OnBatch = Callable[[tuple[OrderResult, ...]], None]
+
+
+class CallOptions(TypedDict, total=False):
+    """What every cancel call takes; see ``CancelClient``."""
+
+    priority: Priority
+    timeout: float | None
+    on_batch: OnBatch | None
+
+
+class ReadOptions(TypedDict, total=False):
+    """What every list takes: who goes first, and the seconds for all of it."""
+
+    priority: Priority
+    timeout: float | None
+
+
+class Calls(NamedTuple):
+    """What the products need of the client: to cancel by ids, or by filters, and to list."""
+
+    by_ids: Callable[
+        [Endpoint, str, tuple[str, Iterable[str | int]], CallOptions], Awaitable[Outcome]
+    ]
+    all: Callable[
+        [Endpoint, str | None, Mapping[str, str | None], CallOptions], Awaitable[CancelAllOutcome]
+    ]
+    open: Callable[[str, str, str | None, ReadOptions], Awaitable[OpenOrders]]
+
+
+class Product:
+    """The calls of one product.
+
+    All methods are coroutine methods, take the ``CallOptions``, and raise what ``CancelClient``
+    says.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls

@@ -1,0 +1,145 @@
+"""Listing open orders: every page, every variant, every contract; complete or honest."""
+
+import asyncio
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any
+
+import pytest
+from clients import CONTRACTS, in_process, over_a_socket
+from msgspec.structs import replace
+from virtualtime import run
+
+from htx_cancel import Priority
+from htx_cancel.endpoints import LISTS
+from htx_cancel.orders import OpenOrder
+from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES
+from htx_cancel.sandbox.seeding import KINDS
+
+NAMES = pytest.mark.parametrize("name", LISTS)
+
+
+def fill(exchange: Exchange, name: str, count: int) -> set[str]:
+    """Put orders of a list's kind into the book, of two contracts."""
+    kind = KINDS[name.replace(".open_", ".cancel_")]
+    contract = CONTRACTS[kind]
+    other = contract.replace("BTC", "ETH")
+    ids = set()
+    for number in range(count):
+        order: dict[str, Any] = {"contract_code": contract if number % 3 else other}
+        if kind == "v5":
+            order["margin_mode"] = ("cross", "isolated")[number % 2]
+        if kind == "v5_algo":
+            order["algo_type"] = ALGO_TYPES[number % len(ALGO_TYPES)]
+        ids.add(exchange.book.add(kind, order.pop("contract_code"), **order).order_id)
+        exchange.book.add(kind, contract, state="canceled", **order)
+    return ids
+
+
+@NAMES
+async def test_all_open_orders_of_the_account_are_listed(name: str) -> None:
+    """Over several pages, in both margin modes, of all types, and nothing that is closed."""
+    exchange = Exchange()
+    ids = fill(exchange, name, 260)
+    async with over_a_socket(exchange) as client:
+        orders = await attrgetter(name)(client)(timeout=30.0)
+    assert {order.order_id for order in orders} == ids
+    assert len(orders) == len(ids)
+    assert orders.complete
+    assert orders.walked == (not LISTS[name].everywhere)
+    product, _, kind = name.partition(".open_")
+    assert {(order.product, order.kind) for order in orders} == {(product, kind)}
+    assert not exchange.refused
+
+
+@NAMES
+async def test_the_open_orders_of_one_contract_are_listed(name: str) -> None:
+    """Those of another contract are not."""
+    exchange = Exchange()
+    fill(exchange, name, 30)
+    contract = CONTRACTS[KINDS[name.replace(".open_", ".cancel_")]]
+    async with over_a_socket(exchange) as client:
+        orders = await attrgetter(name)(client)(contract)
+    assert len(orders) == 20
+    assert {order.contract_code for order in orders} == {contract}
+    assert orders.complete
+
+
+def test_an_open_order_tells_what_the_list_tells() -> None:
+    """Numbers are exact, and the id comes from the text."""
+    exchange = Exchange()
+    order = exchange.book.add(
+        "swap", "BTC-USD", client_order_id=7, direction="sell", volume=5, traded=2
+    )
+
+    async def main() -> OpenOrder:
+        async with in_process(exchange) as client:
+            (found,) = await client.coin_m_swap.open_orders("BTC-USD")
+        assert isinstance(found, OpenOrder)
+        return found
+
+    assert run(main()) == OpenOrder(
+        "coin_m_swap",
+        "orders",
+        "BTC-USD",
+        order.order_id,
+        "7",
+        direction="sell",
+        volume=Decimal(5),
+        filled=Decimal(2),
+        state="4",
+    )
+
+
+@NAMES
+def test_a_page_that_cannot_be_read_makes_the_listing_say_so(name: str) -> None:
+    """What was read is there, and what is missing is named."""
+
+    async def main() -> None:
+        exchange = Exchange(withdrawn=[LISTS[name].path])
+        async with in_process(exchange) as client:
+            orders = await attrgetter(name)(client)(
+                CONTRACTS[KINDS[name.replace(".open_", ".cancel_")]]
+            )
+        assert not orders
+        assert not orders.complete
+        assert all("404 HTX has no such path" in it for it in orders.missing)
+        assert "404" in repr(orders)
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", ["coin_m_swap.open_orders", "coin_m_futures.open_orders"])
+def test_a_list_that_needs_a_contract_after_all_is_asked_for_each(name: str) -> None:
+    """The older documentation says so; the listing tells that it did."""
+
+    async def main() -> None:
+        path = LISTS[name].path
+        changed = {**ROUTES, path: replace(ROUTES[path], anywhere=False)}
+        exchange = Exchange(interfaces=changed)
+        ids = fill(exchange, name, 6)
+        async with in_process(exchange) as client:
+            orders = await attrgetter(name)(client)()
+        assert {order.order_id for order in orders} == ids
+        assert (orders.complete, orders.walked) == (True, True)
+
+    run(main())
+
+
+def test_a_list_waits_for_its_budget_and_ends_with_its_time() -> None:
+    """No read goes past a limit; what there was no time for is named."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange) as client:
+            orders = await client.usdt_m_v1_isolated.open_trigger_orders(
+                timeout=0.5, priority=Priority.BACKGROUND
+            )
+            assert not orders.complete
+            assert loop.time() < 0.6
+            assert any("in time" in it for it in orders.missing)
+        assert not exchange.refused
+
+    run(main())
