@@ -24,6 +24,7 @@ from htx_cancel.errors import (
 )
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, Permit, Priority
+from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import (
     CallResult,
     CancelAllOutcome,
@@ -35,7 +36,7 @@ from htx_cancel.outcome import (
     Refusal,
     Source,
 )
-from htx_cancel.products import CallOptions
+from htx_cancel.products import CallOptions, ReadOptions
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire.signing import Credentials
 
@@ -55,11 +56,15 @@ __all__ = [
     "InvalidTypeError",
     "InvalidValueError",
     "Limit",
+    "OpenOrder",
+    "OpenOrders",
+    "OrderRef",
     "OrderResult",
     "OrderState",
     "Outcome",
     "Permit",
     "Priority",
+    "ReadOptions",
     "Refusal",
     "RetryPolicy",
     "Source",

@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
-from htx_cancel import arguments, endpoints
+from htx_cancel import arguments, endpoints, mixed
 from htx_cancel.attempt import Sender
 from htx_cancel.batch import Form
 from htx_cancel.confirm import Confirmation
@@ -25,8 +25,8 @@ from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.listing import Listing
-from htx_cancel.orders import OpenOrders
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, refusal
+from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
+from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, Source, refusal
 from htx_cancel.products import (
     CallOptions,
     Calls,
@@ -250,6 +250,33 @@ class CancelClient:
         finally:
             self._confirmations.discard(confirmation)
 
+    async def cancel(
+        self, orders: Iterable[OpenOrder | OrderRef], **options: Unpack[CallOptions]
+    ) -> Outcome:
+        """Cancel any orders of any products, kinds and contracts, all at once.
+
+        ``orders`` are those of a list, such as ``client.usdt_m.open_orders()``, or references made
+        by hand, in any mixture. Each result has a ``source``, which names product, kind and
+        contract, and ``outcome`` is in the order given. Ids are sent as by the methods of the
+        products, and these say which pages describe the calls.
+
+        Raises:
+            InvalidTypeError: for what is no ``OpenOrder`` or ``OrderRef``.
+            ClientClosedError: after ``aclose``.
+        """
+        checked = self._options(**options)
+        keys = await mixed.sources(orders)
+        calls = [
+            self._send(
+                endpoints.ENDPOINTS[source.endpoint],
+                source.contract_code,
+                (source.field, ids),
+                _told(checked, source),
+            )
+            for source, ids in mixed.grouped(keys).items()
+        ]
+        return await mixed.joined(keys, await asyncio.gather(*calls))
+
     async def _cancel(
         self,
         endpoint: Endpoint,
@@ -259,6 +286,15 @@ class CancelClient:
     ) -> Outcome:
         """Look at every id, then send."""
         options = self._options(**given)
+        return await self._send(endpoint, contract_code, ids, options)
+
+    async def _send(
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        ids: tuple[str, Iterable[str | int]],
+        options: Options,
+    ) -> Outcome:
         arguments.contract_code(contract_code)
         field, listed = ids
         batches = await _batches(field, listed, endpoint.batch_size)
@@ -342,6 +378,18 @@ class CancelClient:
             raise WrongLoopError("CancelClient must be used in one event loop, got a second one")
         self._loop = loop
         self.budgets.check_loop()
+
+
+def _told(options: Options, source: Source) -> Options:
+    """Let ``on_batch`` hear of results that name their source."""
+    on_batch = options.on_batch
+    if on_batch is None:
+        return options
+    return Options(
+        options.priority,
+        options.deadline,
+        lambda results: on_batch(mixed.named(source, results)),
+    )
 
 
 def _hosts(

@@ -6,6 +6,7 @@ from typing import overload
 
 from msgspec import Struct
 
+from htx_cancel import arguments
 from htx_cancel.endpoints import ENDPOINTS
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
@@ -33,11 +34,12 @@ class OrderRef(Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be cancelled."""
-        if self.method not in ENDPOINTS:
+        if self.method not in ENDPOINTS or ".cancel_all_" in self.method:
             known = ", ".join(sorted(name for name in ENDPOINTS if ".cancel_all_" not in name))
             raise InvalidValueError(
                 f"product and kind must name one of {known}, got {self.method!r}"
             )
+        arguments.contract_code(self.contract_code)
         if (self.order_id is None) == (self.client_order_id is None):
             raise InvalidValueError(
                 f"either order_id or client_order_id must be given, got"
@@ -50,6 +52,12 @@ class OrderRef(Struct, frozen=True, gc=False):
     def method(self) -> str:
         """The client's method that cancels it."""
         return f"{self.product}.cancel_{self.kind}"
+
+    @property
+    def id(self) -> str:
+        """Its id, as the string to send."""
+        given = self.client_order_id if self.order_id is None else self.order_id
+        return arguments.one_id(given, self.field)
 
     @property
     def field(self) -> str:

@@ -183,6 +183,7 @@ class OrderResult(Struct, frozen=True, gc=False):
         attempts: the number of requests that carried the id.
         state: the order's own state, where ``confirm`` found one.
         meaning: what the refusal meant, if ``status`` is ``REJECTED``; without one, ``code`` tells.
+        source: the call that carried it, where that was one of several: see ``client.cancel``.
     """
 
     order_id: str
@@ -193,6 +194,7 @@ class OrderResult(Struct, frozen=True, gc=False):
     attempts: int = 0
     state: OrderState | None = None
     meaning: Meaning | None = None
+    source: "Source | None" = None
 
     @property
     def retryable(self) -> bool:
@@ -246,6 +248,16 @@ class Source(Struct, frozen=True, gc=False):
     endpoint: str
     contract_code: str
     field: str = "order_id"
+
+    @property
+    def product(self) -> str:
+        """The product, such as ``coin_m_swap``."""
+        return self.endpoint.partition(".")[0]
+
+    @property
+    def kind(self) -> str:
+        """The kind of orders, such as ``trigger_orders``."""
+        return self.endpoint.partition(".cancel_")[2].removeprefix("all_")
 
 
 class Refusal(Struct, frozen=True):

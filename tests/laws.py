@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "wire.cancels": {"endpoints", "endpoints.row", "outcome", "wire.codes", "wire.envelope"},
     "wire.queries": {"endpoints", "endpoints.row", "orders", "outcome"}
     | {"wire.codes", "wire.envelope"},
-    "orders": {"endpoints", "errors"},
+    "orders": {"arguments", "endpoints", "errors"},
+    "mixed": {"errors", "orders", "outcome"},
     "retry": {"arguments", "outcome", "wire.codes"},
     "batch": {"endpoints", "outcome", "retry"} | {"wire.cancels", "wire.codes", "wire.envelope"},
     "limits.__init__": set(),

@@ -1,0 +1,184 @@
+"""``client.cancel``: a mixed list of orders, each in the call for it."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from clients import CONTRACTS, in_process, over_a_socket
+from virtualtime import run
+
+from htx_cancel import (
+    CancelStatus,
+    InvalidTypeError,
+    InvalidValueError,
+    OpenOrder,
+    OrderRef,
+    OrderResult,
+)
+from htx_cancel.endpoints import ENDPOINTS
+from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.seeding import KINDS
+
+pytestmark = pytest.mark.loops
+
+BY_IDS = [row for row in ENDPOINTS.values() if row.batch_size]
+
+
+def refs(exchange: Exchange, count: int) -> list[OrderRef]:
+    """Put orders of every kind into the book, in no order, and return references to them."""
+    found = []
+    for row in BY_IDS:
+        kind = KINDS[row.name]
+        product, _, sort = row.name.partition(".cancel_")
+        for number in range(count):
+            contract = CONTRACTS[kind].replace("BTC", ("BTC", "ETH")[number % 2])
+            order = exchange.book.add(kind, contract, client_order_id=len(exchange.book) + 1)
+            if row.client_ids and number % 3 == 0:
+                found.append(
+                    OrderRef(product, sort, contract, client_order_id=order.client_order_id)
+                )
+            else:
+                found.append(OrderRef(product, sort, contract, int(order.order_id)))
+    random.Random(1).shuffle(found)
+    return found
+
+
+async def test_any_mixture_is_cancelled_at_once() -> None:
+    """In the order given, each in the call for it, and each result names its source."""
+    exchange = Exchange()
+    orders = refs(exchange, 12)
+    told: list[OrderResult] = []
+    async with over_a_socket(exchange) as client:
+        outcome = await client.cancel([*orders, *orders[:5]], on_batch=told.extend)
+    assert len(outcome.accepted) == len(outcome) == len(orders)
+    for order, result in zip(orders, outcome, strict=True):
+        assert result.order_id == str(order.order_id or order.client_order_id)
+        assert result.source is not None
+        assert (result.source.product, result.source.kind) == (order.product, order.kind)
+        assert result.source.contract_code == order.contract_code
+    assert set(told) == set(outcome)
+    assert not exchange.book.open()
+    assert not exchange.refused
+
+
+def test_list_filter_cancel_is_three_lines() -> None:
+    """What is listed is cancelled; what was filtered out stays."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        buys = [exchange.book.add("v5", "BTC-USDT").order_id for _ in range(15)]
+        sell = exchange.book.add("v5", "BTC-USDT", direction="sell").order_id
+        async with in_process(exchange) as client:
+            orders = await client.usdt_m.open_orders()
+            outcome = await client.cancel(it for it in orders if it.direction == "buy")
+            assert {it.order_id for it in outcome.accepted} == set(buys)
+            confirmed = await client.confirm(outcome)
+        assert {it.state for it in confirmed} == {"canceled"}
+        assert [it.order_id for it in exchange.book.open()] == [sell]
+
+    run(main())
+
+
+def test_a_mixed_outcome_says_what_is_wrong_with_each_part() -> None:
+    """A refusal of one product's account ends none of the others."""
+
+    async def main() -> None:
+        exchange = Exchange(withdrawn=["/swap-api/v1/swap_cancel"])
+        swap = exchange.book.add("swap", "BTC-USD").order_id
+        v5 = exchange.book.add("v5", "BTC-USDT").order_id
+        async with in_process(exchange) as client:
+            outcome = await client.cancel(
+                [
+                    OrderRef("coin_m_swap", "orders", "BTC-USD", swap),
+                    OrderRef("usdt_m", "orders", "BTC-USDT", v5),
+                    OrderRef("usdt_m", "orders", "BTC-USDT", 7),
+                ]
+            )
+        assert [it.status for it in outcome] == [
+            CancelStatus.REJECTED,
+            CancelStatus.ACCEPTED,
+            CancelStatus.NOT_FOUND,
+        ]
+        assert outcome.error is not None
+        assert outcome.error.code == 404
+
+    run(main())
+
+
+def test_nothing_to_cancel_sends_nothing() -> None:
+    """An empty list is an empty outcome."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            assert len(await client.cancel([])) == 0
+        assert not exchange.calls
+
+    run(main())
+
+
+def test_a_caller_who_goes_away_sends_no_more() -> None:
+    """What is in flight lands, of all the calls."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        orders = refs(exchange, 150)
+        async with in_process(exchange, delay=0.05) as client:
+            calling = asyncio.create_task(client.cancel(orders))
+            await asyncio.sleep(0.5)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            sent = sum(exchange.calls.values())
+            await asyncio.sleep(5.0)
+        assert sum(exchange.calls.values()) <= sent + 1
+        assert exchange.book.open()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (("swap", "orders", "BTC-USD", 1), InvalidValueError),
+        (("usdt_m", "trigger_orders", "BTC-USDT", 1), InvalidValueError),
+        (("usdt_m", "all_orders", "BTC-USDT", 1), InvalidValueError),
+        (("usdt_m", "orders", "", 1), InvalidValueError),
+        (("usdt_m", "orders", "BTC-USDT"), InvalidValueError),
+        (("usdt_m", "orders", "BTC-USDT", 1, 2), InvalidValueError),
+        (("coin_m_swap", "trigger_orders", "BTC-USD", None, 2), InvalidValueError),
+    ],
+)
+def test_a_reference_that_nothing_could_cancel_is_refused(
+    given: tuple[Any, ...], error: type[Exception]
+) -> None:
+    """When it is made."""
+    with pytest.raises(error):
+        OrderRef(*given)
+
+
+@pytest.mark.parametrize("orders", ["1", 7, ["1"], [OrderRef("usdt_m", "orders", "A-B", 1.5)]])  # type: ignore[arg-type]
+def test_what_is_no_order_is_refused_before_anything_is_sent(orders: Any) -> None:
+    """Nor is any other order of the list sent."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        order = exchange.book.add("v5", "BTC-USDT").order_id
+        given = (
+            [OrderRef("usdt_m", "orders", "BTC-USDT", order), *orders]
+            if isinstance(orders, list)
+            else orders
+        )
+        async with in_process(exchange) as client:
+            with pytest.raises(InvalidTypeError):
+                await client.cancel(given)
+        assert not exchange.calls
+
+    run(main())
+
+
+def test_an_open_order_has_the_reference_that_cancels_it() -> None:
+    """By its order id."""
+    order = OpenOrder("coin_m_futures", "tpsl_orders", "BTC260327", "7", "9")
+    assert order.ref == OrderRef("coin_m_futures", "tpsl_orders", "BTC260327", "7")
