@@ -22,6 +22,7 @@ from htx_cancel.errors import (
     TooLateError,
     WrongLoopError,
 )
+from htx_cancel.everything import EverythingReport, KindReport, Remaining
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, Permit, Priority
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
@@ -52,9 +53,11 @@ __all__ = [
     "ClientClosedError",
     "CloseReason",
     "Credentials",
+    "EverythingReport",
     "HtxCancelError",
     "InvalidTypeError",
     "InvalidValueError",
+    "KindReport",
     "Limit",
     "OpenOrder",
     "OpenOrders",
@@ -66,6 +69,7 @@ __all__ = [
     "Priority",
     "ReadOptions",
     "Refusal",
+    "Remaining",
     "RetryPolicy",
     "Source",
     "TooLateError",

@@ -5,11 +5,12 @@ import ssl
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import inf
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from htx_cancel import arguments, endpoints, mixed
+from htx_cancel import arguments, endpoints, everything, listing, mixed
 from htx_cancel.attempt import Sender
 from htx_cancel.batch import Form
 from htx_cancel.confirm import Confirmation
@@ -20,11 +21,11 @@ from htx_cancel.errors import (
     InvalidValueError,
     WrongLoopError,
 )
+from htx_cancel.everything import Everything, EverythingReport
 from htx_cancel.hosts import Host
 from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
-from htx_cancel.listing import Listing
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, Source, refusal
 from htx_cancel.products import (
@@ -277,6 +278,57 @@ class CancelClient:
         ]
         return await mixed.joined(keys, await asyncio.gather(*calls))
 
+    async def cancel_everything(
+        self,
+        *,
+        products: Iterable[str] = everything.PRODUCTS,
+        kinds: Iterable[str] = everything.KINDS,
+        contracts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        on_progress: everything.OnProgress | None = None,
+    ) -> EverythingReport:
+        """Cancel all that is open, whoever placed it, and prove that nothing is open any more.
+
+        It cancels by the exchange's cancel-all calls, at ``URGENT`` priority, then lists, cancels
+        what is left by its ids, and lists again, until every kind of every product was listed as
+        empty twice, or the time is over. Stop placing orders before: what is placed meanwhile is
+        cancelled as well, and counted as ``appeared``.
+
+        By default these are plain and trigger orders. **Take-profit, stop-loss and trailing orders
+        protect positions**: they are cancelled only if ``kinds`` names ``tpsl_orders`` and
+        ``trailing_orders``. While they are open, one that fires becomes a plain order.
+
+        The methods of the products say which pages describe the calls.
+
+        Args:
+            products: some of ``coin_m_swap``, ``coin_m_futures`` and ``usdt_m``, which are the
+                default, ``usdt_m_v1_isolated`` and ``usdt_m_v1_cross``.
+            kinds: some of ``orders`` and ``trigger_orders``, which are the default,
+                ``tpsl_orders`` and ``trailing_orders``.
+            contracts: only these contracts, or coins of ``coin_m_futures``; ``None`` means all.
+            timeout: seconds for all of it.
+            on_progress: a plain function, called with an ``EverythingReport`` each time a product
+                was listed.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for arguments that make no sense.
+            ClientClosedError: after ``aclose``.
+        """
+        scope = everything.scope(products, kinds)
+        named = None if contracts is None else everything.by_product(contracts, scope)
+        if named is not None:
+            scope = {product: names for product, names in scope.items() if product in named}
+        arguments.hook("on_progress", on_progress)
+        options = self._options(timeout=arguments.seconds("timeout", timeout))
+        return await Everything(
+            self,
+            scope,
+            named,
+            all_contracts=partial(listing.contracts, self._sender),
+            deadline=options.deadline,
+            on_progress=on_progress,
+        ).run()
+
     async def _cancel(
         self,
         endpoint: Endpoint,
@@ -323,10 +375,10 @@ class CancelClient:
         options = self._options(**given)
         if contract_code is not None:
             arguments.contract_code(contract_code)
-        listing = Listing(
+        reading = listing.Listing(
             self._sender, product, kind, priority=options.priority, deadline=options.deadline
         )
-        return await listing.run(contract_code)
+        return await reading.run(contract_code)
 
     async def _run(self, kind: type[AnyOutcome], spec: JobSpec, options: Options) -> AnyOutcome:
         """Run a call to its end; what is in flight lands even if the caller goes away."""

@@ -133,6 +133,7 @@ class Listing:
         self._deadline = deadline
         self._orders: dict[str, OpenOrder] = {}
         self._missing: list[str] = []
+        self._refused = False
         self._walked = False
 
     async def run(self, contract_code: str | None) -> OpenOrders:
@@ -142,7 +143,8 @@ class Listing:
         elif not self._query.everywhere or not await self.read(""):
             await self.walk()
         orders = list(self._orders.values())
-        return OpenOrders(orders, missing=tuple(self._missing), walked=self._walked)
+        missing = tuple(self._missing)
+        return OpenOrders(orders, missing=missing, refused=self._refused, walked=self._walked)
 
     async def read(self, contract_code: str) -> bool:
         """Read all variants of the list; ``False`` if it has to be asked for each contract."""
@@ -161,6 +163,7 @@ class Listing:
             if pages is None and failed is not None:
                 if not contract_code and failed.code in NEEDS_CONTRACT:
                     return False
+                self._refused = self._refused or lister.refused is not None
                 self._miss(" ".join([contract_code, *variant.values()]), failed)
             for page in pages or ():
                 self._add(contract_code, page)

@@ -84,6 +84,7 @@ class OpenOrder(Struct, frozen=True, gc=False):
     filled: Decimal | None = None
     created: float | None = None
     state: str = ""
+    type: str = ""  #: of v5 algo orders: ``trigger``, ``tpsl``, ``tp``, ``sl`` or ``trailing_stop``
 
     @property
     def ref(self) -> OrderRef:
@@ -97,6 +98,7 @@ class OpenOrders(Sequence[OpenOrder]):
     Attributes:
         complete: whether every list was read to its end. If not, there may be more.
         missing: what could not be read, and why.
+        refused: whether the exchange refused the account: asking again would not help.
         walked: whether the contracts were asked one by one, for want of a list of all.
     """
 
@@ -105,10 +107,12 @@ class OpenOrders(Sequence[OpenOrder]):
         orders: Sequence[OpenOrder],
         *,
         missing: tuple[str, ...] = (),
+        refused: bool = False,
         walked: bool = False,
     ) -> None:
         self._orders = tuple(orders)
         self.missing = missing
+        self.refused = refused
         self.walked = walked
 
     @property

@@ -31,6 +31,8 @@ ARROWS: dict[str, set[str]] = {
     | {"wire.codes", "wire.envelope"},
     "orders": {"arguments", "endpoints", "errors"},
     "mixed": {"errors", "orders", "outcome"},
+    "everything": {"arguments", "endpoints", "errors", "hooks", "limits.limiter", "limits.permit"}
+    | {"orders", "outcome", "products"},
     "retry": {"arguments", "outcome", "wire.codes"},
     "batch": {"endpoints", "outcome", "retry"} | {"wire.cancels", "wire.codes", "wire.envelope"},
     "limits.__init__": set(),

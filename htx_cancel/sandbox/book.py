@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict, deque
 from itertools import chain, count
-from typing import Literal
+from typing import Literal, cast
 
 from htx_cancel.sandbox.lifecycle import Ending, Lifecycle, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State, covers
@@ -139,6 +139,16 @@ class Book:
         if order.refusal is None and self._lifecycle.accept(order, now):
             self._pending.append(order)
         return order.refusal
+
+    def fire(self, order: Order) -> Order | None:
+        """Let an open strategy order trigger: it is gone, and a plain order is there instead."""
+        if order.state != "open":
+            return None
+        order.state = "filled"
+        plain = cast("Kind", order.kind.partition("_")[0])
+        return self.add(
+            plain, order.contract_code, direction=order.direction, margin_mode=order.margin_mode
+        )
 
     def advance(self, now: float = math.inf) -> None:
         """Let every accepted cancel that is due take effect; without a time, all of them."""

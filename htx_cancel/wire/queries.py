@@ -163,6 +163,7 @@ def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
         filled=_decimal(row, "trade_volume"),
         created=None if created is None else float(created) / 1000,
         state="" if state is None else str(state),
+        type=text_of(row, "type") if algo else "",
     )
 
 

@@ -1,0 +1,320 @@
+"""Cancel everything, and prove that nothing is open: never true while something is."""
+
+import asyncio
+import os
+import random
+from typing import Any
+
+import pytest
+from clients import CONTRACTS, in_process, over_a_socket
+from virtualtime import run
+
+from htx_cancel import (
+    EverythingReport,
+    InvalidTypeError,
+    InvalidValueError,
+    RetryPolicy,
+)
+from htx_cancel.everything import KINDS, LEGACY, PRODUCTS, PROTECTIVE
+from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES, Kind
+from htx_cancel.sandbox.rules import PRODUCTS as BY_KIND
+
+SEEDS = int(os.environ.get("EVERYTHING_SEEDS", "24"))
+ALL_KINDS = (*KINDS, *PROTECTIVE)
+#: The kinds of the sandbox's orders in the products that are cancelled by default.
+THERE: list[Kind] = [kind for kind in BY_KIND if not kind.startswith(("linear", "cross"))]
+#: The longest that the last listing of all products takes: a window of the read budgets.
+WINDOW = 3.5
+#: Faults that HTX is known for, and those of a network.
+FAULTS = (
+    "busy",
+    "rate",
+    "lost_before",
+    "lost_after",
+    "reset_before",
+    "reset_after",
+    "html",
+    "http_5xx",
+    "cut",
+    "settling",
+    "system_error",
+)
+
+
+def fill(exchange: Exchange, count: int, chance: random.Random) -> None:
+    """Put orders of every kind into the book, of three coins."""
+    for number in range(count):
+        add(exchange, THERE[number % len(THERE)], chance)
+
+
+def add(exchange: Exchange, kind: Kind, chance: random.Random) -> None:
+    """Put one order into the book."""
+    order: dict[str, Any] = {"direction": chance.choice(("buy", "sell"))}
+    if kind == "v5":
+        order["margin_mode"] = chance.choice(("cross", "isolated"))
+    if kind == "v5_algo":
+        order["algo_type"] = chance.choice(ALGO_TYPES)
+    coin = chance.choice(("BTC", "ETH", "XRP"))
+    exchange.book.add(kind, CONTRACTS[kind].replace("BTC", coin), **order)
+
+
+async def trouble(exchange: Exchange, chance: random.Random, seconds: float) -> None:
+    """Let strategy orders fire and others place orders, for some seconds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        await asyncio.sleep(chance.uniform(0.0, 0.3))
+        strategies = [order for order in exchange.book.open() if "_" in order.kind]
+        if strategies and chance.random() < 0.7:
+            exchange.book.fire(chance.choice(strategies))
+        elif chance.random() < 0.5:
+            add(exchange, chance.choice(THERE), chance)
+
+
+def test_a_calm_account_is_proved_empty_in_little_more_than_the_limits_take() -> None:
+    """Two thousand orders of all products and kinds."""
+
+    async def main() -> EverythingReport:
+        exchange = Exchange()
+        fill(exchange, 2000, random.Random(0))
+        async with in_process(exchange, delay=0.005) as client:
+            await client.warm_up()
+            report = await client.cancel_everything(kinds=ALL_KINDS)
+        assert not exchange.book.open()
+        assert not exchange.refused
+        return report
+
+    report = run(main())
+    assert report.proved
+    assert not report.remaining
+    # Ten contracts of each product of v1: their cancel-all calls take two windows of a second. Two
+    # listings of three kinds of each, and of the plain orders, are 62 reads: two windows of three.
+    least = 1.0 + 3.0
+    assert report.seconds <= 1.1 * least
+    by_name = {f"{it.product}.{it.kind}": it for it in report.kinds}
+    assert len(by_name) == 12
+    assert sum(it.accepted for it in report.kinds) == 2000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_is_proved_while_the_book_has_an_open_order(seed: int) -> None:
+    """Strategy orders fire, others place orders, one contract settles, a request in five fails."""
+
+    async def main() -> None:
+        chance = random.Random(seed)
+        exchange = Exchange()
+        fill(exchange, 2000 if seed % 50 == 0 else 150, chance)
+        exchange.settling.add("ETH-USD")
+        loop = asyncio.get_running_loop()
+        loop.call_later(chance.uniform(0.0, 40.0), exchange.settling.clear)
+        faults = FaultPlan(share=0.2, seed=seed, kinds=FAULTS)
+        stopped = chance.uniform(1.0, 8.0)
+        busy = asyncio.create_task(trouble(exchange, chance, stopped))
+        seen: list[EverythingReport] = []
+        async with in_process(
+            exchange,
+            delay=0.01,
+            jitter=0.01,
+            seed=seed,
+            faults=faults,
+            request_timeout=0.5,
+            retry=RetryPolicy(max_elapsed=5.0, backoff_max=0.5),
+        ) as client:
+            report = await client.cancel_everything(
+                kinds=ALL_KINDS, timeout=chance.choice((5.0, 20.0, 60.0)), on_progress=seen.append
+            )
+            ended = loop.time()
+            open_now = [order.order_id for order in exchange.book.open()]
+        await asyncio.sleep(0)
+        if report.proved and ended > stopped + WINDOW:
+            assert not open_now
+        await busy
+        for kind in report.kinds:
+            assert kind.proved == (not kind.why)
+            assert not (kind.proved and kind.remaining)
+        assert seen[-1].kinds == report.kinds
+        assert not any(each.proved for each in seen)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kinds", [KINDS, ("orders",), PROTECTIVE])
+def test_only_the_kinds_that_are_named_are_cancelled(kinds: tuple[str, ...]) -> None:
+    """By default what protects a position stays."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, 200, random.Random(1))
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(kinds=kinds)
+        assert report.proved
+        assert {it.kind for it in report.kinds} == set(kinds)
+        assert {kind_of(order.kind, order.algo_type) for order in exchange.book.open()} == set(
+            ALL_KINDS
+        ) - set(kinds)
+        named = {f"{product}.{kind}" for product in PRODUCTS for kind in kinds}
+        everything = {f"{it}.{kind}" for it in (*PRODUCTS, *LEGACY) for kind in ALL_KINDS}
+        assert set(report.unchecked) == everything - named
+
+    run(main())
+
+
+def kind_of(kind: Kind, algo_type: str) -> str:
+    """Name the kind of an order as the client does."""
+    sort = kind.partition("_")[2]
+    if sort == "algo":
+        sort = {"trigger": "trigger", "trailing_stop": "trailing"}.get(algo_type, "tpsl")
+    return f"{sort}_orders".lstrip("_")
+
+
+async def test_legacy_products_are_cancelled_where_they_are_named() -> None:
+    """Over sockets, in both margin modes."""
+    exchange = Exchange()
+    for kind in BY_KIND:
+        if kind.startswith(("linear", "cross")):
+            exchange.book.add(kind, "BTC-USDT")
+    async with over_a_socket(exchange) as client:
+        report = await client.cancel_everything(products=LEGACY, kinds=ALL_KINDS)
+    assert report.proved
+    assert not exchange.book.open()
+
+
+def test_only_the_contracts_that_are_named_are_cancelled() -> None:
+    """A coin of delivery futures names all its contracts."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, 300, random.Random(2))
+        named = ("BTC-USD", "BTC-USDT", "BTC")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(kinds=ALL_KINDS, contracts=named)
+        assert report.proved
+        assert {order.contract_code[:3] for order in exchange.book.open()} == {"ETH", "XRP"}
+
+    run(main())
+
+
+def test_an_order_that_cannot_be_cancelled_is_named_with_the_reason() -> None:
+    """Nothing is proved, and the rest is gone."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, 60, random.Random(3))
+        stuck = exchange.book.add("swap", "BTC-USD", refusal=1088)
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(kinds=ALL_KINDS, timeout=6.0)
+        assert not report.proved
+        assert [it.order_id for it in report.remaining] == [stuck.order_id]
+        assert "1088" in report.remaining[0].reason
+        (unproved,) = [it for it in report.kinds if not it.proved]
+        assert (unproved.product, unproved.kind) == ("coin_m_swap", "orders")
+
+    run(main())
+
+
+def test_a_product_that_is_closed_to_the_account_is_not_proved() -> None:
+    """It is asked once, not until the time is over."""
+
+    async def main() -> None:
+        withdrawn = [path for path in ROUTES if path.startswith("/api/v1/")]
+        exchange = Exchange(withdrawn=withdrawn)
+        fill(exchange, 60, random.Random(4))
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(kinds=ALL_KINDS, timeout=60.0)
+        assert report.seconds < 10.0
+        assert not report.proved
+        for kind in report.kinds:
+            assert kind.proved == (kind.product != "coin_m_futures")
+            assert kind.proved or "404" in kind.why
+
+    run(main())
+
+
+def test_an_entry_order_goes_before_what_hangs_on_it() -> None:
+    """A take-profit order of an entry that is open is refused until that is gone."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        entry = exchange.book.add("swap", "BTC-USD").order_id
+        exchange.book.add("swap_tpsl", "BTC-USD", entry=entry)
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(kinds=ALL_KINDS)
+        assert report.proved
+        assert not exchange.book.open()
+
+    run(main())
+
+
+def test_orders_that_appear_meanwhile_are_cancelled_and_counted() -> None:
+    """Others go on placing orders for two seconds."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, 60, random.Random(5))
+        loop = asyncio.get_running_loop()
+        for number in range(8):
+            loop.call_later(number / 4, exchange.book.add, "v5", "BTC-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=["usdt_m"])
+        assert report.proved
+        assert report.seconds > 1.75
+        (plain, _) = report.kinds
+        assert plain.appeared >= 5
+        assert not exchange.book.open("v5")
+
+    run(main())
+
+
+def test_a_caller_who_goes_away_leaves_nothing_running() -> None:
+    """No call is sent after it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, 600, random.Random(6))
+        async with in_process(exchange, delay=0.02) as client:
+            calling = asyncio.create_task(client.cancel_everything(kinds=ALL_KINDS))
+            await asyncio.sleep(0.5)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            await asyncio.sleep(0.1)
+            sent = sum(exchange.calls.values())
+            await asyncio.sleep(5.0)
+            assert sum(exchange.calls.values()) == sent
+            for budget in client.budgets.snapshot():
+                assert budget.in_flight == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"products": "usdt_m"}, InvalidTypeError),
+        ({"products": []}, InvalidValueError),
+        ({"products": ["spot"]}, InvalidValueError),
+        ({"kinds": ["stops"]}, InvalidValueError),
+        ({"kinds": 7}, InvalidTypeError),
+        ({"contracts": "BTC-USD"}, InvalidTypeError),
+        ({"contracts": ["BTC-USDT"], "products": ["coin_m_swap"]}, InvalidValueError),
+        ({"timeout": None}, InvalidTypeError),
+        ({"timeout": 0}, InvalidValueError),
+        ({"on_progress": "print"}, InvalidTypeError),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(
+    given: dict[str, Any], error: type[Exception]
+) -> None:
+    """Before anything is sent."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(error):
+                await client.cancel_everything(**given)
+        assert not exchange.calls
+
+    run(main())
