@@ -330,11 +330,6 @@ class Everything:
         await asyncio.gather(*(self._list(method, others, codes) for method in methods))
         for kind in plain:
             await self._list(kind.method, plain, codes)
-            if not all(other.empty for other in others):
-                kind.empty, kind.empty_at = (
-                    0,
-                    -inf,
-                )  # what is left of them may fire, and become a plain order
         self._looked[product] = now = self._loop.time()
         due = {kind: kind.due(now) for kind in kinds}
         if any(due.values()) and self._left() > 0:

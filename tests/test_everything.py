@@ -105,7 +105,7 @@ def test_nothing_is_proved_while_the_book_has_an_open_order(seed: int) -> None:
 
     async def main() -> None:
         chance = random.Random(seed)
-        exchange = Exchange()
+        exchange = Exchange(list_lag=0.2, cancel_after=chance.choice((0.0, 0.05)))
         fill(exchange, 2000 if seed % 50 == 0 else 150, chance)
         exchange.settling.add("ETH-USD")
         loop = asyncio.get_running_loop()
@@ -264,6 +264,21 @@ def test_orders_that_appear_meanwhile_are_cancelled_and_counted() -> None:
         (plain, _) = report.kinds
         assert plain.appeared >= 5
         assert not exchange.book.open("v5")
+
+    run(main())
+
+
+def test_one_empty_listing_is_no_proof() -> None:
+    """A list lags behind: an order that was placed just now is in the next one."""
+
+    async def main() -> None:
+        exchange = Exchange(list_lag=0.2)
+        exchange.book.add("v5", "BTC-USDT")
+        asyncio.get_running_loop().call_later(0.03, exchange.book.add, "v5", "BTC-USDT")
+        async with in_process(exchange, delay=0.01) as client:
+            report = await client.cancel_everything(products=["usdt_m"])
+        assert report.proved
+        assert not exchange.book.open()
 
     run(main())
 

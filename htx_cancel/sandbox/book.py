@@ -3,7 +3,9 @@
 import math
 from collections import defaultdict, deque
 from itertools import chain, count
-from typing import Literal, cast
+from typing import Literal, cast, get_args
+
+from msgspec.structs import replace
 
 from htx_cancel.sandbox.lifecycle import Ending, Lifecycle, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State, covers
@@ -14,9 +16,12 @@ _FIRST_ID = 1_100_000_000_000_000_001
 
 
 class Book:
-    """Every order by its ids; ``lifecycle`` says when a cancel takes effect, and how."""
+    """Every order by its ids; ``lifecycle`` says when a cancel takes effect, and how.
 
-    def __init__(self, lifecycle: Lifecycle | None = None) -> None:
+    Its lists show what was open ``list_lag`` seconds ago.
+    """
+
+    def __init__(self, lifecycle: Lifecycle | None = None, list_lag: float = 0.0) -> None:
         self._lifecycle = Lifecycle() if lifecycle is None else lifecycle
         self._pending: deque[Order] = deque()
         self._orders: dict[str, Order] = {}
@@ -24,6 +29,8 @@ class Book:
         self._index: defaultdict[tuple[Kind, str], list[Order]] = defaultdict(list)
         self._contracts: set[tuple[str, str]] = set()
         self._ids = count(_FIRST_ID)
+        self._now = -math.inf
+        self.list_lag = list_lag
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -71,6 +78,7 @@ class Book:
             position_side=position_side,
             algo_type=algo_type,
             entry=entry,
+            added_at=self._now,
         )
         self._file(order)
         return order
@@ -128,6 +136,16 @@ class Book:
             if order.state in states
         ]
 
+    def listed(self, kind: Kind, contract_code: str) -> list[Order]:
+        """Return what a list of open orders shows: those that were open a while ago."""
+        then = self._now - self.list_lag
+        return [
+            order if order.state in ("open", "canceling") else replace(order, state="open")
+            for order in self.open(kind, contract_code, states=get_args(State))
+            if order.added_at <= then
+            and (order.state in ("open", "canceling") or order.ends_at > then)
+        ]
+
     def cancel(self, order: Order | None, now: float) -> int | None:
         """Take a cancel; return the code with which that is refused, None if it is not."""
         if order is None:
@@ -144,7 +162,7 @@ class Book:
         """Let an open strategy order trigger: it is gone, and a plain order is there instead."""
         if order.state != "open":
             return None
-        order.state = "filled"
+        order.state, order.ends_at = "filled", self._now
         plain = cast("Kind", order.kind.partition("_")[0])
         return self.add(
             plain, order.contract_code, direction=order.direction, margin_mode=order.margin_mode
@@ -152,6 +170,7 @@ class Book:
 
     def advance(self, now: float = math.inf) -> None:
         """Let every accepted cancel that is due take effect; without a time, all of them."""
+        self._now = max(self._now, now) if now < math.inf else self._now
         while self._pending and self._pending[0].ends_at <= now:
             self._pending.popleft().end()
 

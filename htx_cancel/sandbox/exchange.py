@@ -70,7 +70,8 @@ class Exchange:
     drawn by ``random``. ``clock_offset`` is how many seconds the exchange's clock is ahead; it may
     be set at any time, and so may ``settling``, the contracts that are in settlement. ``withdrawn``
     are the paths that it has no more: they are answered as unknown ones, with 404. ``interfaces``
-    are its calls by path, where some are to differ from the published ones.
+    are its calls by path, where some are to differ from the published ones. Its lists show what was
+    open ``list_lag`` seconds ago.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class Exchange:
         clock_offset: float = 0.0,
         withdrawn: Collection[str] = (),
         interfaces: Mapping[str, Interface] = ROUTES,
+        list_lag: float = 0.0,
     ) -> None:
-        self.book = Book(Lifecycle(cancel_after, lost_races, partial_fills, random))
+        self.book = Book(Lifecycle(cancel_after, lost_races, partial_fills, random), list_lag)
         self.clock_offset = clock_offset
         self.settling: set[str] = set()
         self.log: list[Call] = []

@@ -7,6 +7,7 @@ Rules:
 * Which of these it is, is drawn when the cancel is accepted, unless the order has a ``ending``.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -42,6 +43,7 @@ class Order(Struct, gc=False):
     entry: str = ""
     instructed: bool = False
     ends_at: float = 0.0
+    added_at: float = -math.inf
 
     @property
     def canceled_by_us(self) -> bool:

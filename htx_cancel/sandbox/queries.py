@@ -60,7 +60,7 @@ def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
 
 
 def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, Any]:
-    live = book.open(interface.kind, wanted.contract_code, states=tuple(_OPEN_STATUS))[::-1]
+    live = book.listed(interface.kind, wanted.contract_code)[::-1]
     index, size = wanted.page
     return {
         "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
@@ -74,7 +74,7 @@ def _after(book: Book, interface: Interface, wanted: Wanted) -> list[dict[str, A
     """List open orders by their ids, from the one after the id that is given."""
     live = [
         order
-        for order in book.open(interface.kind, wanted.contract_code, states=("open", "canceling"))
+        for order in book.listed(interface.kind, wanted.contract_code)
         if wanted.margin_mode in ("", order.margin_mode)
         and wanted.algo_type in ("", order.algo_type)
         and int(order.order_id) > int(wanted.after or 0)
