@@ -156,17 +156,22 @@ class Listing:
             deadline=self._deadline,
             policy=self._sender.policy,
         )
-        for variant in self._query.variants:
-            lister = Lister(self._sender, self._query, "order_id", call)
-            pages = await lister.read(contract_code, variant)
-            failed = lister.failed
-            if pages is None and failed is not None:
-                if not contract_code and failed.code in NEEDS_CONTRACT:
-                    return False
-                self._refused = self._refused or lister.refused is not None
-                self._miss(" ".join([contract_code, *variant.values()]), failed)
-            for page in pages or ():
-                self._add(contract_code, page)
+        found = (self._variant(contract_code, it, call) for it in self._query.variants)
+        return all(await asyncio.gather(*found))
+
+    async def _variant(
+        self, contract_code: str, variant: Mapping[str, str], call: CallContext
+    ) -> bool:
+        lister = Lister(self._sender, self._query, "order_id", call)
+        pages = await lister.read(contract_code, variant)
+        failed = lister.failed
+        if pages is None and failed is not None:
+            if not contract_code and failed.code in NEEDS_CONTRACT:
+                return False
+            self._refused = self._refused or lister.refused is not None
+            self._miss(" ".join([contract_code, *variant.values()]), failed)
+        for page in pages or ():
+            self._add(contract_code, page)
         return True
 
     def _add(self, contract_code: str, page: OrderStates) -> None:
