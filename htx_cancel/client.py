@@ -3,48 +3,42 @@
 import asyncio
 import ssl
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from math import inf
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from htx_cancel import arguments, endpoints, everything, listing, mixed
+from htx_cancel import arguments, endpoints, everything, listing
 from htx_cancel.attempt import Sender
-from htx_cancel.batch import Form
+from htx_cancel.calls import CLOSED, CallRunner
 from htx_cancel.confirm import Confirmation
-from htx_cancel.endpoints import Endpoint, Limit
+from htx_cancel.endpoints import Limit
 from htx_cancel.errors import (
-    ClientClosedError,
     InvalidTypeError,
     InvalidValueError,
-    WrongLoopError,
 )
 from htx_cancel.everything import Everything, EverythingReport
 from htx_cancel.hosts import Host
-from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
-from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome, Source, refusal
+from htx_cancel.orders import OpenOrder, OrderRef
+from htx_cancel.outcome import (
+    Outcome,
+)
 from htx_cancel.products import (
     CallOptions,
-    Calls,
     CoinMFutures,
     CoinMSwap,
     OnBatch,
-    ReadOptions,
     UsdtM,
     UsdtMV1Cross,
     UsdtMV1Isolated,
 )
 from htx_cancel.retry import RetryPolicy
-from htx_cancel.wire import cancels, signing
+from htx_cancel.wire import signing
 from htx_cancel.wire.signing import Credentials, Signer
 from htx_cancel.wire.transport import AiohttpTransport, Transport
 
-CLOSED = "the client was closed"
 FREED_PER_TURN = 500  #: batches of an outcome that nobody holds any more
 
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
@@ -121,20 +115,16 @@ class CancelClient:
             request_timeout=arguments.seconds("request_timeout", request_timeout),
             wall_clock=wall_clock,
         )
-        self._jobs: set[Job] = set()
+        self._calls = CallRunner(self._sender)
         self._confirmations: set[Confirmation] = set()
-        self._forms: dict[str, Form] = {}  # by path
-        calls = Calls(self._cancel, self._cancel_all, self._open)
-        self.coin_m_swap = CoinMSwap(calls)  #: coin-M perpetual swaps
-        self.coin_m_futures = CoinMFutures(calls)  #: coin-M delivery futures
-        self.usdt_m = UsdtM(calls)  #: USDT-M contracts, v5
-        self.usdt_m_v1_isolated = UsdtMV1Isolated(calls)  #: USDT-M, v1, isolated margin
-        self.usdt_m_v1_cross = UsdtMV1Cross(calls)  #: USDT-M, v1, cross margin
-        self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
+        self.coin_m_swap = CoinMSwap(self._calls)  #: coin-M perpetual swaps
+        self.coin_m_futures = CoinMFutures(self._calls)  #: coin-M delivery futures
+        self.usdt_m = UsdtM(self._calls)  #: USDT-M contracts, v5
+        self.usdt_m_v1_isolated = UsdtMV1Isolated(self._calls)  #: USDT-M, v1, isolated margin
+        self.usdt_m_v1_cross = UsdtMV1Cross(self._calls)  #: USDT-M, v1, cross margin
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._jobs)} calls under way"
+        state = "closed" if self._calls.closed else f"{len(self._calls.jobs)} calls under way"
         origins = ", ".join(host.origin for host in self._sender.hosts.all)
         return f"<CancelClient for {origins}: {state}>"
 
@@ -161,7 +151,7 @@ class CancelClient:
             InvalidTypeError, InvalidValueError: for arguments that make no sense.
             ClientClosedError: after ``aclose``.
         """
-        self._check_open()
+        self._calls.check_open()
         connections = arguments.whole("connections", connections)
         if timeout is not None:
             timeout = arguments.seconds("timeout", timeout)
@@ -174,17 +164,17 @@ class CancelClient:
         been answered when the time was over is ``UNKNOWN``. A ``confirm`` under way returns at
         once with what it knows.
         """
-        self._closed = True
+        self._calls.closed = True
         for confirmation in self._confirmations:
             confirmation.stop()
-        for job in self._jobs:
+        for job in self._calls.jobs:
             job.stop(CLOSED)
         asking = {each.task for each in self._confirmations if each.task is not None}
-        calling = {task for job in self._jobs for task in job.tasks}
+        calling = {task for job in self._calls.jobs for task in job.tasks}
         if asking or calling:
             await asyncio.wait(asking | calling, timeout=drain)
         if calling:
-            for job in self._jobs:
+            for job in self._calls.jobs:
                 job.abort(CLOSED)
             await asyncio.wait(calling)
         await self._sender.close()
@@ -231,7 +221,7 @@ class CancelClient:
                 ``source``.
             ClientClosedError: after ``aclose``.
         """
-        options = self._options(
+        options = self._calls.options(
             priority=priority, timeout=arguments.seconds("timeout", timeout), on_batch=on_batch
         )
         merged = Outcome.merge(*outcomes)
@@ -265,18 +255,7 @@ class CancelClient:
             InvalidTypeError: for what is no ``OpenOrder`` or ``OrderRef``.
             ClientClosedError: after ``aclose``.
         """
-        checked = self._options(**options)
-        keys = await mixed.sources(orders)
-        calls = [
-            self._send(
-                endpoints.ENDPOINTS[source.endpoint],
-                source.contract_code,
-                (source.field, ids),
-                _told(checked, source),
-            )
-            for source, ids in mixed.grouped(keys).items()
-        ]
-        return await mixed.joined(keys, await asyncio.gather(*calls))
+        return await self._calls.any_orders(orders, options)
 
     async def cancel_everything(
         self,
@@ -319,7 +298,7 @@ class CancelClient:
         if named is not None:
             scope = {product: names for product, names in scope.items() if product in named}
         arguments.hook("on_progress", on_progress)
-        options = self._options(timeout=arguments.seconds("timeout", timeout))
+        options = self._calls.options(timeout=arguments.seconds("timeout", timeout))
         return await Everything(
             self,
             scope,
@@ -328,120 +307,6 @@ class CancelClient:
             deadline=options.deadline,
             on_progress=on_progress,
         ).run()
-
-    async def _cancel(
-        self,
-        endpoint: Endpoint,
-        contract_code: str,
-        ids: tuple[str, Iterable[str | int]],
-        given: CallOptions,
-    ) -> Outcome:
-        """Look at every id, then send."""
-        options = self._options(**given)
-        return await self._send(endpoint, contract_code, ids, options)
-
-    async def _send(
-        self,
-        endpoint: Endpoint,
-        contract_code: str,
-        ids: tuple[str, Iterable[str | int]],
-        options: Options,
-    ) -> Outcome:
-        arguments.contract_code(contract_code)
-        field, listed = ids
-        batches = await _batches(field, listed, endpoint.batch_size)
-        form = self._forms.setdefault(endpoint.path, Form(endpoint.batch_size))
-        spec = JobSpec(endpoint, contract_code, batches, form, field)
-        return await self._run(Outcome, spec, options)
-
-    async def _cancel_all(
-        self,
-        endpoint: Endpoint,
-        contract_code: str | None,
-        filters: Mapping[str, str | None],
-        given: CallOptions,
-    ) -> CancelAllOutcome:
-        """Send one request that names no ids; ``None`` stands for every contract."""
-        options = self._options(**given)
-        code = "" if contract_code is None else arguments.contract_code(contract_code)
-        body = cancels.encode_all(endpoint, code, filters)
-        spec = JobSpec(endpoint, code, [()], Form(0), body=body)
-        return await self._run(CancelAllOutcome, spec, options)
-
-    async def _open(
-        self, product: str, kind: str, contract_code: str | None, given: ReadOptions
-    ) -> OpenOrders:
-        """List open orders; ``None`` stands for every contract."""
-        options = self._options(**given)
-        if contract_code is not None:
-            arguments.contract_code(contract_code)
-        reading = listing.Listing(
-            self._sender, product, kind, priority=options.priority, deadline=options.deadline
-        )
-        return await reading.run(contract_code)
-
-    async def _run(self, kind: type[AnyOutcome], spec: JobSpec, options: Options) -> AnyOutcome:
-        """Run a call to its end; what is in flight lands even if the caller goes away."""
-        job = Job(spec, options, self._sender, self._jobs)
-        if self._closed:
-            job.stop(CLOSED)
-        if spec.batches:
-            job.start()
-            try:
-                await job.done
-            except asyncio.CancelledError:
-                job.stop("the awaiting task was cancelled")
-                raise
-        part = job.tally.part(spec.source)
-        outcome = kind(
-            [part],
-            job.tally.counts,
-            error=refusal(job.error),
-            retry_in=job.retry_in(),
-            calls=job.calls,
-        )
-        if len(part.batches) > FREED_PER_TURN:
-            loop = asyncio.get_running_loop()
-            weakref.finalize(outcome, _free, loop, list(part.batches)).atexit = False
-        return outcome
-
-    def _options(
-        self,
-        *,
-        priority: Priority = Priority.ROUTINE,
-        timeout: float | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> Options:
-        """Check what every call takes, and that the client may be used here and now."""
-        self._check_open()
-        deadline = inf
-        if timeout is not None:
-            deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
-        arguments.hook("on_batch", on_batch)
-        if not isinstance(priority, Priority):
-            raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
-        return Options(priority, deadline, on_batch)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClientClosedError("this client was closed; make a new one")
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
-            raise WrongLoopError("CancelClient must be used in one event loop, got a second one")
-        self._loop = loop
-        self.budgets.check_loop()
-
-
-def _told(options: Options, source: Source) -> Options:
-    """Let ``on_batch`` hear of results that name their source."""
-    on_batch = options.on_batch
-    if on_batch is None:
-        return options
-    return Options(
-        options.priority,
-        options.deadline,
-        lambda results: on_batch(mixed.named(source, results)),
-    )
 
 
 def _hosts(
@@ -456,21 +321,3 @@ def _hosts(
         host = host if signing_host is None else signing.host(signing_host)
         hosts.append(Host(origin, Signer(credentials, host)))
     return hosts
-
-
-def _free(loop: asyncio.AbstractEventLoop, batches: list[tuple[OrderResult, ...]]) -> None:
-    """Let go of an outcome's results in slices: 100,000 at once would stall the loop for 8 ms."""
-    del batches[-FREED_PER_TURN:]
-    if batches and not loop.is_closed():
-        loop.call_soon_threadsafe(_free, loop, batches)
-
-
-async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tuple[str, ...]]:
-    """Check and cut ids; let the event loop turn now and then."""
-    batches = []
-    for batch in arguments.batches(ids, field, size):
-        if batch:
-            batches.append(batch)
-        else:
-            await asyncio.sleep(0)
-    return batches

@@ -64,6 +64,8 @@ ARROWS: dict[str, set[str]] = {
     },
     "products.__init__": {"products.product", *(f"products.{product}" for product in PRODUCTS)},
 }
+ARROWS["calls"] = {"arguments", "attempt", "batch", "endpoints", "errors", "job", "limits.permit"}
+ARROWS["calls"] |= {"listing", "mixed", "orders", "outcome", "products.product", "wire.cancels"}
 ARROWS["client"] = set(ARROWS) | {"endpoints", "products"}
 ARROWS["__init__"] = set(ARROWS) | {"endpoints", "products"}
 PUBLIC = {"", "arguments", "endpoints", "sandbox"}

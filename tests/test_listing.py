@@ -10,7 +10,7 @@ from clients import CONTRACTS, in_process, over_a_socket
 from msgspec.structs import replace
 from virtualtime import run
 
-from htx_cancel import Priority
+from htx_cancel import CancelStatus, Priority
 from htx_cancel.endpoints import LISTS
 from htx_cancel.orders import OpenOrder
 from htx_cancel.sandbox import Exchange
@@ -90,6 +90,28 @@ def test_an_open_order_tells_what_the_list_tells() -> None:
         filled=Decimal(2),
         state="4",
     )
+
+
+def test_all_algo_orders_of_a_contract_are_listed_and_cancelled() -> None:
+    """Of all types; the outcome says whether there may be more."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, "usdt_m.open_algo_orders", 60)
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_all_algo_orders("BTC-USDT")
+            assert (outcome.call.status, len(outcome.accepted)) == (CancelStatus.ACCEPTED, 40)
+            assert {it.contract_code for it in exchange.book.open()} == {"ETH-USDT"}
+            nothing = await client.usdt_m.cancel_all_algo_orders("BTC-USDT")
+            assert (nothing.call.status, len(nothing)) == (CancelStatus.NOT_FOUND, 0)
+        lists = LISTS["usdt_m.open_algo_orders"].path
+        async with in_process(Exchange(withdrawn=[lists])) as client:
+            outcome = await client.usdt_m.cancel_all_algo_orders("ETH-USDT")
+        assert outcome.call.status is CancelStatus.UNKNOWN
+        assert "404" in outcome.call.message
+        assert not outcome.settled
+
+    run(main())
 
 
 @NAMES

@@ -1,7 +1,7 @@
 """What the products have in common: the types of their arguments, and the client behind them."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple, Protocol, TypedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, Protocol, TypedDict
 
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.limits.permit import Priority
@@ -45,16 +45,36 @@ class ReadOptions(TypedDict, total=False):
     timeout: float | None
 
 
-class Calls(NamedTuple):
-    """What the products need of the client: to cancel by ids, or by filters, and to list."""
+class Calls(Protocol):
+    """What the products need of the client."""
 
-    by_ids: Callable[
-        [Endpoint, str, tuple[str, Iterable[str | int]], CallOptions], Awaitable[Outcome]
-    ]
-    all: Callable[
-        [Endpoint, str | None, Mapping[str, str | None], CallOptions], Awaitable[CancelAllOutcome]
-    ]
-    open: Callable[[str, str, str | None, ReadOptions], Awaitable[OpenOrders]]
+    async def by_ids(
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        ids: tuple[str, Iterable[str | int]],
+        given: CallOptions,
+    ) -> Outcome:
+        """Cancel orders by ids of one kind."""
+
+    async def all(
+        self,
+        endpoint: Endpoint,
+        contract_code: str | None,
+        filters: Mapping[str, str | None],
+        given: CallOptions,
+    ) -> CancelAllOutcome:
+        """Cancel all orders that filters let through; ``None`` stands for every contract."""
+
+    async def all_listed(
+        self, product: str, kind: str, contract_code: str, given: CallOptions
+    ) -> CancelAllOutcome:
+        """List the open orders of a contract, and cancel them."""
+
+    async def open(
+        self, product: str, kind: str, contract_code: str | None, given: ReadOptions
+    ) -> OpenOrders:
+        """List open orders; ``None`` stands for every contract."""
 
 
 class Product:

@@ -135,6 +135,19 @@ class UsdtM(Product):
         ids = arguments.one_kind(algo_ids=algo_ids, algo_client_order_ids=algo_client_order_ids)
         return await self._calls.by_ids(rows.ALGO_ORDERS, contract_code, ids, options)
 
+    async def cancel_all_algo_orders(
+        self, contract_code: str, **options: Unpack[CallOptions]
+    ) -> CancelAllOutcome:
+        """Cancel all algo orders of a contract: list them, then cancel those that are listed.
+
+        The exchange has no call for it. ``call`` is ``UNKNOWN`` if a list could not be read, so
+        that there may be more, and ``NOT_FOUND`` if none is open.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19b9754d736
+        https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19b935d4997
+        """
+        return await self._calls.all_listed("usdt_m", "algo_orders", contract_code, options)
+
     async def open_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:

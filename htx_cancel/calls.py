@@ -1,0 +1,226 @@
+"""From a method's arguments to what it returns: check them, run the call or the list.
+
+``Calls`` is what the products' methods are made of, and all that knows which calls are under way.
+"""
+
+import asyncio
+import weakref
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from htx_cancel import arguments, endpoints, listing, mixed
+from htx_cancel.attempt import Sender
+from htx_cancel.batch import Form
+from htx_cancel.endpoints import Endpoint
+from htx_cancel.errors import ClientClosedError, InvalidTypeError, WrongLoopError
+from htx_cancel.job import Job, JobSpec, Options
+from htx_cancel.limits.permit import Priority
+from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
+from htx_cancel.outcome import (
+    CallResult,
+    CancelAllOutcome,
+    CancelStatus,
+    OrderResult,
+    Outcome,
+    Source,
+    refusal,
+)
+from htx_cancel.products.product import CallOptions, OnBatch, ReadOptions
+from htx_cancel.wire import cancels
+
+CLOSED = "the client was closed"
+FREED_PER_TURN = 500  #: batches of an outcome that nobody holds any more
+
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
+
+
+class CallRunner:
+    """Makes a client's calls, and knows which are under way."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.jobs: set[Job] = set()  #: calls under way
+        self.closed = False
+        self._sender = sender
+        self._forms: dict[str, Form] = {}  # by path
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
+
+    def options(
+        self,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        timeout: float | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> Options:
+        """Check what every call takes, and that the client may be used here and now."""
+        self.check_open()
+        deadline = inf
+        if timeout is not None:
+            deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
+        arguments.hook("on_batch", on_batch)
+        if not isinstance(priority, Priority):
+            raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
+        return Options(priority, deadline, on_batch)
+
+    def check_open(self) -> None:
+        """Refuse to be used after the end, or in a second event loop."""
+        if self.closed:
+            raise ClientClosedError("this client was closed; make a new one")
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise WrongLoopError("CancelClient must be used in one event loop, got a second one")
+        self._loop = loop
+        self._sender.budgets.check_loop()
+
+    async def by_ids(
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        ids: tuple[str, Iterable[str | int]],
+        given: CallOptions,
+    ) -> Outcome:
+        """Look at every id, then send."""
+        options = self.options(**given)
+        return await self._send(endpoint, contract_code, ids, options)
+
+    async def _send(
+        self,
+        endpoint: Endpoint,
+        contract_code: str,
+        ids: tuple[str, Iterable[str | int]],
+        options: Options,
+    ) -> Outcome:
+        arguments.contract_code(contract_code)
+        field, listed = ids
+        batches = await _batches(field, listed, endpoint.batch_size)
+        form = self._forms.setdefault(endpoint.path, Form(endpoint.batch_size))
+        spec = JobSpec(endpoint, contract_code, batches, form, field)
+        return await self._run(Outcome, spec, options)
+
+    async def all(
+        self,
+        endpoint: Endpoint,
+        contract_code: str | None,
+        filters: Mapping[str, str | None],
+        given: CallOptions,
+    ) -> CancelAllOutcome:
+        """Send one request that names no ids; ``None`` stands for every contract."""
+        options = self.options(**given)
+        code = "" if contract_code is None else arguments.contract_code(contract_code)
+        body = cancels.encode_all(endpoint, code, filters)
+        spec = JobSpec(endpoint, code, [()], Form(0), body=body)
+        return await self._run(CancelAllOutcome, spec, options)
+
+    async def all_listed(
+        self, product: str, kind: str, contract_code: str, given: CallOptions
+    ) -> CancelAllOutcome:
+        """List the open orders of a contract, then cancel them."""
+        options = self.options(**given)
+        arguments.contract_code(contract_code)
+        listed = await self._list(product, kind, contract_code, options)
+        keys = await mixed.sources(listed)
+        outcome = await self._mixed(keys, options)
+        status = CancelStatus.ACCEPTED if listed else CancelStatus.NOT_FOUND
+        call = CallResult(status if listed.complete else CancelStatus.UNKNOWN)
+        call = replace(call, message="; ".join(listed.missing))
+        return CancelAllOutcome(
+            outcome.parts,
+            outcome.counts,
+            error=outcome.error,
+            retry_in=outcome.retry_in,
+            calls=(call,),
+        )
+
+    async def open(
+        self, product: str, kind: str, contract_code: str | None, given: ReadOptions
+    ) -> OpenOrders:
+        """List open orders; ``None`` stands for every contract."""
+        options = self.options(**given)
+        if contract_code is not None:
+            arguments.contract_code(contract_code)
+        return await self._list(product, kind, contract_code, options)
+
+    async def _list(
+        self, product: str, kind: str, contract_code: str | None, options: Options
+    ) -> OpenOrders:
+        reading = listing.Listing(
+            self._sender, product, kind, priority=options.priority, deadline=options.deadline
+        )
+        return await reading.run(contract_code)
+
+    async def any_orders(
+        self, orders: Iterable[OpenOrder | OrderRef], given: CallOptions
+    ) -> Outcome:
+        """Cancel any orders, each in the call for it."""
+        options = self.options(**given)
+        return await self._mixed(await mixed.sources(orders), options)
+
+    async def _mixed(self, keys: dict[mixed.Key, None], options: Options) -> Outcome:
+        """Send everything at once."""
+        calls = [
+            self._send(
+                endpoints.ENDPOINTS[source.endpoint],
+                source.contract_code,
+                (source.field, ids),
+                _told(options, source),
+            )
+            for source, ids in mixed.grouped(keys).items()
+        ]
+        return await mixed.joined(keys, await asyncio.gather(*calls))
+
+    async def _run(self, kind: type[AnyOutcome], spec: JobSpec, options: Options) -> AnyOutcome:
+        """Run a call to its end; what is in flight lands even if the caller goes away."""
+        job = Job(spec, options, self._sender, self.jobs)
+        if self.closed:
+            job.stop(CLOSED)
+        if spec.batches:
+            job.start()
+            try:
+                await job.done
+            except asyncio.CancelledError:
+                job.stop("the awaiting task was cancelled")
+                raise
+        part = job.tally.part(spec.source)
+        outcome = kind(
+            [part],
+            job.tally.counts,
+            error=refusal(job.error),
+            retry_in=job.retry_in(),
+            calls=job.calls,
+        )
+        if len(part.batches) > FREED_PER_TURN:
+            loop = asyncio.get_running_loop()
+            weakref.finalize(outcome, _free, loop, list(part.batches)).atexit = False
+        return outcome
+
+
+def _told(options: Options, source: Source) -> Options:
+    """Let ``on_batch`` hear of results that name their source."""
+    on_batch = options.on_batch
+    if on_batch is None:
+        return options
+    return Options(
+        options.priority,
+        options.deadline,
+        lambda results: on_batch(mixed.named(source, results)),
+    )
+
+
+def _free(loop: asyncio.AbstractEventLoop, batches: list[tuple[OrderResult, ...]]) -> None:
+    """Let go of an outcome's results in slices: 100,000 at once would stall the loop for 8 ms."""
+    del batches[-FREED_PER_TURN:]
+    if batches and not loop.is_closed():
+        loop.call_soon_threadsafe(_free, loop, batches)
+
+
+async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tuple[str, ...]]:
+    """Check and cut ids; let the event loop turn now and then."""
+    batches = []
+    for batch in arguments.batches(ids, field, size):
+        if batch:
+            batches.append(batch)
+        else:
+            await asyncio.sleep(0)
+    return batches
