@@ -15,7 +15,7 @@ from laws import ARROWS, PUBLIC, PURE, PURE_OF_THE_SANDBOX, TRANSPORT
 import htx_cancel
 from htx_cancel import arguments, endpoints
 from htx_cancel.endpoints import usdt_m
-from htx_cancel.endpoints.__main__ import table
+from htx_cancel.endpoints.__main__ import grid, table
 from htx_cancel.products.product import Product
 from htx_cancel.sandbox import rules
 
@@ -192,6 +192,7 @@ def test_every_row_has_its_method_and_every_method_its_row() -> None:
         assert ("contract_code" in given) == (name != "usdt_m.cancel_all_account_orders")
 
 
-def test_the_readme_shows_the_table_as_it_is() -> None:
-    """``python -m htx_cancel.endpoints`` prints it."""
-    assert table() in (ROOT.parent / "README.md").read_text()
+def test_the_docs_show_the_tables_as_they_are() -> None:
+    """``python -m htx_cancel.endpoints`` prints them."""
+    assert grid() in (ROOT.parent / "README.md").read_text()
+    assert table() in (ROOT.parent / "docs" / "methods.md").read_text()

@@ -73,7 +73,7 @@ def test_the_guide_s_examples_run() -> None:
                     await running
             assert names["outcome"].settled
 
-    assert len(blocks(GUIDE, "python")) == 5
+    assert len(blocks(GUIDE, "python")) == 7
     with served() as sandbox:
         order_id = sandbox.exchange.book.add("swap", "BTC-USD").order_id
         asyncio.run(main(sandbox.server.base_url, order_id))

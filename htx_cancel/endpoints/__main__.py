@@ -1,24 +1,49 @@
-"""Print the table of the cancel calls, in Markdown: ``python -m htx_cancel.endpoints``."""
+"""Print the table of the cancel calls, in Markdown: ``python -m htx_cancel.endpoints [--grid]``.
+
+With ``--grid`` it is a line a product, as in the README; else a line a call, as in the docs.
+"""
 
 import sys
 
 from htx_cancel.endpoints import BUDGETS, ENDPOINTS, Endpoint
 
+KINDS = ("orders", "trigger_orders", "tpsl_orders", "trailing_orders", "algo_orders")
+
+
+def _rate(endpoint: Endpoint) -> str:
+    limit = BUDGETS[endpoint.budgets()[0]]
+    return f"{limit.calls} per {limit.seconds:g} s"
+
 
 def _row(endpoint: Endpoint) -> str:
     ids = str(endpoint.batch_size) if endpoint.batch_size else "all"
     client_ids = "yes" if endpoint.client_ids else "no"
-    limit = BUDGETS[endpoint.budgets()[0]]
-    rate = f"{limit.calls} per {limit.seconds:g} s"
-    cells = (f"`{endpoint.name}`", f"POST {endpoint.path}", ids, client_ids, rate)
+    page = f"[POST {endpoint.path}]({endpoint.page})"
+    cells = (f"`{endpoint.name}`", page, ids, client_ids, _rate(endpoint))
     return f"| {' | '.join(cells)} |"
 
 
 def table() -> str:
-    """Return the table."""
+    """Return the table of all calls."""
     head = "| method | endpoint | ids a request | client order ids | rate limit |"
     return "\n".join([head, "|---|---|---|---|---|", *map(_row, ENDPOINTS.values())])
 
 
+def _cell(product: str, kind: str) -> str:
+    row = ENDPOINTS.get(f"{product}.cancel_{kind}")
+    return f"{row.batch_size}; {_rate(row)}" if row else ""
+
+
+def grid() -> str:
+    """Return the table of products and kinds: ids a request, and requests a window."""
+    products = dict.fromkeys(name.partition(".")[0] for name in ENDPOINTS)
+    lines = [f"| `client.` | {' | '.join(f'`{kind}`' for kind in KINDS)} |"]
+    lines.append("|---" * (len(KINDS) + 1) + "|")
+    for product in products:
+        cells = (_cell(product, kind) for kind in KINDS)
+        lines.append(f"| `{product}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{table()}\n")
+    sys.stdout.write(f"{grid() if sys.argv[1:] == ['--grid'] else table()}\n")
