@@ -17,14 +17,19 @@ from benchmarks.process import Answer
 FREE = (100_000, 0.1)
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_IDS = re.compile(rb'"order_id": *"([^"]*)"')
+_IDS = re.compile(rb'"order_id": *("[^"]*"|\[[^\]]*\])')
+
+_ID = re.compile(rb'"[^"]*"')
 
 
 def _reply(path: bytes, body: bytes) -> bytes:
     """Say that all went well; to a call that names no order, tell the time."""
     found = _IDS.search(body)
-    ids = found[1] if found else b""
-    if path.startswith(b"/v5"):
+    ids = found[1].strip(b'"') if found else b""
+    if ids.startswith(b"["):
+        items = [b'{"code":200,"message":"Success","order_id":%b}' % it for it in _ID.findall(ids)]
+        content = b'{"code":200,"message":"Success","data":[%b],"ts":1}' % b",".join(items)
+    elif path.startswith(b"/v5"):
         content = b'{"code":200,"message":"Success","data":{"order_id":"%b"},"ts":1}' % ids
     else:
         content = b'{"status":"ok","data":{"errors":[],"successes":"%b"},"ts":1}' % ids

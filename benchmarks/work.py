@@ -1,7 +1,7 @@
 """The work that every peer is given, the same in each run, and the exchange's numbers for it."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -24,13 +24,26 @@ class Work(Struct, frozen=True):
     batch: int
     rate: Rate
     budget: str  #: the name of its limit in the client and in the sandbox
+    path_of_one: str = ""  #: for a single id, where several go in a list to another path
+
+    def path_for(self, ids: Sequence[str]) -> str:
+        """Return where a request with these ids goes."""
+        return self.path_of_one if len(ids) == 1 and self.path_of_one else self.path
 
 
 WORK: dict[Product, Work] = {
     "coin_m_swap": Work(
         "swap", "/swap-api/v1/swap_cancel", "BTC-USD", 10, (36, 3.0), "coin_m_swap_trade"
     ),
-    "usdt_m": Work("v5", "/v5/trade/cancel_order", "BTC-USDT", 1, (72, 3.0), "usdt_m_trade"),
+    "usdt_m": Work(
+        "v5",
+        "/v5/trade/cancel_batch_orders",
+        "BTC-USDT",
+        10,
+        (72, 3.0),
+        "usdt_m_trade",
+        path_of_one="/v5/trade/cancel_order",
+    ),
 }
 
 

@@ -72,7 +72,7 @@ class AtOnce(ByHand):
             return dict.fromkeys(ids, "unknown")
 
     async def _post(self, product: Product, ids: Sequence[str]) -> tuple[int, bytes]:
-        path = WORK[product].path
+        path = WORK[product].path_for(ids)
         url = URL(f"{self._base_url}{path}?{_signed(self._host, path)}", encoded=True)
         body = json.dumps(payload(product, ids)).encode()
         async with self._session.post(url, data=body) as response:

@@ -45,13 +45,23 @@ class ByHand(ABC):
         """Cancel one batch."""
 
 
-def payload(product: Product, ids: Sequence[str]) -> dict[str, str]:
+def payload(product: Product, ids: Sequence[str]) -> dict[str, Any]:
     """Return the body of one request."""
-    return {"contract_code": WORK[product].contract_code, "order_id": ",".join(ids)}
+    work = WORK[product]
+    listed = work.path_of_one and len(ids) > 1
+    return {
+        "contract_code": work.contract_code,
+        "order_id": list(ids) if listed else ",".join(ids),
+    }
 
 
 def read(reply: Any, ids: Sequence[str]) -> dict[str, Word]:
     """Read a reply of either shape."""
+    if isinstance(reply.get("data"), list):
+        return {
+            item["order_id"]: "done" if item["code"] == 200 else _word(item["code"])
+            for item in reply["data"]
+        }
     if "status" not in reply:
         return dict.fromkeys(ids, "done" if reply["code"] == 200 else _word(reply["code"]))
     if reply["status"] != "ok":

@@ -35,14 +35,17 @@ class CcxtByHand(ByHand):
         self._exchange.urls["api"]["contract"] = setting.base_url
         self._methods = {
             "coin_m_swap": self._exchange.contractPrivatePostSwapApiV1SwapCancel,
-            "usdt_m": self._exchange.contractPrivatePostV5TradeCancelOrder,
+            "usdt_m": self._exchange.contractPrivatePostV5TradeCancelBatchOrders,
         }
+        self._method_of_one = self._exchange.contractPrivatePostV5TradeCancelOrder
 
     async def batch(self, product: Product, ids: Sequence[str]) -> dict[str, Word]:
         """Cancel one batch."""
         async with self.slots:
             try:
-                return read(await self._methods[product](payload(product, ids)), ids)
+                alone = len(ids) == 1 and WORK[product].path_of_one
+                send = self._method_of_one if alone else self._methods[product]
+                return read(await send(payload(product, ids)), ids)
             except ccxt.BaseError as error:
                 return _words(error, ids)
 
