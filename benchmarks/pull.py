@@ -138,8 +138,8 @@ async def run(*, quick: bool) -> Findings:
         "Share of the least possible time, floor((requests - 1) / N) * W and a round trip for N "
         "requests per W, or milliseconds where one window is enough; with calls refused and orders "
         f"left open. One way takes {DELAY * 1e3:.0f} ms and up to {JITTER * 1e3:.0f} ms more; "
-        "htx_cancel has called warm_up(). Limits are those published, all go ten a request. One round "
-        "of 1,000 and of 10,000.",
+        "htx_cancel has called warm_up(). Limits are those published, all go ten a request. One "
+        "round of 1,000 and of 10,000.",
         _targets(cases, found),
         ("orders, least time", *(title for title, _ in PEERS.values())),
         [_row(each, product, found) for each, product in cases],
