@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
-.PHONY: demo test test-lowest check bench bench-quick soak clean
+.PHONY: demo test test-lowest check judges bench bench-quick soak clean
 
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
@@ -28,6 +28,10 @@ test-lowest: $(LOWEST)/test
 	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py tests/test_job*.py $(foreach name, \
 		attempt client confirm hosts inquiry limits_reconnect limits_sockets outage probe \
 		products retry secrets statuses_under_faults wire_transport,tests/test_$(name).py)
+
+# ccxt against the sandbox, and its requests against ours: seconds.
+judges: $(VENV)/test $(VENV)/bench
+	$(BIN)/python -m pytest tests/test_judges_*.py
 
 # Every benchmark, less than eight minutes; writes docs/benchmarks.md.
 bench: $(VENV)/bench

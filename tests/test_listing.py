@@ -86,8 +86,10 @@ def test_an_open_order_tells_what_the_list_tells() -> None:
         order.order_id,
         "7",
         direction="sell",
+        price=Decimal(100_000),
         volume=Decimal(5),
         filled=Decimal(2),
+        created=1767225600.0,
         state="4",
     )
 

@@ -56,6 +56,8 @@ class Book:
         position_side: str = "both",
         algo_type: str = "trigger",
         entry: str = "",
+        price: float = 100_000.0,
+        placed_at: float = 1767225600.0,
     ) -> Order:
         """Add an order, under an id of its own if none is given.
 
@@ -79,6 +81,9 @@ class Book:
             algo_type=algo_type,
             entry=entry,
             added_at=self._now,
+            price=price,
+            placed_at=placed_at,
+            number=len(self._orders) + 1,
         )
         self._file(order)
         return order

@@ -17,6 +17,7 @@ from msgspec import Struct
 from htx_cancel.sandbox.access import Access
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.cancels import cancel
+from htx_cancel.sandbox.catalogue import contract
 from htx_cancel.sandbox.lifecycle import Lifecycle, Order
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 from htx_cancel.sandbox.parameters import asked, read
@@ -124,7 +125,8 @@ class Exchange:
         if interface is None:
             content = {"status": "ok", "ts": milliseconds(told)}
             if path in CATALOGUES:
-                content["data"] = [_contract(it) for it in self.book.contracts(CATALOGUES[path])]
+                product = CATALOGUES[path]
+                content["data"] = [contract(product, it) for it in self.book.contracts(product)]
             return self._reply(request, content, None)
         return self._answer(interface, request, now, script)
 
@@ -191,11 +193,6 @@ class Exchange:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         return HttpResponse(200, headers, body)
-
-
-def _contract(code: str) -> dict[str, Any]:
-    coin = code.partition("-")[0].rstrip("0123456789")
-    return {"symbol": coin, "contract_code": code, "contract_status": 1}
 
 
 def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:

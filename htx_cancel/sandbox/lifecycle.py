@@ -23,7 +23,9 @@ class Order(Struct, gc=False):
 
     ``refusal`` is the code with which a cancel is refused, if it is; ``traded`` is how much of
     ``volume`` was traded before any cancel; ``ends_at`` is when an accepted cancel takes effect.
-    ``entry`` is the id of the order on which a TP/SL order hangs until that is filled.
+    ``entry`` is the id of the order on which a TP/SL order hangs until that is filled. An order
+    that waits for a price is triggered at ``price``. ``placed_at`` is in epoch seconds, and
+    ``number`` counts the orders of a book.
     """
 
     kind: Kind
@@ -41,6 +43,9 @@ class Order(Struct, gc=False):
     position_side: str = "both"
     algo_type: str = "trigger"
     entry: str = ""
+    price: float = 0.0
+    placed_at: float = 0.0
+    number: int = 0
     instructed: bool = False
     ends_at: float = 0.0
     added_at: float = -math.inf

@@ -39,8 +39,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """What a call asks for.
 
     ``contract_code`` is a coin where a call names that, and empty where it names none. ``chosen``
-    narrows a call that names no orders, ``page`` a list, ``after`` one that goes on after an id,
-    and ``margin_mode`` a query that finds the orders of one mode only.
+    narrows a call that names no orders, or a list, ``page`` a list, ``after`` one that goes on
+    after an id, and ``margin_mode`` a query that finds the orders of one mode only.
     """
 
     contract_code: str
@@ -74,14 +74,13 @@ def read(interface: Interface, request: HttpRequest) -> Wanted:
         size = _whole(interface, fields, "limit", 10, _MOST_AFTER_AN_ID)
         after = _words(interface, fields, "from")
         return Wanted(contract_code, margin_mode=mode, page=(1, size), after=after, algo_type=kind)
-    if interface.reads:
-        return Wanted(contract_code, page=_page(interface, fields))
     chosen = {
         name: word
         for name in interface.filters
         if (word := _choice(interface, fields, name, _WORDS.get(name, ())))
     }
-    return Wanted(contract_code, chosen=chosen)
+    page = _page(interface, fields) if interface.reads else (1, 20)
+    return Wanted(contract_code, chosen=chosen, page=page)
 
 
 def asked(request: HttpRequest) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ Rules, where the pages are silent:
 * A list without orders has one page, which is empty.
 * An order whose cancel is under way is still in the list of open orders, and in v5, which has no
   word for it, still new or partially filled.
+* A v5 list of algo orders goes on after a row's own ``id``, a small number which is not its
+  ``algo_id``.
 """
 
 from collections.abc import Mapping
@@ -60,7 +62,12 @@ def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
 
 
 def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, Any]:
-    live = book.listed(interface.kind, wanted.contract_code)[::-1]
+    narrower = wanted.chosen.get("contract_code", "").upper()
+    live = [
+        order
+        for order in book.listed(interface.kind, wanted.contract_code)
+        if narrower in ("", order.contract_code)
+    ][::-1]
     index, size = wanted.page
     return {
         "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
@@ -71,23 +78,27 @@ def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, 
 
 
 def _after(book: Book, interface: Interface, wanted: Wanted) -> list[dict[str, Any]]:
-    """List open orders by their ids, from the one after the id that is given."""
+    """List open orders by the ids of their rows, from the one after the id that is given."""
     live = [
         order
         for order in book.listed(interface.kind, wanted.contract_code)
         if wanted.margin_mode in ("", order.margin_mode)
         and wanted.algo_type in ("", order.algo_type)
-        and int(order.order_id) > int(wanted.after or 0)
+        and _row_id(order) > int(wanted.after or 0)
     ]
-    live.sort(key=lambda order: int(order.order_id))
+    live.sort(key=_row_id)
     return [_row(interface, order) for order in live[: wanted.page[1]]]
+
+
+def _row_id(order: Order) -> int:
+    return order.number if order.kind == "v5_algo" else int(order.order_id)
 
 
 def _row(interface: Interface, order: Order) -> dict[str, Any]:
     if interface.kind == "v5":
-        return {"id": order.order_id, **_in_v5(order)}
+        return {"id": str(_row_id(order)), **_in_v5(order)}
     return {
-        "id": order.order_id,
+        "id": str(_row_id(order)),
         "algo_id": order.order_id,
         "algo_client_order_id": order.client_order_id,
         "type": order.algo_type,
@@ -98,7 +109,21 @@ def _row(interface: Interface, order: Order) -> dict[str, Any]:
         "margin_mode": order.margin_mode,
         "volume": str(order.volume),
         "order_source": "api",
-    }
+        "created_time": str(milliseconds(order.placed_at)),
+    } | _v5_waits_for(order)
+
+
+def _v5_waits_for(order: Order) -> dict[str, str]:
+    """Tell at which price a v5 algo order is triggered."""
+    price = str(order.price)
+    if order.algo_type == "trigger":
+        return {"trigger_price": price}
+    if order.algo_type == "trailing_stop":
+        callback = {"callback_rate": "0.05", "order_price_type": "formula_price"}
+        return {"active_price": price, **callback}
+    sides = ("tp", "sl") if order.algo_type == "tpsl" else (order.algo_type,)
+    prices = {f"{side}_trigger_price": price for side in sides}
+    return {**prices, **{f"{side}_type": "market" for side in sides}}
 
 
 def _basics(order: Order) -> dict[str, Any]:
@@ -111,12 +136,33 @@ def _basics(order: Order) -> dict[str, Any]:
         "direction": order.direction,
         "offset": order.offset,
         "order_source": "api",
+        "created_at": milliseconds(order.placed_at),
     }
 
 
 def _listed(order: Order) -> dict[str, Any]:
-    plain = order.kind in ("swap", "futures", "linear", "cross")
-    return _in_v1(order) if plain else _basics(order) | {"status": _OPEN_STATUS[order.state]}
+    sort = order.kind.partition("_")[2]
+    if not sort:
+        return _in_v1(order)
+    return _basics(order) | _waits_for(sort, order) | {"status": _OPEN_STATUS[order.state]}
+
+
+def _waits_for(sort: str, order: Order) -> dict[str, Any]:
+    """Tell at which price an order is triggered."""
+    if sort == "trailing":
+        callback = {"callback_rate": 0.05, "is_active": 0, "order_price_type": "formula_price"}
+        return {"active_price": order.price, **callback}
+    triggered = {"trigger_type": "ge", "trigger_price": order.price}
+    if sort == "trigger":
+        return {**triggered, "order_price": order.price, "order_price_type": "limit"}
+    return {
+        **triggered,
+        "order_price": 0,
+        "order_price_type": "optimal_5",
+        "tpsl_order_type": "tp",
+        "source_order_id": order.entry or None,
+        "relation_tpsl_order_id": "-1",
+    }
 
 
 def _in_v1(order: Order) -> dict[str, Any]:
@@ -124,6 +170,8 @@ def _in_v1(order: Order) -> dict[str, Any]:
     client_id = order.client_order_id
     return _basics(order) | {
         "client_order_id": None if client_id is None else int(client_id),
+        "price": order.price,
+        "order_price_type": "limit",
         "status": _PARTLY_FILLED if partly else _STATUS[order.state],
         "trade_volume": _traded(order),
         "canceled_at": milliseconds(order.ends_at) if order.canceled_by_us else 0,
@@ -141,6 +189,9 @@ def _in_v5(order: Order) -> dict[str, Any]:
         "side": order.direction,
         "position_side": order.position_side,
         "state": _V5_STATE.get(order.state, live),
+        "type": "limit",
+        "price": str(order.price),
+        "created_time": str(milliseconds(order.placed_at)),
         "volume": str(order.volume),
         "trade_volume": str(_traded(order)),
         "order_source": "api",

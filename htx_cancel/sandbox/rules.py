@@ -56,8 +56,8 @@ class Interface(Struct, frozen=True, kw_only=True):
 
     ``max_ids`` is 0 where a call names no orders. ``margin_mode`` says that it takes one, and finds
     the orders of that mode only. ``ids`` names what it knows orders by, and ``ids_as`` how they
-    come; ``filters`` narrow a call that names none, and ``anywhere`` says that it needs no
-    contract. ``by_symbol`` calls name a coin. A list is ``paged``, or goes on after an id.
+    come; ``filters`` narrow a call that names none, or a list, and ``anywhere`` says that it needs
+    no contract. ``by_symbol`` calls name a coin. A list is ``paged``, or goes on after an id.
     """
 
     path: str
@@ -209,6 +209,7 @@ def _v1_queries() -> Iterator[Interface]:
                 reads=True,
                 kind=kind,
                 max_ids=0,
+                filters=("contract_code",) if by_symbol else (),
                 anywhere=plain == "cross",
                 by_symbol=by_symbol,
                 own=Budget(path, 5, 1) if kind == "linear_trigger" else None,
@@ -283,8 +284,12 @@ QUERIES: Mapping[str, Interface] = {
 
 def covers(named: str, contract_code: str) -> bool:
     """Say whether a call that names a contract, a coin, or nothing, is about a contract."""
-    coin = contract_code[:-6] if contract_code[-6:].isdigit() else contract_code
-    return named in ("", contract_code, coin)
+    return named in ("", contract_code, contract_code.removesuffix(day_of(contract_code)))
+
+
+def day_of(contract_code: str) -> str:
+    """Return the day of a contract's delivery, such as ``260327``; empty for a swap."""
+    return contract_code[-6:] if contract_code[-6:].isdigit() else ""
 
 
 #: Every signed call.
