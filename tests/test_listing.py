@@ -46,6 +46,7 @@ async def test_all_open_orders_of_the_account_are_listed(name: str) -> None:
         orders = await attrgetter(name)(client)(timeout=30.0)
     assert {order.order_id for order in orders} == ids
     assert len(orders) == len(ids)
+    assert orders[0] == orders[:2][0]
     assert orders.complete
     assert orders.walked == (not LISTS[name].everywhere)
     product, _, kind = name.partition(".open_")

@@ -604,3 +604,25 @@ def test_the_book_tells_what_is_open_and_what_is_true() -> None:
         "filled",
         "missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "code"),
+    [
+        ("/v5/algo/cancel_orders", {"contract_code": "BTC-USDT", "algo_id": "1"}, 1030),
+        ("/v5/algo/cancel_orders", [], 1030),
+        (
+            "/v5/algo/cancel_orders",
+            [
+                {"contract_code": "BTC-USDT", "algo_id": "1"},
+                {"contract_code": "ETH-USDT", "algo_id": "2"},
+            ],
+            1067,
+        ),
+        ("/v5/trade/cancel_batch_orders", {"contract_code": "BTC-USDT", "order_id": "1"}, 1030),
+        ("/v5/trade/cancel_order", [{"contract_code": "BTC-USDT", "order_id": "1"}], 1030),
+    ],
+)
+def test_a_body_of_another_form_is_refused(path: str, fields: object, code: int) -> None:
+    """A list where an object is wanted, the other way round, and two contracts in one."""
+    assert ask(Exchange(), path, fields)["code"] == code

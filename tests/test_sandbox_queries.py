@@ -432,3 +432,10 @@ def test_the_list_of_open_trigger_orders_states_its_own_limit() -> None:
     state = rules.admit(ORDER, 10.0)
     assert state is not None
     assert (state.limit, state.remaining) == (72, 70)
+
+
+def test_a_list_of_algo_orders_needs_their_type(exchange: Exchange) -> None:
+    """One of five, in one call."""
+    for fields, code in (({}, 1066), ({"type": "stops"}, 1067), ({"type": "tp"}, 200)):
+        request = get("/v5/algo/order/opens", fields)
+        assert decoded(exchange.handle(request, NOW))["code"] == code

@@ -69,6 +69,12 @@ def test_a_success_with_a_failing_status_is_not_believed() -> None:
     assert of(answer, "6").meaning is Meaning.FILLED
 
 
+def test_http_400_is_a_refusal_of_the_request() -> None:
+    """It is final: the request was not carried out, whoever answered."""
+    whole = cancels.decode(400, b"bad request", coin_m_swap.ORDERS).whole
+    assert (whole.meaning, whole.code) == (Meaning.INVALID, 400)
+
+
 def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
     """A bare 429 says what code 1032 says."""
     assert cancels.decode(429, b"slow down", coin_m_swap.ORDERS).rate_limited

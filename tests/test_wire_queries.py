@@ -182,3 +182,27 @@ def test_random_bytes_never_raise_and_say_nothing(body: bytes, query: Query, sta
     states = queries.decode(status, body, query, "order_id")
     assert not states.complete
     assert not states.of
+
+
+@pytest.mark.parametrize("data", [None, {}, {"orders": []}, "none"])
+def test_a_list_that_goes_on_after_an_id_must_be_one(data: object) -> None:
+    """Anything else is no list, and says nothing."""
+    states = read({"code": 200, "data": data}, usdt_m.OPEN_ORDERS)
+    assert states.whole.meaning is Meaning.UNREADABLE
+    assert tells_nothing(states)
+
+
+def test_the_contracts_are_read_where_the_reply_tells_them() -> None:
+    """Each once; those that are over are left out, and a reply without rows tells nothing."""
+    rows = [
+        {"symbol": "BTC", "contract_code": "BTC260327", "contract_status": 1},
+        {"symbol": "BTC", "contract_code": "BTC260626", "contract_status": 5},
+        {"symbol": "ETH", "contract_code": "ETH251226", "contract_status": 8},
+        {"symbol": 7},
+        None,
+    ]
+    body = json.dumps({"status": "ok", "data": rows}).encode()
+    assert queries.contracts(body, "symbol") == ["BTC"]
+    assert queries.contracts(body, "contract_code") == ["BTC260327", "BTC260626"]
+    for bad in (b"", b"[]", b'{"status":"error"}', b'{"data":{}}'):
+        assert queries.contracts(bad, "symbol") is None
