@@ -177,3 +177,14 @@ def test_the_clock_of_the_exchange_can_be_ahead() -> None:
     assert order.state == "open"
     exchange.clock_offset = 0.0
     assert cancel(exchange, order) is None
+
+
+def test_a_strategy_order_that_fires_is_gone_and_a_plain_one_is_there() -> None:
+    """An order that waits for a price becomes a plain order, once, and only if it is open."""
+    exchange = Exchange()
+    trigger = exchange.book.add("v5_algo", "BTC-USDT", direction="sell", margin_mode="isolated")
+    plain = exchange.book.fire(trigger)
+    assert plain is not None
+    assert (plain.kind, plain.direction, plain.margin_mode) == ("v5", "sell", "isolated")
+    assert (trigger.state, exchange.book.open()) == ("filled", [plain])
+    assert exchange.book.fire(trigger) is None
