@@ -369,20 +369,10 @@ class Everything:
 def scope(products: Iterable[str], kinds: Iterable[str]) -> dict[str, list[str]]:
     """Check which kinds of which products are to be cancelled."""
     found = {}
-    names = list(_some("kinds", kinds, (*KINDS, *PROTECTIVE)))
-    for product in _some("products", products, (*PRODUCTS, *LEGACY)):
+    names = arguments.some("kinds", kinds, (*KINDS, *PROTECTIVE))
+    for product in arguments.some("products", products, (*PRODUCTS, *LEGACY)):
         found[product] = names
     return found
-
-
-def _some(name: str, given: Iterable[str], known: Sequence[str]) -> Iterable[str]:
-    """Check words against those that are known; at least one is needed."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidTypeError(f"{name} must be several of {', '.join(known)}, got {given!r}")
-    words = list(dict.fromkeys(given))
-    if not words or not set(words) <= set(known):
-        raise InvalidValueError(f"{name} must be some of {', '.join(known)}, got {words!r}")
-    return words
 
 
 def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def test_the_guide_s_examples_run() -> None:
                 "client": client,
                 "credentials": credentials,
                 "order_ids": [order_id],
+                "trade": partial(asyncio.sleep, 0),
             }
             for text in blocks(GUIDE, "python"):
                 code = compile(text, str(GUIDE), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -73,7 +75,7 @@ def test_the_guide_s_examples_run() -> None:
                     await running
             assert names["outcome"].settled
 
-    assert len(blocks(GUIDE, "python")) == 7
+    assert len(blocks(GUIDE, "python")) == 8
     with served() as sandbox:
         order_id = sandbox.exchange.book.add("swap", "BTC-USD").order_id
         asyncio.run(main(sandbox.server.base_url, order_id))
