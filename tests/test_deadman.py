@@ -566,7 +566,7 @@ def test_a_transport_that_raises_anything_ends_nothing() -> None:
 class BrokenPolicy(RetryPolicy, frozen=True):
     """A policy of a user's own that fails."""
 
-    def backoff(self, failures: int, chance: float, *, urgent: bool = False) -> float:
+    def backoff(self, *_args: object, **_options: object) -> float:
         """Raise."""
         raise Stop
 
