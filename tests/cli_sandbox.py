@@ -45,8 +45,12 @@ class Sandbox:
             await self._stop.wait()
 
     def run(self, file: Path | str, *options: str, given: str | None = None) -> Result:
-        """Run the command in this process; its output never shows a key."""
-        command = ["run", str(file), "--base-url", self.server.base_url, *options]
+        """Run a file in this process."""
+        return self.invoke("run", str(file), *options, given=given)
+
+    def invoke(self, name: str, *words: str, given: str | None = None) -> Result:
+        """Run a command in this process; its output never shows a key."""
+        command = [name, "--base-url", self.server.base_url, *words]
         result = runner(env=KEYS).invoke(app, command, input=given)
         assert "canary" not in result.output + str(result.exception)
         return result

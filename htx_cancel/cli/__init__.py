@@ -10,6 +10,7 @@
 ``progress`` shows a run, ``summary`` and ``tables`` say how it ended.
 """
 
-from htx_cancel.cli.commands import app, main
+from htx_cancel.cli.commands import main
+from htx_cancel.cli.shell import app
 
 __all__ = ["app", "main"]
