@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+from clients import CONTRACTS
 from typer.testing import CliRunner, Result
 
 from htx_cancel.cli import app
 from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.sandbox.rules import ALGO_TYPES
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
 SECRET = "canary-of-the-secret-key"
@@ -68,6 +70,14 @@ def runner(**options: Any) -> CliRunner:
     return CliRunner(**options)
 
 
+def fill(exchange: Exchange, number: int = 1) -> None:
+    """Add open orders of every kind of every product, of two coins each, and every algo type."""
+    for kind, contract in CONTRACTS.items():
+        for algo_type in ALGO_TYPES if kind == "v5_algo" else ("trigger",):
+            for coin in ("BTC", "ETH") * number:
+                exchange.book.add(kind, contract.replace("BTC", coin), algo_type=algo_type)
+
+
 def as_file(ids: list[str]) -> str:
     """Write coin-M orders down."""
     return "".join(
@@ -87,6 +97,24 @@ def served(kind: type[Exchange] = Exchange, **options: Any) -> Sandbox:
 def lines(text: str) -> list[dict[str, Any]]:
     """Read JSON lines."""
     return [msgspec.json.decode(line) for line in text.splitlines()]
+
+
+def typed(text: str, *arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command with a terminal as its standard input, on which somebody types."""
+    keyboard, terminal = os.openpty()
+    os.write(keyboard, text.encode())
+    try:
+        return subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            env=os.environ | KEYS,
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(keyboard)
 
 
 def start(*arguments: str, url: str, pipesize: int = -1) -> "subprocess.Popen[str]":

@@ -10,6 +10,7 @@
 ``progress`` shows a run, ``summary`` and ``tables`` say how it ended.
 """
 
+from htx_cancel.cli import account  # noqa: F401 - its commands are the app's
 from htx_cancel.cli.commands import main
 from htx_cancel.cli.shell import app
 
