@@ -69,10 +69,11 @@ def demo(
     ] = Window.FIRST,
     scale: Annotated[float, typer.Option(min=0.001, max=100.0, help="Times as many orders.")] = 1.0,
 ) -> None:
-    """Cancel thousands of orders of a sandbox exchange, and check every status.
+    """Cancel thousands of orders of a sandbox exchange, check every status, and then everything.
 
     Needs no keys and no network: the exchange listens on this machine's loopback address. Exits
-    with 0 if every status agrees with the exchange's book, and with 1 if any does not.
+    with 0 if every status agrees with the exchange's book, and this is proved to be empty at the
+    end, and with 1 if not.
     """
     code = asyncio.run(run_demo(console(), seed=seed, window=window.value, scale=scale))
     raise typer.Exit(code)
