@@ -105,6 +105,9 @@ def test_every_command_is_there_and_ends_as_it_should(page: Path, tmp_path: Path
                 case ["python", "-m", "htx_cancel.sandbox", *options]:
                     done = start("-m", "htx_cancel.sandbox", *options, "--help", cwd=tmp_path)
                     assert done.returncode == 0
+                case ["htx-cancel", ("everything" | "guard") as name, *options]:
+                    done = start("-m", "htx_cancel", name, *options, "--help", cwd=tmp_path)
+                    assert done.returncode == 0, done.stderr
                 case ["htx-cancel", *arguments]:
                     keys = env or dict(zip(("HTX_ACCESS_KEY", "HTX_SECRET_KEY"), KEYS, strict=True))
                     done = start("-m", "htx_cancel", *arguments, cwd=tmp_path, env=keys)

@@ -8,9 +8,10 @@ import typer
 
 from htx_cancel import arguments
 from htx_cancel.cli.everything import Options, cancel_everything
+from htx_cancel.cli.guard import hold
 from htx_cancel.cli.listing import counted, list_all, show_missing, show_orders
 from htx_cancel.cli.output import opened
-from htx_cancel.cli.scope import ALL_KINDS, KINDS, PRODUCTS, scope
+from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS, KINDS, PRODUCTS, scope, some
 from htx_cancel.cli.shell import (
     HTX,
     BaseUrl,
@@ -29,6 +30,7 @@ Products = Annotated[
         help="Some of coin_m_swap, coin_m_futures, usdt_m, usdt_m_v1_isolated and usdt_m_v1_cross.",
     ),
 ]
+Seconds = Annotated[float, typer.Option(help="Until the exchange cancels if nobody renews.")]
 Kinds = Annotated[
     str,
     typer.Option(
@@ -123,5 +125,32 @@ def everything(
         about = scope(products, kinds, contracts)
         options = Options(base_url, arguments.seconds("timeout", timeout), yes)
         return cancel_everything(about, options, credentials, console(stderr=True))
+
+    raise ended(work)
+
+
+@app.command()
+def guard(
+    *, seconds: Seconds = 30.0, products: Products = _PRODUCTS, base_url: BaseUrl = HTX
+) -> None:
+    """Hold the dead-man switch until Ctrl-C: if this process dies, the exchange cancels.
+
+    It renews the exchange's countdown of each product, and says so if that goes wrong. When one
+    ends, the exchange cancels the open plain orders of its product, whoever placed them. Trigger,
+    take-profit, stop-loss and trailing orders are not established to be covered. Ctrl-C and SIGTERM
+    disarm it; a process that is killed leaves it armed. The keys are those of the environment
+    variables HTX_ACCESS_KEY and HTX_SECRET_KEY.
+
+    Exit codes:
+
+    * 0: it was stopped by Ctrl-C or SIGTERM, and is disarmed
+    * 1: it could not be armed, or it is not certain that it is disarmed
+    * 2: the input is bad; nothing was sent
+    """
+
+    def work() -> int:
+        names = some("--products", products, ALL_PRODUCTS)
+        keys, err = credentials(), console(stderr=True)
+        return asyncio.run(hold(names, seconds, keys, base_url, err))
 
     raise ended(work)

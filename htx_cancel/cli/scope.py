@@ -70,8 +70,8 @@ def list_of(product: str, kind: str) -> str:
 def scope(products: str, kinds: str, contracts: str | None) -> Scope:
     """Read words with commas between them; raise ``BadInputError`` for one that is not known."""
     found = Scope(
-        _some("--products", products, ALL_PRODUCTS),
-        _some("--kinds", kinds, ALL_KINDS),
+        some("--products", products, ALL_PRODUCTS),
+        some("--kinds", kinds, ALL_KINDS),
         None if contracts is None else _words(contracts),
     )
     for code in found.contracts or ():
@@ -81,7 +81,8 @@ def scope(products: str, kinds: str, contracts: str | None) -> Scope:
     return found
 
 
-def _some(option: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
+def some(option: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Read words with commas between them, at least one, all of them known."""
     words = _words(given)
     if not words or not set(words) <= set(known):
         raise BadInputError(f"{option} must be some of {','.join(known)}, got {given!r}")

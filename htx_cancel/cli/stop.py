@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from rich.console import Console
@@ -11,6 +11,22 @@ from rich.console import Console
 from htx_cancel import CancelClient, EverythingReport
 
 _STOPPING = "Stopping: nothing more is sent. Ctrl-C again gives up the requests in flight."
+
+
+@contextmanager
+def signals(act: Callable[[int], object]) -> Iterator[None]:
+    """Call a function in the event loop with each SIGINT or SIGTERM that comes meanwhile."""
+    loop = asyncio.get_running_loop()
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(act, number)
+
+    before = {each: signal.signal(each, heard) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Stop:
@@ -29,22 +45,11 @@ class Stop:
         self._client = client
         self._console = console
         self._work = work
-        self._loop = asyncio.get_running_loop()
         self._closing: list[asyncio.Task[None]] = []
 
-    @contextmanager
-    def handled(self) -> Iterator[None]:
+    def handled(self) -> AbstractContextManager[None]:
         """Handle the signals meanwhile."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._loop.call_soon_threadsafe(self._close, number)
+        return signals(self._close)
 
     def _close(self, number: int) -> None:
         if self.number:
@@ -55,7 +60,7 @@ class Stop:
                 self._work.cancel()
             closing = self._client.aclose()
         self.number = self.number or number
-        self._closing.append(self._loop.create_task(closing))
+        self._closing.append(asyncio.ensure_future(closing))
 
     async def finished(self) -> None:
         """Wait until the client is closed, if it is to be."""
