@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 
+import typer
 from msgspec import Struct
 from rich.console import Console
 
@@ -112,7 +113,7 @@ def not_confirmed(err: Console) -> int:
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        err.print(f"\nType {WORD} to cancel all of it: ", end="")
+        typer.echo(f"\nType {WORD} to cancel all of it: ", err=True, nl=False)
         typed, code = sys.stdin.readline(), 1
     except KeyboardInterrupt:
         typed, code = "", 130
