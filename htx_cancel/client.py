@@ -155,8 +155,8 @@ class CancelClient:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
 
         Calls under way return what they know: what had not left is ``UNSENT``, and what had not
-        been answered when the time was over is ``UNKNOWN``. A ``confirm`` under way returns at
-        once with what it knows. A dead-man switch is renewed no more, and stays armed.
+        been answered when the time was over is ``UNKNOWN``. A ``confirm`` or list under way
+        returns at once with what it knows. A dead-man switch is renewed no more, and stays armed.
         """
         self._calls.closed = True
         for switch in self._switches:
@@ -165,10 +165,12 @@ class CancelClient:
             confirmation.stop()
         for job in self._calls.jobs:
             job.stop(CLOSED)
+        for task in self._calls.lists:
+            task.cancel()
         asking = {each.task for each in self._confirmations if each.task is not None}
         calling = {task for job in self._calls.jobs for task in job.tasks}
-        if asking or calling:
-            await asyncio.wait(asking | calling, timeout=drain)
+        if ending := asking | calling | self._calls.lists:
+            await asyncio.wait(ending, timeout=drain)
         if calling:
             for job in self._calls.jobs:
                 job.abort(CLOSED)
@@ -299,7 +301,7 @@ class CancelClient:
             self,
             scope,
             named,
-            all_contracts=partial(listing.contracts, self._sender),
+            all_contracts=partial(listing.contracts, self._sender, options.deadline),
             deadline=options.deadline,
             on_progress=on_progress,
         ).run()

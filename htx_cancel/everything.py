@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from htx_cancel import arguments, hooks
 from htx_cancel.endpoints import ENDPOINTS, LISTS, Endpoint
-from htx_cancel.errors import InvalidTypeError, InvalidValueError
+from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
@@ -227,7 +227,7 @@ class Everything:
             product: [Kind(product, name) for name in names] for product, names in scope.items()
         }
         self._codes: dict[str, list[str | None]] = {}
-        self._looked: dict[str, float] = {}  # when a product was listed last, in loop time
+        self._looked: set[str] = set()  # products that were listed, or should have been
 
     async def run(self) -> EverythingReport:
         """Cancel all of it; return what was proved."""
@@ -248,6 +248,8 @@ class Everything:
         async def guarded(product: str) -> None:
             try:
                 await work(product)
+            except ClientClosedError:
+                self._deadline = -inf
             except Exception as error:  # noqa: BLE001 - ours or not, it must not cost the others
                 hooks.report("cancel_everything failed", error)
 
@@ -323,6 +325,7 @@ class Everything:
 
     async def _look(self, product: str) -> None:
         """List all kinds of a product, the plain orders last, and cancel what is there."""
+        self._looked.add(product)
         kinds, codes = self._kinds[product], self._codes.get(product, ())
         plain = [kind for kind in kinds if kind.name == "orders"]
         others = [kind for kind in kinds if kind.name != "orders"]
@@ -330,7 +333,7 @@ class Everything:
         await asyncio.gather(*(self._list(method, others, codes) for method in methods))
         for kind in plain:
             await self._list(kind.method, plain, codes)
-        self._looked[product] = now = self._loop.time()
+        now = self._loop.time()
         due = {kind: kind.due(now) for kind in kinds}
         if any(due.values()) and self._left() > 0:
             await asyncio.gather(*(self._cancel(kind, orders) for kind, orders in due.items()))
@@ -341,14 +344,14 @@ class Everything:
         """Read a list, of all contracts or of those named, for the kinds that are in it."""
         orders: list[OpenOrder] = []
         missing: list[str] = []
-        refused = False
+        refused = True
         for code in [None] if self._contracts is None else codes:
             read = attrgetter(method)(self._client)
             timeout = max(self._left(), 0.001)
             listed: OpenOrders = await read(code, timeout=timeout, priority=Priority.URGENT)
             orders += listed
             missing += listed.missing
-            refused = refused or listed.refused
+            refused = refused and listed.refused
         whole = OpenOrders(orders, missing=tuple(missing), refused=refused)
         for kind in kinds:
             if kind.method == method:
@@ -381,16 +384,20 @@ def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, l
         raise InvalidTypeError(f"contracts must be several contract codes, got {contracts!r}")
     found: dict[str, list[str]] = {product: [] for product in products}
     for code in dict.fromkeys(map(arguments.contract_code, contracts)):
-        swap = "coin_m_swap" if code.endswith("-USD") else "coin_m_futures"
-        fitting = [
-            product
-            for product in found
-            if product == swap or (product.startswith("usdt_m") and "-USDT" in code)
-        ]
-        if "-USDT" in code:
-            fitting = [product for product in fitting if product.startswith("usdt_m")]
+        fitting = [product for product in found if product.startswith(_trades(code.upper()))]
         if not fitting:
             raise InvalidValueError(f"contracts must be of {', '.join(found)}, got {code!r}")
         for product in fitting:
             found[product].append(code)
+    if not any(found.values()):
+        raise InvalidValueError("contracts must be one or more contract codes, got none")
     return {product: codes for product, codes in found.items() if codes}
+
+
+def _trades(code: str) -> tuple[str, ...]:
+    """Say how the names of the products begin that have a contract."""
+    if "-USDT" in code:
+        return ("usdt_m",)
+    if code.endswith("-USD"):
+        return ("coin_m_swap",)
+    return ("coin_m_futures",) if code.isalnum() else ()

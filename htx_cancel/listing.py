@@ -4,7 +4,9 @@ Rules:
 
 * Complete or honest: a page that could not be read makes the listing say so.
 * A list by pages is read from the last page to the first, since orders that end meanwhile move the
-  others to earlier pages. A list that goes on after an id is read in the order of the ids.
+  others to earlier pages; the first page tells how many there are, so it is read twice. A list that
+  goes on after an id is read in the order of the ids.
+* A list that names fewer orders than it counts, or comes back to an id, was not read to its end.
 * Where the exchange has no list of all contracts, or refuses it for want of one, the contracts are
   asked one by one.
 """
@@ -15,7 +17,7 @@ from collections.abc import Mapping
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
 from htx_cancel.endpoints import CATALOGUES, LISTS, Query
-from htx_cancel.errors import NotSentError, TooLateError
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.outcome import Finding
@@ -30,6 +32,11 @@ NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
 #: What is said of a list for which there was no time, or no way to the exchange.
 NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
+
+#: What is said of a list that is read, and is not whole.
+NO_END = Finding(Meaning.UNREADABLE, None, "the list does not go on")
+TOO_FEW = Finding(Meaning.UNREADABLE, None, "it lists fewer orders than it counts")
+NO_NAMES = Finding(Meaning.UNREADABLE, None, "an order without a contract, or an id")
 
 
 class QueryBatch(Batch):
@@ -68,6 +75,7 @@ class Lister:
     def __init__(self, sender: Sender, query: Query, field: str, call: CallContext) -> None:
         self.refused: Finding | None = None  #: the refusal of the account that ended it
         self.failed: Finding | None = None  #: why a page could not be read
+        self.pages: list[OrderStates] = []  #: that were read, the last time
         self._sender = sender
         self._query = query
         self._field = field
@@ -76,19 +84,33 @@ class Lister:
     async def read(
         self, contract_code: str, variant: Mapping[str, str]
     ) -> list[OrderStates] | None:
-        """Read every page; ``None`` if one of them could not be read."""
-        pages: list[OrderStates] = []
-        left = ["1"] if self._query.listed == "by_page" else [""]
-        while left:
-            page = await self._page(contract_code, variant, left.pop())
+        """Read every page; ``None`` if that is not the whole list."""
+        self.pages = pages = []
+        left = iter(["1" if self._query.listed == "by_page" else ""])
+        asked: set[str] = set()
+        while (which := next(left, None)) is not None:
+            page = await self._page(contract_code, variant, which)
             if page is None:
                 return None
             pages.append(page)
+            asked.add(which)
+            if page.last and page.last in asked:
+                self.failed = NO_END
+                return None
             if page.last:
-                left = [page.last]
+                left = iter([page.last])
             elif len(pages) == 1:  # the last page next, the second one last
-                left = [str(number) for number in range(2, page.pages + 1)]
+                left = map(str, range(page.pages, 1, -1))
         return pages
+
+    async def read_all(self, contract_code: str, variant: Mapping[str, str]) -> None:
+        """Read every page, and the first again; ``failed`` says why that is not the whole list."""
+        pages = await self.read(contract_code, variant)
+        if pages is not None and pages[0].pages > 1:
+            again = await self._page(contract_code, variant, "1")
+            pages += [] if again is None else [again]
+        if pages is not None and len(queries.ids(pages)) < pages[-1].least:
+            self.failed = TOO_FEW
 
     async def _page(
         self, contract_code: str, variant: Mapping[str, str], page: str
@@ -133,7 +155,7 @@ class Listing:
         self._deadline = deadline
         self._orders: dict[str, OpenOrder] = {}
         self._missing: list[str] = []
-        self._refused = False
+        self._refused: list[bool] = []  # whether the account was, of each list that was asked
         self._walked = False
 
     async def run(self, contract_code: str | None) -> OpenOrders:
@@ -142,9 +164,16 @@ class Listing:
             await self.read(contract_code)
         elif not self._query.everywhere or not await self.read(""):
             await self.walk()
+        return self.result()
+
+    def result(self, why: str = "") -> OpenOrders:
+        """Return what was read by now; ``why`` it was ended, if it was."""
+        if why:
+            self._miss("", Finding(Meaning.NOT_SENT, None, why))
         orders = list(self._orders.values())
         missing = tuple(self._missing)
-        return OpenOrders(orders, missing=missing, refused=self._refused, walked=self._walked)
+        refused = bool(self._refused) and all(self._refused)
+        return OpenOrders(orders, missing=missing, refused=refused, walked=self._walked)
 
     async def read(self, contract_code: str) -> bool:
         """Read all variants of the list; ``False`` if it has to be asked for each contract."""
@@ -163,24 +192,27 @@ class Listing:
         self, contract_code: str, variant: Mapping[str, str], call: CallContext
     ) -> bool:
         lister = Lister(self._sender, self._query, "order_id", call)
-        pages = await lister.read(contract_code, variant)
+        await lister.read_all(contract_code, variant)
         failed = lister.failed
-        if pages is None and failed is not None:
+        if failed is not None:
             if not contract_code and failed.code in NEEDS_CONTRACT:
                 return False
-            self._refused = self._refused or lister.refused is not None
             self._miss(" ".join([contract_code, *variant.values()]), failed)
-        for page in pages or ():
-            self._add(contract_code, page)
+        self._refused.append(lister.refused is not None)
+        for page in lister.pages:
+            self._add(contract_code, variant, page)
         return True
 
-    def _add(self, contract_code: str, page: OrderStates) -> None:
-        narrow = self._query.by_symbol and contract_code[-1:].isdigit()
+    def _add(self, contract_code: str, variant: Mapping[str, str], page: OrderStates) -> None:
+        """Take the orders of a page; an algo order without a known type is of the one asked for."""
+        only = queries.contract_of_coin(self._query, contract_code)
+        types = [each.get("type") for each in self._query.variants]
         for row in page.rows:
-            order = queries.open_order(self._product, self._kind, row)
-            if not order.order_id:
-                self._miss(contract_code, Finding(Meaning.UNREADABLE, None, "an order without id"))
-            elif not narrow or order.contract_code == contract_code:
+            typed = row if row.get("type") in types else {**row, **variant}
+            order = queries.open_order(self._product, self._kind, typed)
+            if not _has_names(order):
+                self._miss(contract_code, NO_NAMES)
+            elif only in ("", order.contract_code.upper()):
                 self._orders[order.order_id] = order
 
     def _miss(self, what: str, why: Finding) -> None:
@@ -190,7 +222,7 @@ class Listing:
     async def walk(self) -> None:
         """Ask for every contract by itself."""
         self._walked = True
-        found = await contracts(self._sender, self._product)
+        found = await contracts(self._sender, self._deadline, self._product)
         if found is None:
             self._miss("", Finding(Meaning.NO_ANSWER, None, "the contracts could not be listed"))
             return
@@ -199,10 +231,18 @@ class Listing:
                 group.create_task(self.read(contract_code))
 
 
-async def contracts(sender: Sender, product: str) -> list[str] | None:
+def _has_names(order: OpenOrder) -> bool:
+    """Say whether it can be cancelled by its names."""
+    try:
+        return bool(order.ref.id)
+    except (InvalidTypeError, InvalidValueError):
+        return False
+
+
+async def contracts(sender: Sender, deadline: float, product: str) -> list[str] | None:
     """List the contracts of a product, or its coins where its lists take those."""
     catalogue = CATALOGUES.get(product)
-    body = None if catalogue is None else await sender.prober.get(catalogue.path)
+    body = None if catalogue is None else await sender.prober.get(catalogue.path, deadline)
     if catalogue is None or body is None:
         return None
     return queries.contracts(body, catalogue.field)
