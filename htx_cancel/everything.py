@@ -132,7 +132,8 @@ class Kind:
         self.empty_at = -inf  #: when the last of them was made, in loop time
         self._seen: set[str] | None = None  # ids that were ever listed; ``None`` before the first
         self._appeared = 0
-        self._accepted: dict[str, float] = {}  # when, in loop time
+        self._accepted: set[str] = set()
+        self._ended: dict[str, float] = {}  # accepted or closed: when, in loop time
         self._reasons: dict[str, str] = {}
 
     @property
@@ -167,7 +168,10 @@ class Kind:
         """Take what became of a cancel."""
         for result in outcome:
             if result.status in (CancelStatus.ACCEPTED, CancelStatus.CLOSED):
-                self._accepted[result.order_id] = now
+                self._ended[result.order_id] = now
+            if result.status is CancelStatus.ACCEPTED:
+                self._accepted.add(result.order_id)
+                self._reasons.pop(result.order_id, None)
             else:
                 code = "" if result.code is None else f"{result.code} "
                 self._reasons[result.order_id] = f"{result.status}: {code}{result.message}".strip()
@@ -175,9 +179,7 @@ class Kind:
     def due(self, now: float) -> list[OpenOrder]:
         """List what is to be cancelled: it was not, or so long ago that it should be gone."""
         return [
-            order
-            for order in self.listed
-            if now - self._accepted.get(order.order_id, -RESEND) >= RESEND
+            order for order in self.listed if now - self._ended.get(order.order_id, -inf) >= RESEND
         ]
 
     def report(self) -> KindReport:
@@ -299,6 +301,10 @@ class Everything:
     def _left(self) -> float:
         return self._deadline - self._loop.time()
 
+    def _within(self, seconds: float) -> float:
+        """Return a timeout of so many seconds, or of the time that is left; it may be over."""
+        return max(min(seconds, self._left()), 0.001)
+
     async def _find_codes(self, product: str) -> list[str | None]:
         """List the contracts to cancel; ``None`` is for all of them in one call."""
         if self._contracts is not None:
@@ -317,8 +323,8 @@ class Everything:
             whole = f"{kind.product}.cancel_all_account_{kind.name}"
             method = attrgetter(row.name if code is not None else whole)(self._client)
             wait = self._client.budgets.wait(row.budgets(), count=number, priority=Priority.URGENT)
-            timeout = min(wait + PATIENCE, self._left())
             given = [] if code is None else [code]
+            timeout = self._within(wait + PATIENCE)
             calls.append(method(*given, timeout=timeout, priority=Priority.URGENT))
         for outcome in await asyncio.gather(*calls):
             kind.told(outcome, self._loop.time())
@@ -347,7 +353,7 @@ class Everything:
         refused = True
         for code in [None] if self._contracts is None else codes:
             read = attrgetter(method)(self._client)
-            timeout = max(self._left(), 0.001)
+            timeout = self._within(inf)
             listed: OpenOrders = await read(code, timeout=timeout, priority=Priority.URGENT)
             orders += listed
             missing += listed.missing
@@ -364,7 +370,7 @@ class Everything:
         row = ENDPOINTS[orders[0].ref.method]
         requests = -(-len(orders) // row.batch_size)
         wait = self._client.budgets.wait(row.budgets(), count=requests, priority=Priority.URGENT)
-        timeout = min(wait + PATIENCE, self._left())
+        timeout = self._within(wait + PATIENCE)
         outcome = await self._client.cancel(orders, timeout=timeout, priority=Priority.URGENT)
         kind.told(outcome, self._loop.time())
 
