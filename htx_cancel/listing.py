@@ -234,7 +234,7 @@ class Listing:
 def _has_names(order: OpenOrder) -> bool:
     """Say whether it can be cancelled by its names."""
     try:
-        return bool(order.ref.id)
+        return bool(order.ref)
     except (InvalidTypeError, InvalidValueError):
         return False
 

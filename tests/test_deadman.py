@@ -36,6 +36,8 @@ from htx_cancel.sandbox.rules import COUNTDOWNS as THEIRS
 from htx_cancel.sandbox.rules import ROUTES, Kind
 from htx_cancel.wire.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 SWAP = "/swap-api/v1/swap-cancel-after"
 V5 = "/v5/trade/cancel-after"
 PLAIN: list[Kind] = ["swap", "futures", "v5"]

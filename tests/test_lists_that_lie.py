@@ -23,6 +23,8 @@ TRIGGER = LISTS["coin_m_swap.open_trigger_orders"].path
 V5 = LISTS["usdt_m.open_orders"].path
 ALGO = LISTS["usdt_m.open_algo_orders"].path
 
+pytestmark = pytest.mark.loops
+
 #: Plain and trigger orders of the three products.
 SOME: list[Kind] = ["swap", "futures", "v5", "swap_trigger", "futures_trigger", "v5_algo"]
 
@@ -373,5 +375,30 @@ def test_a_catalogue_is_asked_of_another_host_when_one_is_down() -> None:
             credentials(), base_url=hosts, transport=transport, wall_clock=lambda: EPOCH + now()
         ) as client:
             assert (await client.coin_m_swap.open_trigger_orders(timeout=5.0)).complete
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "row", "price"),
+    [
+        (V5, "open_orders", {"price": "7", "tp_trigger_price": "9"}, 7),
+        (V5, "open_orders", {"price": "", "tp_trigger_price": "9"}, None),
+        (V5, "open_orders", {"price": "NaN"}, None),
+        (ALGO, "open_algo_orders", {"price": "7", "trigger_price": "9"}, 9),
+        (ALGO, "open_algo_orders", {"price": "7", "tp_trigger_price": "", "type": "tp"}, None),
+        (ALGO, "open_algo_orders", {"price": "7", "sl_trigger_price": "9"}, 9),
+    ],
+)
+def test_the_price_of_an_algo_order_is_the_one_at_which_it_triggers(
+    path: str, name: str, row: Mapping[str, Any], price: int | None
+) -> None:
+    """Not that of the order it becomes; and that of a plain order is its own."""
+
+    async def main() -> None:
+        names = {"order_id": "5", "algo_id": "5", "contract_code": "BTC-USDT", "created_time": "x"}
+        async with lied_to(Exchange(), {path: always([{**names, **row}])}) as client:
+            (order,) = await getattr(client.usdt_m, name)("BTC-USDT")
+        assert (order.price, order.created) == (price, None)
 
     run(main())
