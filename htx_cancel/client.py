@@ -196,9 +196,9 @@ class CancelClient:
         says so: HTX looks these up for 8 hours only, and in multi-asset mode not after the order
         ended.
 
-        Coin-M swap orders are asked for 50 ids a request, v5 orders one a request (and once more
-        in isolated margin mode where cross has none), out of the read budgets; of trailing and
-        trigger orders only the lists of open ones can be had.
+        Plain orders are asked for 50 ids a request, those of v5 one a request (and once more in
+        isolated margin mode where cross has none), out of the read budgets; of trigger, TP/SL,
+        trailing and algo orders only the lists of open ones can be had.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a400-77b6-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-196a8401f83

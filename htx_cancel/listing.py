@@ -36,6 +36,7 @@ NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
 #: What is said of a list that is read, and is not whole.
 NO_END = Finding(Meaning.UNREADABLE, None, "the list does not go on")
 TOO_FEW = Finding(Meaning.UNREADABLE, None, "it lists fewer orders than it counts")
+NO_TYPE = Finding(Meaning.UNREADABLE, None, "an order is listed as of two types")
 NO_NAMES = Finding(Meaning.UNREADABLE, None, "an order without a contract, or an id")
 
 
@@ -212,8 +213,10 @@ class Listing:
             order = queries.open_order(self._product, self._kind, typed)
             if not _has_names(order):
                 self._miss(contract_code, NO_NAMES)
-            elif only in ("", order.contract_code.upper()):
-                self._orders[order.order_id] = order
+            elif only not in ("", order.contract_code.upper()):
+                continue
+            elif self._orders.setdefault(order.order_id, order).type != order.type:
+                self._miss(contract_code, NO_TYPE)
 
     def _miss(self, what: str, why: Finding) -> None:
         code = "" if why.code is None else f"{why.code} "

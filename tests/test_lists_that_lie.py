@@ -142,6 +142,22 @@ def test_an_algo_order_without_a_known_type_is_of_the_one_that_was_asked_for(lie
     run(main())
 
 
+def test_an_algo_order_of_two_types_is_of_none() -> None:
+    """The exchange lists it whatever type is asked for, and does not tell."""
+
+    async def main() -> EverythingReport:
+        exchange = Exchange()
+        row = {"id": "5", "algo_id": "5", "contract_code": "BTC-USDT"}
+        async with lied_to(exchange, {ALGO: always([row])}) as client:
+            return await client.cancel_everything(
+                products=["usdt_m"], kinds=["trigger_orders"], timeout=3.0
+            )
+
+    report = run(main())
+    assert not report.proved
+    assert "listed as of two types" in report.kinds[0].why
+
+
 @pytest.mark.parametrize("contract_code", ["btc-usd", "btc260327", "btc-usdt", "Btc", "BTC260327"])
 def test_a_contract_may_be_written_in_small_letters(contract_code: str) -> None:
     """The exchange knows it all the same; what is open in it is listed, and no other is touched."""
