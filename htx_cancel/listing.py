@@ -4,13 +4,17 @@ Rules:
 
 * Complete or honest: a page that could not be read makes the listing say so.
 * A list by pages is read from the last page to the first, since orders that end meanwhile move the
-  others to earlier pages. A list that goes on after an id is read in the order of the ids.
+  others to earlier pages. New orders move them to later ones: where the first page, which is read
+  last, shows an order that no other page did, the list is read again, and after ``MOST_READINGS``
+  it says so.
+* A list that goes on after an id is read in the order of the ids. One that does not go on, since
+  the next page is not another one, could not be read.
 * Where the exchange has no list of all contracts, or refuses it for want of one, the contracts are
   asked one by one.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
@@ -28,8 +32,13 @@ from htx_cancel.wire.queries import OrderStates
 #: How the exchange refuses a list that names no contract.
 NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
+MOST_READINGS = 3  #: of a list that changes while its pages are read
+
 #: What is said of a list for which there was no time, or no way to the exchange.
 NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
+
+_CHANGED = Finding(Meaning.UNREADABLE, None, "orders came while its pages were read")
+_STUCK = Finding(Meaning.UNREADABLE, None, "it does not go on after its first pages")
 
 
 class QueryBatch(Batch):
@@ -73,36 +82,34 @@ class Lister:
         self._field = field
         self._call = call
 
-    async def read(
-        self, contract_code: str, variant: Mapping[str, str]
-    ) -> list[OrderStates] | None:
-        """Read every page; ``None`` if one of them could not be read."""
+    async def read(self, contract_code: str, variant: Mapping[str, str]) -> list[OrderStates]:
+        """Read every page; ``failed`` says why one of them could not be read."""
+        self.failed = None
         pages: list[OrderStates] = []
         left = ["1"] if self._query.listed == "by_page" else [""]
         while left:
             page = await self._page(contract_code, variant, left.pop())
-            if page is None:
-                return None
+            if page.last and any(page.last == each.last for each in pages):
+                self.failed = _STUCK
+            if self.failed is not None:
+                break
             pages.append(page)
             if page.last:
                 left = [page.last]
-            elif len(pages) == 1:  # the last page next, the second one last
-                left = [str(number) for number in range(2, page.pages + 1)]
+            elif len(pages) == 1 and page.pages > 1:  # the last page next, the first one last
+                left = [str(number) for number in range(1, page.pages + 1)]
         return pages
 
-    async def _page(
-        self, contract_code: str, variant: Mapping[str, str], page: str
-    ) -> OrderStates | None:
+    async def _page(self, contract_code: str, variant: Mapping[str, str], page: str) -> OrderStates:
         """Read one page, with as many attempts as a batch has."""
         permit = None if self.refused else await self.permit()
         if permit is None:
             self.failed = self.refused or NOT_ASKED
-            return None
+            return OrderStates(self.failed)
         given = {**queries.page_params(self._query, contract_code, page), **variant}
         states = await self.ask(QueryBatch(self._query, self._field, given), permit)
         if not states.complete:
             self.failed = states.whole
-            return None
         return states
 
     async def permit(self) -> Permit | None:
@@ -163,15 +170,18 @@ class Listing:
         self, contract_code: str, variant: Mapping[str, str], call: CallContext
     ) -> bool:
         lister = Lister(self._sender, self._query, "order_id", call)
-        pages = await lister.read(contract_code, variant)
-        failed = lister.failed
-        if pages is None and failed is not None:
+        for _ in range(MOST_READINGS):
+            pages = await lister.read(contract_code, variant)
+            for page in pages:
+                self._add(contract_code, page)
+            failed = lister.failed or (_CHANGED if _moved(pages) else None)
+            if failed is not _CHANGED:
+                break
+        if failed is not None:
             if not contract_code and failed.code in NEEDS_CONTRACT:
                 return False
             self._refused = self._refused or lister.refused is not None
             self._miss(" ".join([contract_code, *variant.values()]), failed)
-        for page in pages or ():
-            self._add(contract_code, page)
         return True
 
     def _add(self, contract_code: str, page: OrderStates) -> None:
@@ -197,6 +207,14 @@ class Listing:
         async with asyncio.TaskGroup() as group:
             for contract_code in found:
                 group.create_task(self.read(contract_code))
+
+
+def _moved(pages: Sequence[OrderStates]) -> bool:
+    """Say whether the first page, which is read last, shows what no page before it did."""
+    if not pages or pages[0].pages == 1:
+        return False
+    *before, last = pages
+    return not last.of.keys() <= {key for page in before for key in page.of}
 
 
 async def contracts(sender: Sender, product: str) -> list[str] | None:

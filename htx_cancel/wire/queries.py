@@ -50,6 +50,7 @@ _TPSL_PRICES = ("tp_trigger_price", "sl_trigger_price")
 _OVER = (0, 8)
 
 _NO_LIST = Finding(Meaning.UNREADABLE, None, "no list of orders")
+_NO_WAY_ON = Finding(Meaning.UNREADABLE, None, "a full page, and no id to go on after")
 
 
 class OrderStates(AttemptResult, frozen=True):
@@ -130,9 +131,11 @@ def _page(data: object, told: float | None, field: str) -> OrderStates:
 def _rows(data: object, told: float | None, query: Query, field: str) -> OrderStates:
     if not isinstance(data, list):
         return OrderStates(_NO_LIST, told)
-    full = len(data) >= query.batch_size and isinstance(data[-1], dict)
-    last = id_of(data[-1].get("id")) if full else ""
     rows = [item for item in data if isinstance(item, dict)]
+    full = len(data) >= query.batch_size
+    last = id_of(data[-1].get("id")) if full and data[-1:] == rows[-1:] else ""
+    if full and not last:
+        return OrderStates(_NO_WAY_ON, told)
     return OrderStates(ACCEPTED, told, of=_open(rows, field), complete=True, rows=rows, last=last)
 
 
