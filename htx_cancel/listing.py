@@ -185,7 +185,7 @@ class Listing:
         return True
 
     def _add(self, contract_code: str, page: OrderStates) -> None:
-        narrow = self._query.by_symbol and contract_code[-1:].isdigit()
+        narrow = queries.of_coin(self._query, contract_code)
         for row in page.rows:
             order = queries.open_order(self._product, self._kind, row)
             if not order.order_id:

@@ -84,6 +84,12 @@ def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | 
     return {**contract, **after, "limit": str(query.batch_size)}
 
 
+def of_coin(query: Query, contract_code: str) -> bool:
+    """Say whether the list for a contract is of all contracts of its coin."""
+    contract = named(contract_code, by_symbol=query.by_symbol)
+    return contract.get("symbol", contract_code) != contract_code
+
+
 def encode(given: Mapping[str, str | int]) -> bytes:
     """Make the body of a query that is a POST."""
     return msgspec.json.encode(given)
