@@ -183,7 +183,7 @@ class ByList(Inquiry):
         pages = 0
         for variant in self._query.variants:
             found = await self._lister.read(self._source.contract_code, variant)
-            if found is None:
+            if self._lister.failed is not None:
                 return
             pages = max(pages, len(found))
             for page in found:

@@ -4,15 +4,18 @@ Rules:
 
 * Complete or honest: a page that could not be read makes the listing say so.
 * A list by pages is read from the last page to the first, since orders that end meanwhile move the
-  others to earlier pages; the first page tells how many there are, so it is read twice. A list that
-  goes on after an id is read in the order of the ids.
-* A list that names fewer orders than it counts, or comes back to an id, was not read to its end.
+  others to earlier pages. New orders move them to later ones: where the first page, which is read
+  again at the end, shows an order that no other page did, the list is read again, and after
+  ``MOST_READINGS`` it says so.
+* A list that goes on after an id is read in the order of the ids. One that does not go on, since
+  the next page is not another one, could not be read.
+* A list that names fewer orders than it counts was not read to its end.
 * Where the exchange has no list of all contracts, or refuses it for want of one, the contracts are
   asked one by one.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
@@ -30,14 +33,16 @@ from htx_cancel.wire.queries import OrderStates
 #: How the exchange refuses a list that names no contract.
 NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
+MOST_READINGS = 3  #: of a list that changes while its pages are read
+
 #: What is said of a list for which there was no time, or no way to the exchange.
 NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
 
-#: What is said of a list that is read, and is not whole.
-NO_END = Finding(Meaning.UNREADABLE, None, "the list does not go on")
-TOO_FEW = Finding(Meaning.UNREADABLE, None, "it lists fewer orders than it counts")
-NO_TYPE = Finding(Meaning.UNREADABLE, None, "an order is listed as of two types")
-NO_NAMES = Finding(Meaning.UNREADABLE, None, "an order without a contract, or an id")
+_CHANGED = Finding(Meaning.UNREADABLE, None, "orders came while its pages were read")
+_STUCK = Finding(Meaning.UNREADABLE, None, "it does not go on after its first pages")
+_TOO_FEW = Finding(Meaning.UNREADABLE, None, "it lists fewer orders than it counts")
+_NO_TYPE = Finding(Meaning.UNREADABLE, None, "an order is listed as of two types")
+_NO_NAMES = Finding(Meaning.UNREADABLE, None, "an order without a contract, or an id")
 
 
 class QueryBatch(Batch):
@@ -76,56 +81,39 @@ class Lister:
     def __init__(self, sender: Sender, query: Query, field: str, call: CallContext) -> None:
         self.refused: Finding | None = None  #: the refusal of the account that ended it
         self.failed: Finding | None = None  #: why a page could not be read
-        self.pages: list[OrderStates] = []  #: that were read, the last time
         self._sender = sender
         self._query = query
         self._field = field
         self._call = call
 
-    async def read(
-        self, contract_code: str, variant: Mapping[str, str]
-    ) -> list[OrderStates] | None:
-        """Read every page; ``None`` if that is not the whole list."""
-        self.pages = pages = []
+    async def read(self, contract_code: str, variant: Mapping[str, str]) -> list[OrderStates]:
+        """Read every page; ``failed`` says why one of them could not be read."""
+        self.failed = None
+        pages: list[OrderStates] = []
         left = iter(["1" if self._query.listed == "by_page" else ""])
-        asked: set[str] = set()
         while (which := next(left, None)) is not None:
             page = await self._page(contract_code, variant, which)
-            if page is None:
-                return None
+            if page.last and any(page.last == each.last for each in pages):
+                self.failed = _STUCK
+            if self.failed is not None:
+                break
             pages.append(page)
-            asked.add(which)
-            if page.last and page.last in asked:
-                self.failed = NO_END
-                return None
             if page.last:
                 left = iter([page.last])
-            elif len(pages) == 1:  # the last page next, the second one last
-                left = map(str, range(page.pages, 1, -1))
+            elif len(pages) == 1 < page.pages:  # the last page next, the first one last
+                left = map(str, range(page.pages, 0, -1))
         return pages
 
-    async def read_all(self, contract_code: str, variant: Mapping[str, str]) -> None:
-        """Read every page, and the first again; ``failed`` says why that is not the whole list."""
-        pages = await self.read(contract_code, variant)
-        if pages is not None and pages[0].pages > 1:
-            again = await self._page(contract_code, variant, "1")
-            pages += [] if again is None else [again]
-        if pages is not None and len(queries.ids(pages)) < pages[-1].least:
-            self.failed = TOO_FEW
-
-    async def _page(
-        self, contract_code: str, variant: Mapping[str, str], page: str
-    ) -> OrderStates | None:
+    async def _page(self, contract_code: str, variant: Mapping[str, str], page: str) -> OrderStates:
         """Read one page, with as many attempts as a batch has."""
         permit = None if self.refused else await self.permit()
         if permit is None:
             self.failed = self.refused or NOT_ASKED
-            return None
+            return OrderStates(self.failed)
         given = {**queries.page_params(self._query, contract_code, page), **variant}
         states = await self.ask(QueryBatch(self._query, self._field, given), permit)
         if not states.complete:
             self.failed = states.whole
-            return None
         return states
 
     async def permit(self) -> Permit | None:
@@ -193,15 +181,18 @@ class Listing:
         self, contract_code: str, variant: Mapping[str, str], call: CallContext
     ) -> bool:
         lister = Lister(self._sender, self._query, "order_id", call)
-        await lister.read_all(contract_code, variant)
-        failed = lister.failed
+        for _ in range(MOST_READINGS):
+            pages = await lister.read(contract_code, variant)
+            for page in pages:
+                self._add(contract_code, variant, page)
+            failed = lister.failed or _doubt(pages)
+            if failed is not _CHANGED:
+                break
         if failed is not None:
             if not contract_code and failed.code in NEEDS_CONTRACT:
                 return False
             self._miss(" ".join([contract_code, *variant.values()]), failed)
         self._refused.append(lister.refused is not None)
-        for page in lister.pages:
-            self._add(contract_code, variant, page)
         return True
 
     def _add(self, contract_code: str, variant: Mapping[str, str], page: OrderStates) -> None:
@@ -212,11 +203,11 @@ class Listing:
             typed = row if row.get("type") in types else {**row, **variant}
             order = queries.open_order(self._product, self._kind, typed)
             if not _has_names(order):
-                self._miss(contract_code, NO_NAMES)
+                self._miss(contract_code, _NO_NAMES)
             elif only not in ("", order.contract_code.upper()):
                 continue
             elif self._orders.setdefault(order.order_id, order).type != order.type:
-                self._miss(contract_code, NO_TYPE)
+                self._miss(contract_code, _NO_TYPE)
 
     def _miss(self, what: str, why: Finding) -> None:
         code = "" if why.code is None else f"{why.code} "
@@ -240,6 +231,14 @@ def _has_names(order: OpenOrder) -> bool:
         return bool(order.ref)
     except (InvalidTypeError, InvalidValueError):
         return False
+
+
+def _doubt(pages: Sequence[OrderStates]) -> Finding | None:
+    """Say why pages are not the whole list, whose first page is read first and last."""
+    *before, last = pages
+    if before and last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
+        return _CHANGED
+    return _TOO_FEW if len(queries.ids(pages)) < last.least else None
 
 
 async def contracts(sender: Sender, deadline: float, product: str) -> list[str] | None:

@@ -50,7 +50,7 @@ _TRIGGER_PRICES = ("trigger_price", "active_price", "tp_trigger_price", "sl_trig
 _OVER = (0, 8)
 
 _NO_LIST = Finding(Meaning.UNREADABLE, None, "no list of orders")
-_NO_END = Finding(Meaning.UNREADABLE, None, "a full page whose last row has no id")
+_NO_WAY_ON = Finding(Meaning.UNREADABLE, None, "a full page, and no id to go on after")
 
 
 class OrderStates(AttemptResult, frozen=True):
@@ -145,7 +145,7 @@ def _rows(data: object, told: float | None, query: Query, field: str) -> OrderSt
     full = len(rows) >= query.batch_size
     last = id_of(rows[-1].get("id")) if full else ""
     if full and not last:
-        return OrderStates(_NO_END, told, of=_open(rows, field), rows=rows)
+        return OrderStates(_NO_WAY_ON, told, of=_open(rows, field), rows=rows)
     return OrderStates(ACCEPTED, told, of=_open(rows, field), complete=True, rows=rows, last=last)
 
 
