@@ -155,8 +155,8 @@ class CancelClient:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
 
         Calls under way return what they know: what had not left is ``UNSENT``, and what had not
-        been answered when the time was over is ``UNKNOWN``. A ``confirm`` under way returns at
-        once with what it knows. A dead-man switch is renewed no more, and stays armed.
+        been answered when the time was over is ``UNKNOWN``. A ``confirm`` or list under way
+        returns at once with what it knows. A dead-man switch is renewed no more, and stays armed.
         """
         self._calls.closed = True
         for switch in self._switches:
@@ -165,10 +165,12 @@ class CancelClient:
             confirmation.stop()
         for job in self._calls.jobs:
             job.stop(CLOSED)
+        for task in self._calls.lists:
+            task.cancel()
         asking = {each.task for each in self._confirmations if each.task is not None}
         calling = {task for job in self._calls.jobs for task in job.tasks}
-        if asking or calling:
-            await asyncio.wait(asking | calling, timeout=drain)
+        if ending := asking | calling | self._calls.lists:
+            await asyncio.wait(ending, timeout=drain)
         if calling:
             for job in self._calls.jobs:
                 job.abort(CLOSED)
@@ -194,9 +196,9 @@ class CancelClient:
         says so: HTX looks these up for 8 hours only, and in multi-asset mode not after the order
         ended.
 
-        Coin-M swap orders are asked for 50 ids a request, v5 orders one a request (and once more
-        in isolated margin mode where cross has none), out of the read budgets; of trailing and
-        trigger orders only the lists of open ones can be had.
+        Plain orders are asked for 50 ids a request, those of v5 one a request (and once more in
+        isolated margin mode where cross has none), out of the read budgets; of trigger, TP/SL,
+        trailing and algo orders only the lists of open ones can be had.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a400-77b6-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-196a8401f83
@@ -299,7 +301,7 @@ class CancelClient:
             self,
             scope,
             named,
-            all_contracts=partial(listing.contracts, self._sender),
+            all_contracts=partial(listing.contracts, self._sender, options.deadline),
             deadline=options.deadline,
             on_progress=on_progress,
         ).run()

@@ -3,7 +3,8 @@
 Rules:
 
 * A countdown is believed to end as early as it can: so long after its last confirmed renewal was
-  sent as the exchange's reply says. A renewal without an answer changes nothing.
+  sent as was asked for, or as the exchange's reply says if that is less. A renewal without an
+  answer changes nothing; an arming without one may have armed it.
 * It is renewed every quarter of its length, and once a second while that fails.
 * A reply that names another time than was asked for has not armed it. One that names a thousand
   times as long shows that the exchange counts in seconds: it is sent again at once in these.
@@ -26,7 +27,7 @@ from htx_cancel.batch import Batch
 from htx_cancel.endpoints import COUNTDOWNS, Countdown
 from htx_cancel.errors import NotArmedError, NotSentError, TooLateError
 from htx_cancel.limits.permit import Priority
-from htx_cancel.outcome import Finding
+from htx_cancel.outcome import STATUS, CancelStatus, Finding
 from htx_cancel.retry import RETRY, RetryAction
 from htx_cancel.wire import countdown
 from htx_cancel.wire.codes import Meaning
@@ -94,6 +95,7 @@ class CountdownBatch(Batch):
         self.reply = CountdownReply(_NOT_ASKED)
         self.sent_at = 0.0  #: loop time of the last attempt
         self.unit = one.unit
+        self.uncertain = False  #: whether an attempt may have armed it, though no reply says so
         self._one = one
         self._seconds = seconds
 
@@ -113,6 +115,7 @@ class CountdownBatch(Batch):
     def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt said; the other type of ``on_off`` is tried once."""
         self.reply = answer if isinstance(answer, CountdownReply) else CountdownReply(answer.whole)
+        self.uncertain |= STATUS[answer.whole.meaning][0] is CancelStatus.UNKNOWN
         if answer.whole.code == WRONG_TYPE and not self._one.settled:
             self._one.settled, self._one.as_text = True, not self._one.as_text
             return RetryAction.WAIT_FOR_BUDGET
@@ -156,18 +159,31 @@ class ProductCountdown:
 
     async def arm(self) -> str:
         """Arm or renew it; return why it is not armed as it was asked to, ``""`` if it is."""
-        batch = await self._send(self._seconds, within=self.quarter)
+        batch = await self._arm_once()
         if _names(batch, 1000 * self._seconds, 1000 * TOLERANCE) and self.unit == MILLISECONDS:
             self.unit = SECONDS
             words = f"it counted {batch.reply.seconds:g} s: the exchange counts in seconds"
             self.alert(AlertKind.WRONG_UNIT, words)
-            batch = await self._send(self._seconds, within=self.quarter)
+            batch = await self._arm_once()
         if not _names(batch, self._seconds, TOLERANCE):
-            return self._why(batch.reply)
-        self.ends_at = batch.sent_at + batch.reply.seconds
+            return self._why(batch.reply, self._seconds)
+        self.ends_at = batch.sent_at + min(batch.reply.seconds, self._seconds)
         self._told = None
         self._watch_over(batch.sent_at + 2 * self.quarter)
         return ""
+
+    async def _arm_once(self) -> CountdownBatch:
+        """Send it; believe that it ends sooner if that may have made it so."""
+        batch = await self._send(self._seconds, within=self.quarter)
+        ends = [self.ends_at]
+        if batch.reply.whole.meaning is Meaning.ACCEPTED:
+            ends.append(batch.sent_at + (batch.reply.seconds or SHORTEST))
+        if batch.uncertain:
+            ends.append(batch.began + self._seconds)
+        self.ends_at = min(ends)
+        if self._watch is not None and self.ends_at < ends[0]:
+            self._watch_over(self.ends_at)
+        return batch
 
     def keep(self) -> None:
         """Begin to renew it."""
@@ -203,10 +219,10 @@ class ProductCountdown:
             await asyncio.wait({self._task}, timeout=DISARM_WITHIN / 2)
         self.stop()
         batch = await self._send(OFF, within=began + DISARM_WITHIN - self._loop.time())
-        if batch.reply.whole.meaning is Meaning.ACCEPTED:
+        if batch.reply.whole.meaning is Meaning.ACCEPTED and not batch.reply.seconds:
             self.ends_at = inf
             return ""
-        return self._why(batch.reply)
+        return self._why(batch.reply, OFF)
 
     def stop(self) -> bool:
         """Renew it no longer, and do not watch over it; say whether it was renewed before."""
@@ -239,12 +255,12 @@ class ProductCountdown:
         await self._sender.run(batch, permit, call)
         return batch
 
-    def _why(self, reply: CountdownReply) -> str:
+    def _why(self, reply: CountdownReply, asked: float) -> str:
         """Say why a reply did not do what was asked."""
         whole = reply.whole
         if whole.meaning is Meaning.ACCEPTED:
             counts = f"counts {reply.seconds:g} s" if reply.seconds else "does not say how long"
-            return f"the exchange {counts}, asked for {self._seconds:g} s"
+            return f"the exchange {counts}, asked for {asked:g} s"
         return " ".join(filter(None, [str(whole.code or ""), whole.message]))
 
     def _tell_once(self, kind: AlertKind, message: str) -> None:
@@ -315,15 +331,25 @@ class DeadManSwitch:
             ProductCountdown, seconds=self._seconds, sender=self._sender, tell=self._alert
         )
         self._all = list(map(make, self._products))
+        try:
+            await self._arm()
+        except BaseException:
+            self._stop()
+            raise
+        for one in self._all:
+            one.keep()
+        return self
+
+    async def _arm(self) -> None:
+        """Arm all, or disarm those that are armed and raise."""
         why = await asyncio.gather(*(one.arm() for one in self._all))
+        if self._closed:
+            why = [CLOSED] * len(self._all)
         if any(why):
             await self._disarm()
             failed = zip(self._products, why, strict=True)
             words = "; ".join(f"{product}: {each}" for product, each in failed if each)
             raise NotArmedError(f"not armed: {words}")
-        for one in self._all:
-            one.keep()
-        return self
 
     async def __aexit__(
         self,
@@ -331,11 +357,18 @@ class DeadManSwitch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            await self._disarm()
+        try:
+            if error is None:
+                await self._disarm()
+        finally:
+            self._stop()
+            for one in self._all:
+                await one.ended()
+
+    def _stop(self) -> None:
+        """Renew nothing any more."""
         for one in self._all:
             one.stop()
-            await one.ended()
 
     def close(self) -> None:
         """Renew nothing any more; the countdowns stay armed."""

@@ -183,11 +183,13 @@ class ByList(Inquiry):
         pages = 0
         for variant in self._query.variants:
             found = await self._lister.read(self._source.contract_code, variant)
-            if found is None:
+            if self._lister.failed is not None:
                 return
             pages = max(pages, len(found))
             for page in found:
                 listed.update(page.of)
+        if "" in listed and self._source.field not in CLIENT_IDS:
+            return  # a row without an id may be any order's
         enough = 1 if pages == 1 else 2
         states: dict[str, OrderState | None] = {}
         for key in self.pending:

@@ -1,10 +1,11 @@
 """A soak: many orders, random trouble, hosts going up and down, callers going away.
 
-``python tests/soak.py`` cancels orders through two hosts of one sandbox exchange while faults
-strike 30 % of the requests, and judges every status by the exchange's book. It runs on virtual
-time, in process; with ``--sockets`` it runs over real connections in real time. ``--loop eager``
-runs each task's first step at once, and ``--loop uvloop`` needs ``--sockets``, since uvloop has no
-virtual time. Exit code 1 if a status contradicts the book, an id is lost, or too many are unknown.
+``python tests/soak.py`` cancels and lists orders of every kind through two hosts of one sandbox
+exchange while faults strike 30 % of the requests and others place orders, and judges every status
+and every listing by the exchange's book. It runs on virtual time, in process; with ``--sockets`` it
+runs over real connections in real time. ``--loop eager`` runs each task's first step at once, and
+``--loop uvloop`` needs ``--sockets``, since uvloop has no virtual time. Exit code 1 if anything
+contradicts the book, an id is lost, or too many are unknown.
 """
 
 import argparse
@@ -13,13 +14,14 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import loops
 import virtualtime
-from clients import CONTRACTS, EPOCH, cancel, credentials
+from clients import EPOCH, credentials
 from msgspec import Struct
+from soak_work import Call, Dealer, Work
 
 from htx_cancel import (
     CancelClient,
@@ -30,19 +32,15 @@ from htx_cancel import (
     Outcome,
     Priority,
 )
+from htx_cancel.endpoints import BUDGETS
 from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
 from htx_cancel.sandbox.faults import FAULTS, FaultPlan
-from htx_cancel.sandbox.rules import Kind
+from htx_cancel.sandbox.rules import ROUTES
 from htx_cancel.wire.transport import Reply, Request
 
 SHARE_OF_FAULTS = 0.3
 MOST_UNKNOWN = 0.005
-MOST_CALLS_AT_ONCE = 40
-CONTRACTS_OF_A_KIND = 60
-
-#: How many of a hundred orders are of each kind: about as the limits share out the time, where a
-#: v5 order takes one request to cancel and one to confirm.
-SHARES: dict[Kind, int] = {"swap": 44, "linear_trigger": 34, "swap_trailing": 18, "v5": 4}
+MOST_CALLS_AT_ONCE = 60
 
 
 class Settings(Struct, frozen=True):
@@ -55,41 +53,18 @@ class Settings(Struct, frozen=True):
 
     def limits(self) -> dict[str, Limit]:
         """Return the client's budgets."""
-        return {
-            **{name: Limit(5 * self.speed, 1) for name in FIVES},
-            "coin_m_swap_trade": Limit(36 * self.speed, 3),
-            "coin_m_swap_read": Limit(36 * self.speed, 3),
-            "usdt_m_trade": Limit(72 * self.speed, 3),
-            "usdt_m_read": Limit(72 * self.speed, 3),
-        }
+        return {name: Limit(it.calls * self.speed, it.seconds) for name, it in BUDGETS.items()}
 
     def exchange_limits(self) -> dict[str, tuple[int, float]]:
-        """Return the exchange's windows."""
-        pools = {name: (row.calls, row.seconds) for name, row in self.limits().items()}
-        own = {path: pools.pop(name) for name, path in FIVES.items()}
-        return pools | own
-
-
-FIVES = {
-    "/swap-api/v1/swap_track_cancel": "/swap-api/v1/swap_track_cancel",
-    "/swap-api/v1/swap_track_cancelall": "/swap-api/v1/swap_track_cancelall",
-    "/linear-swap-api/v1/swap_trigger_cancel": "/linear-swap-api/v1/swap_trigger_cancel",
-    "/linear-swap-api/v1/swap_trigger_openorders": "/linear-swap-api/v1/swap_trigger_openorders",
-}
+        """Return the exchange's windows, after its own reading of the pages."""
+        budgets = [budget for row in ROUTES.values() for budget in (row.pool, row.own) if budget]
+        return {it.name: (it.calls * self.speed, it.seconds) for it in budgets}
 
 
 def trouble(seed: int) -> FaultPlan:
     """Make faults of every kind but a wrong clock, which the porter sets wrong."""
     kinds = [name for name in FAULTS if name != "wrong_clock"]
     return FaultPlan(share=SHARE_OF_FAULTS, seed=seed, kinds=kinds)
-
-
-class Job(Struct, frozen=True):
-    """The orders of one call."""
-
-    kind: Kind
-    contract_code: str
-    ids: list[str]
 
 
 class SandboxHosts:
@@ -140,6 +115,16 @@ class Servers:
 
 
 @asynccontextmanager
+async def beside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Let something go on until the end of the block."""
+    task = asyncio.create_task(work)
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@asynccontextmanager
 async def on_the_road(
     settings: Settings, exchange: Exchange
 ) -> AsyncIterator[tuple[CancelClient, SandboxHosts | Servers]]:
@@ -181,27 +166,18 @@ class Soak:
             lost_races=0.05,
             partial_fills=0.05,
             random=self.dice.random,
+            list_lag=0.05,
         )
+        self.dealer = Dealer(self.exchange, self.dice)
+        self.orders = self.dealer.orders
+        self.wrong: Counter[str] = Counter()
+        self.listings: Counter[str] = Counter()
         self.said: dict[str, OrderResult] = {}
+        self.given = 0
         self.twice = 0
-        self.outcomes: list[Outcome] = []
         self.confirmed: list[Outcome] = []
-        self.calls = 0
+        self.calls: Counter[str] = Counter()
         self.left = 0
-
-    def jobs(self) -> list[Job]:
-        """Put the orders into the book and deal them out to calls of 1 to 400."""
-        jobs = []
-        for kind, share in SHARES.items():
-            left = self.settings.orders * share // 100
-            while left:
-                size = min(left, self.dice.randint(1, 400))
-                contract = f"C{self.dice.randrange(CONTRACTS_OF_A_KIND)}-{CONTRACTS[kind][4:]}"
-                ids = [self.exchange.book.add(kind, contract).order_id for _ in range(size)]
-                jobs.append(Job(kind, contract, ids))
-                left -= size
-        self.dice.shuffle(jobs)
-        return jobs
 
     def tell(self, results: tuple[OrderResult, ...]) -> None:
         """Note the results of a batch."""
@@ -210,14 +186,13 @@ class Soak:
             self.said[result.order_id] = result
 
     async def run(self) -> None:
-        """Do all calls, a dozen at once, while the hosts go up and down."""
-        jobs = self.jobs()
+        """Do all calls, some at once, while the hosts go up and down and others place orders."""
+        work = self.dealer.deal(self.settings.orders)
+        self.given = len(self.orders)
         async with on_the_road(self.settings, self.exchange) as (client, hosts):
-            porter = asyncio.create_task(self.move(hosts))
-            await asyncio.gather(*(self.work(client, jobs) for _ in range(MOST_CALLS_AT_ONCE)))
-            porter.cancel()
-            with suppress(asyncio.CancelledError):
-                await porter
+            async with beside(self.move(hosts)), beside(self.place(work)):
+                workers = (self.work(client, work) for _ in range(MOST_CALLS_AT_ONCE))
+                await asyncio.gather(*workers)
             for number in range(2):
                 await hosts.turn(number, up=True)
 
@@ -233,48 +208,52 @@ class Soak:
             finally:
                 await hosts.turn(number, up=True)
 
-    async def work(self, client: CancelClient, jobs: list[Job]) -> None:
-        """Take calls until there are no more."""
-        while jobs:
-            await self.one(client, jobs.pop())
+    async def place(self, work: list[Work]) -> None:
+        """Place orders that nobody cancels, now and then, as long as there are calls to make."""
+        while work:
+            await asyncio.sleep(self.dice.uniform(0.0, 1.0))
+            self.dealer.place()
 
-    async def one(self, client: CancelClient, job: Job) -> None:
-        """Cancel, perhaps go away in the middle, and else confirm."""
-        self.calls += 1
-        terms = {
-            "priority": self.dice.choice(list(Priority)),
-            "timeout": self.dice.uniform(5.0, 60.0) if self.dice.random() < 0.1 else None,
-        }
-        call = asyncio.create_task(
-            cancel(
-                client,
-                job.kind,
-                job.ids,
-                contract_code=job.contract_code,
+    async def work(self, client: CancelClient, work: list[Work]) -> None:
+        """Take calls until there are no more."""
+        while work:
+            each = work.pop()
+            self.calls[type(each).__name__] += 1
+            await each.run(client, self)
+
+    async def cancel(self, client: CancelClient, call: Call, ids: Iterable[str]) -> None:
+        """Make a call by ids, perhaps go away in the middle, and else confirm."""
+        calling = asyncio.ensure_future(
+            call(
+                priority=self.dice.choice(list(Priority)),
+                timeout=self.dice.uniform(5.0, 60.0) if self.dice.random() < 0.1 else None,
                 on_batch=self.tell,
-                **terms,
             )
         )
         if self.dice.random() < 0.02:
             self.left += 1
             await asyncio.sleep(self.dice.uniform(0.0, 3.0))
-            call.cancel()
+            calling.cancel()
             with suppress(asyncio.CancelledError):
-                await call
+                await calling
             return
-        outcome = await call
-        if [result.order_id for result in outcome] != job.ids:
-            raise AssertionError("an outcome does not hold its ids in order")
-        self.outcomes.append(outcome)
-        patience = 60.0 if self.settings.sockets else 3600.0  # a list of 28 pages, 5 a second
+        outcome = await calling
+        self.wrong["an outcome without its ids in order"] += [
+            result.order_id for result in outcome
+        ] != list(ids)
+        await self.confirm(client, outcome)
+
+    async def confirm(self, client: CancelClient, outcome: Outcome) -> None:
+        """Ask what became of an outcome's orders."""
+        patience = 60.0 if self.settings.sockets else 3600.0  # long lists, 5 pages a second
         self.confirmed.append(await client.confirm(outcome, timeout=patience))
 
     def contradictions(self) -> Counter[str]:
         """Hold every status against the book."""
-        wrong: Counter[str] = Counter()
+        wrong = self.wrong.copy()
         results = [*self.said.values(), *(it for each in self.confirmed for it in each)]
         for result in results:
-            order = self.exchange.book[result.order_id]
+            order = self.orders[result.order_id]
             took, is_open = order.instructed, order.state == "open"
             status = result.status
             wrong["accepted, and not canceled by us"] += (
@@ -296,7 +275,8 @@ class Soak:
             ) and result.state != OrderState(order.state)
             wrong["gone, and open"] += result.state is OrderState.GONE and is_open
         wrong["told twice"] = self.twice
-        wrong["never told"] = len(self.exchange.book) - len(self.said)
+        wrong["never told"] = self.given - len(self.said)
+        wrong["an order of another's was taken"] = sum(it.instructed for it in self.dealer.others)
         return +wrong
 
     def report(self, seconds: float) -> bool:
@@ -306,12 +286,14 @@ class Soak:
         after = sum(len(outcome.unknown) for outcome in self.confirmed)
         wrong = self.contradictions()
         print(
-            f"{len(self.said):,} orders in {self.calls:,} calls ({self.left} callers went away), "
-            f"{self.exchange.calls.total():,} requests, {seconds:.0f} s, "
-            f"seed {self.settings.seed}"
+            f"{len(self.exchange.book):,} orders in {self.calls.total():,} calls "
+            f"({self.left} callers went away), {self.exchange.calls.total():,} requests, "
+            f"{seconds:.0f} s, seed {self.settings.seed}"
         )
+        print(", ".join(f"{count:,} {name}" for name, count in self.calls.most_common()))
         print(", ".join(f"{count:,} {status}" for status, count in counts.most_common()))
         print(f"unknown {unknown:.3%}, after confirm {after}")
+        print(f"listings: {', '.join(f'{count} {it}' for it, count in self.listings.items())}")
         print(f"refused for the rate: {self.exchange.refused.total()}")
         print(f"contradictions with the book: {dict(wrong) or 'none'}")
         return not wrong and unknown <= MOST_UNKNOWN and after == 0

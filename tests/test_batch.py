@@ -14,6 +14,7 @@ from htx_cancel.endpoints import coin_m_swap, usdt_m
 from htx_cancel.outcome import CancelStatus, Finding
 from htx_cancel.retry import SETTLEMENT_BACKOFF, RetryAction
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ROUTES
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
@@ -119,7 +120,7 @@ def test_a_list_that_is_refused_for_its_form_is_tried_as_an_object_once() -> Non
 
 
 def test_a_refusal_of_both_forms_stands() -> None:
-    """A wrong contract is refused in any form: that is found out once."""
+    """A wrong contract is refused in any form: that is found out once a request."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -129,7 +130,44 @@ def test_a_refusal_of_both_forms_stands() -> None:
             assert [len(call.ids) for call in exchange.log] == [2, 1, 1]
             outcome = await client.usdt_m.cancel_algo_orders("NONE-USDT", ["1", "2"])
         assert {it.status for it in outcome} == {CancelStatus.REJECTED}
-        assert [len(call.ids) for call in exchange.log][3:] == [2]
+        assert [len(call.ids) for call in exchange.log][3:] == [2, 1, 1]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("form", "requests"), [("objects", [-3, 2]), ("object", [-1, 1, 1])])
+def test_a_wrong_contract_does_not_change_the_form_that_worked(
+    form: str, requests: list[int]
+) -> None:
+    """Its refusal tells nothing about the form, before the first success and after it."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as=form)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(3)]
+        async with in_process(exchange) as client:
+            method = client.usdt_m.cancel_algo_orders
+            wrong = [await method("NONE-USDT", ["1", "2", "3"])]
+            assert len((await method("BTC-USDT", ids[:1])).accepted) == 1
+            exchange.log.clear()
+            wrong.append(await method("NONE-USDT", ["1", "2", "3"]))
+            assert len((await method("BTC-USDT", ids[1:])).accepted) == 2
+        assert all(it.status is CancelStatus.REJECTED for outcome in wrong for it in outcome)
+        path = usdt_m.ALGO_ORDERS.path
+        assert bodies(exchange, path)[-len(requests) :] == requests
+
+    run(main())
+
+
+def test_a_lost_reply_does_not_change_the_form_that_is_tried() -> None:
+    """It tells nothing about it."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as="object")
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(3)]
+        plan = FaultPlan({usdt_m.ALGO_ORDERS.path: [None, "reset_before"]})
+        async with in_process(exchange, faults=plan) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
+        assert len(outcome.accepted) == 3
 
     run(main())
 

@@ -36,6 +36,8 @@ from htx_cancel.sandbox.rules import COUNTDOWNS as THEIRS
 from htx_cancel.sandbox.rules import ROUTES, Kind
 from htx_cancel.wire.transport import Reply, Request
 
+pytestmark = pytest.mark.loops
+
 SWAP = "/swap-api/v1/swap-cancel-after"
 V5 = "/v5/trade/cancel-after"
 PLAIN: list[Kind] = ["swap", "futures", "v5"]
@@ -84,6 +86,10 @@ def answer(content: object) -> HttpResponse:
 def armed(seconds: float, *, at: int = 1) -> dict[str, Any]:
     """Make the reply of v1 to an arming."""
     return {"code": 200, "data": {"current_time": at, "trigger_time": round(at + seconds * 1000)}}
+
+
+#: The reply of v1 to a disarming.
+DISARMED = {"code": 200, "data": {"current_time": 1, "trigger_time": 0}}
 
 
 def test_the_table_agrees_with_the_sandbox_s_own_reading() -> None:
@@ -326,7 +332,7 @@ def test_what_does_not_arm_is_not_taken_for_it(reply: object, words: str) -> Non
     """Entering raises, and says why."""
 
     async def main() -> None:
-        transport = Answering(lambda _params: reply)
+        transport = Answering(lambda params: reply if params["on_off"] else DISARMED)
         async with transport.client(retry=RetryPolicy(max_attempts=1)) as client:
             with pytest.raises(NotArmedError, match=f"coin_m_swap: .*{words}"):
                 async with client.dead_man_switch(products=["coin_m_swap"]):
@@ -342,13 +348,13 @@ def test_a_reply_may_be_a_second_off(reply: dict[str, Any]) -> None:
     """The exchange looks at its clock every now and then."""
 
     async def main() -> None:
-        transport = Answering(lambda _params: reply)
+        transport = Answering(lambda params: reply if params["on_off"] else DISARMED)
         async with (
             transport.client() as client,
             client.dead_man_switch(products=["coin_m_futures"]) as switch,
         ):
-            seconds = reply["data"]["trigger_time"] - reply["data"]["current_time"]
-            assert switch.remaining == pytest.approx(seconds / 1000, abs=0.001)
+            seconds = (reply["data"]["trigger_time"] - reply["data"]["current_time"]) / 1000
+            assert switch.remaining == pytest.approx(min(seconds, 30.0), abs=0.001)
 
     run(main())
 
@@ -369,7 +375,165 @@ def test_if_one_is_not_armed_the_others_are_disarmed() -> None:
             assert now() < 7.5 + 5.0 + 0.1
             nothing_is_left(client)
         assert exchange.countdowns.ends == {}
-        assert alerts == []
+        (alert,) = alerts  # its arming may have landed, and its disarming may not
+        assert (alert.product, alert.kind) == ("usdt_m", AlertKind.NOT_DISARMED)
+        assert 17.0 < alert.remaining < 18.0
+
+    run(main())
+
+
+def test_an_arming_that_landed_without_an_answer_is_told_of() -> None:
+    """Nobody entered, and the orders go all the same."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, "reset_after", *["busy"] * 50)
+        async with in_process(exchange, faults=plan) as client:
+            switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append)
+            with pytest.raises(NotArmedError):
+                async with switch:
+                    raise AssertionError("it was entered")
+            assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
+            assert switch.remaining - 1e-6 <= ends_in(exchange) < inf
+            await asyncio.sleep(60.0)
+            assert len(alerts) == 1
+
+    run(main())
+
+
+def test_a_renewal_that_names_less_is_believed() -> None:
+    """It counts so long now, whatever was confirmed before."""
+
+    async def main() -> None:
+        alerts, asked = list[Alert](), list[int]()
+
+        def answer(params: Mapping[str, Any]) -> object:
+            asked.append(params["on_off"])
+            return (armed(5.0) if len(asked) > 1 else armed(30.0)) if params["on_off"] else DISARMED
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append) as switch,
+        ):
+            await asyncio.sleep(7.6)
+            assert switch.remaining < 5.0
+            assert "counts 5 s" in alerts[0].message
+
+    run(main())
+
+
+def test_a_renewal_that_names_less_ends_with_an_alert() -> None:
+    """The end is told of when it comes, not when the one before would have come."""
+
+    async def main() -> None:
+        alerts = list[tuple[float, AlertKind]]()
+        replies = [armed(30.0), armed(5.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else {"status": "error", "err_code": 1227}
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"],
+                on_alert=lambda alert: alerts.append((round(now(), 1), alert.kind)),
+            ),
+        ):
+            await asyncio.sleep(20.0)
+        assert alerts[-1] == (12.5, AlertKind.EXPIRED)
+
+    run(main())
+
+
+def test_a_disarming_that_names_an_end_has_not_disarmed() -> None:
+    """The exchange counts on, and says so."""
+
+    async def main() -> None:
+        alerts = list[Alert]()
+        async with (
+            Answering(lambda _params: armed(30.0)).client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append) as switch,
+        ):
+            pass
+        assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
+        assert "counts 30 s, asked for 0 s" in alerts[0].message
+        assert switch.remaining <= 30.0
+
+    run(main())
+
+
+def test_a_client_that_is_closed_while_it_is_entered_is_not_armed() -> None:
+    """Nobody would renew it."""
+
+    async def main() -> None:
+        alerts = list[Alert]()
+        client = in_process(Exchange(), delay=0.5)
+        switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append)
+
+        async def close() -> None:
+            await asyncio.sleep(0.2)
+            await client.aclose()
+
+        closing = asyncio.create_task(close())
+        with pytest.raises(NotArmedError, match="coin_m_swap: the client was closed"):
+            async with switch:
+                raise AssertionError("it was entered")
+        await closing
+        assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [0.1, 0.6, 1.1])
+def test_a_task_that_ends_while_it_enters_leaves_nothing_behind(after: float) -> None:
+    """No renewal, and no alert: what is armed stays armed."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(V5, "late")
+        async with in_process(exchange, delay=0.2, faults=plan) as client:
+            switch = client.dead_man_switch(on_alert=alerts.append)
+            task = asyncio.create_task(stopped(switch, after=100.0))
+            await asyncio.sleep(after)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            nothing_is_left(client)
+            await asyncio.sleep(100.0)
+            assert alerts == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [None, 0.0, 0.1])
+def test_a_task_that_ends_while_it_leaves_renews_no_more(after: float | None) -> None:
+    """At once, or while the exchange is told."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop, leave = asyncio.get_running_loop(), asyncio.Event()
+
+        async def hold(switch: DeadManSwitch) -> None:
+            async with switch:
+                await leave.wait()
+
+        async with in_process(exchange, delay=0.2) as client:
+            task = asyncio.create_task(hold(client.dead_man_switch()))
+            await asyncio.sleep(5.0)
+            leave.set()
+            if after is None:
+                loop.call_soon(task.cancel)
+            else:
+                loop.call_later(after, task.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(1.0)
+            nothing_is_left(client)
+            sent = sum(exchange.calls.values())
+            await asyncio.sleep(60.0)
+            assert sum(exchange.calls.values()) == sent
 
     run(main())
 

@@ -479,7 +479,21 @@ def test_an_order_is_gone_when_enough_rounds_did_not_list_it(pages: int, rounds:
         async with transport.client() as client:
             outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
         assert states(outcome) == [(CancelStatus.CLOSED, OrderState.GONE)]
-        assert len(transport.asked) == pages * rounds
+        assert len(transport.asked) == (pages if pages == 1 else pages + 1) * rounds
+
+    run(main())
+
+
+@pytest.mark.parametrize("order_id", [None, 1.3e18])
+def test_a_row_without_an_id_may_be_any_order_s(order_id: object) -> None:
+    """So none is gone for not being listed."""
+
+    async def main() -> None:
+        page = {"orders": [{"order_id": order_id, "status": 2}], "total_page": 1}
+        transport = Answering(lambda _params: {"status": "ok", "data": page})
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
 
     run(main())
 
@@ -559,7 +573,8 @@ def test_a_page_that_cannot_be_read_is_tried_as_often_as_a_batch(
         async with transport.client(retry=RetryPolicy(max_attempts=4)) as client:
             outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=60.0)
         assert outcome["7"].state is OrderState.GONE
-        assert [params["page_index"] for params in transport.asked] == [1, 2, 2, 2, 2, 1, 2]
+        asked = [params["page_index"] for params in transport.asked]
+        assert asked == [1, 2, 2, 2, 2, 1, 1, 2, 1]
         pauses = [later - earlier for earlier, later in pairwise(times[:4])]
         assert pauses == pytest.approx([0.1, 0.2, 0.4], abs=0.001)
 

@@ -382,6 +382,22 @@ def test_a_snapshot_shows_every_budget() -> None:
     run(main())
 
 
+def test_a_snapshot_is_a_look() -> None:
+    """A budget that nobody used is full, and the queue has no more lanes to go through."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        for shown in budgets.snapshot():
+            assert (shown.free, shown.next_in) == (shown.calls, 0.0)
+            assert (shown.in_flight, shown.cooling, shown.waiting) == (0, 0, 0)
+        assert not budgets._lanes
+        await take(budgets, 3)
+        budgets.snapshot()
+        assert list(budgets._lanes) == [(A,)]
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -320,6 +320,14 @@ def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) ->
     ]
 
 
+def test_a_list_of_all_contracts_has_the_newest_order_first(exchange: Exchange) -> None:
+    """Whatever contract it is of."""
+    codes = ["BTC-USD", "ETH-USD", "BTC-USD"]
+    ids = [exchange.book.add("swap", code).order_id for code in codes]
+    data = ask(exchange, "/swap-api/v1/swap_openorders", {})["data"]
+    assert [each["order_id_str"] for each in data["orders"]] == ids[::-1]
+
+
 def test_an_empty_list(exchange: Exchange) -> None:
     """With nothing open the list is one empty page, which is no refusal."""
     assert ask(exchange, TRACKS, {"contract_code": "BTC-USD"})["data"] == {

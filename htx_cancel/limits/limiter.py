@@ -466,12 +466,13 @@ class Budgets:
         return max(at - now, trips * self._round_trips.mean)
 
     def snapshot(self) -> tuple[BudgetState, ...]:
-        """Show every budget as it is now."""
+        """Show every budget as it is now: a look, which opens no lane that was not used."""
         now = asyncio.get_running_loop().time()
         return tuple(self._state(budget, now) for budget in self._budgets.values())
 
     def _state(self, budget: Budget, now: float) -> BudgetState:
         lanes = [lane for lane in self._lanes.values() if budget in lane.budgets]
+        alone = Lane((budget.name,), (budget,))
         return BudgetState(
             name=budget.name,
             calls=budget.calls,
@@ -483,7 +484,7 @@ class Budgets:
             reserve=budget.reserve,
             waiting=sum(len(lane.heap) - lane.dead for lane in lanes),
             held_for=max(0.0, budget.held_until - now),
-            next_in=self._predict(self._lane((budget.name,)), 1, (max(Priority), inf), now),
+            next_in=self._predict(alone, 1, (max(Priority), inf), now),
         )
 
 

@@ -26,7 +26,7 @@ class Book:
         self._pending: deque[Order] = deque()
         self._orders: dict[str, Order] = {}
         self._by_client_id: dict[tuple[Kind, str], Order] = {}
-        self._index: defaultdict[tuple[Kind, str], list[Order]] = defaultdict(list)
+        self._index: defaultdict[Kind, dict[str, list[Order]]] = defaultdict(dict)
         self._contracts: set[tuple[str, str]] = set()
         self._ids = count(_FIRST_ID)
         self._now = -math.inf
@@ -97,12 +97,13 @@ class Book:
         self._orders[order.order_id] = order
         if order.client_order_id is not None:
             self._by_client_id[order.kind, order.client_order_id] = order
-        self._index[order.kind, order.contract_code].append(order)
+        self._index[order.kind].setdefault(order.contract_code, []).append(order)
         self._contracts.add((PRODUCTS[order.kind].name, order.contract_code))
 
     def lists(self, product: Product, contract_code: str) -> bool:
         """Return whether a product trades a contract, or any order of the book is in it."""
-        if contract_code in product.contracts:
+        named = (product.name, contract_code)
+        if contract_code in product.contracts or named in self._contracts:
             return True
         traded = chain(
             product.contracts, (code for name, code in self._contracts if name == product.name)
@@ -135,8 +136,9 @@ class Book:
         """Return the open orders, in the order in which they were added to each contract."""
         return [
             order
-            for (its_kind, its_code), orders in self._index.items()
-            if kind in (None, its_kind) and covers(contract_code, its_code)
+            for contracts in (self._index.values() if kind is None else [self._index[kind]])
+            for code, orders in contracts.items()
+            if covers(contract_code, code)
             for order in orders
             if order.state in states
         ]

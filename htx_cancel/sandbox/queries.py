@@ -3,7 +3,7 @@
 Rules, where the pages are silent:
 
 * Ids that are not known are left out; if none is known the call is refused.
-* A list without orders has one page, which is empty.
+* A list without orders has one page, which is empty. A list by pages has the newest order first.
 * An order whose cancel is under way is still in the list of open orders, and in v5, which has no
   word for it, still new or partially filled.
 * A v5 list of algo orders goes on after a row's own ``id``, a small number which is not its
@@ -11,6 +11,7 @@ Rules, where the pages are silent:
 """
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from htx_cancel.sandbox.book import Book
@@ -67,7 +68,8 @@ def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, 
         order
         for order in book.listed(interface.kind, wanted.contract_code)
         if narrower in ("", order.contract_code)
-    ][::-1]
+    ]
+    live.sort(key=attrgetter("number"), reverse=True)
     index, size = wanted.page
     return {
         "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
