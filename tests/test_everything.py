@@ -183,6 +183,24 @@ async def test_legacy_products_are_cancelled_where_they_are_named() -> None:
     assert not exchange.book.open()
 
 
+def test_both_margin_modes_of_v1_are_cancelled_all_at_once() -> None:
+    """By the calls that take no ids, contract by contract: not by ids at five requests a second."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for kind in ("linear_tpsl", "cross_tpsl"):
+            for _ in range(60):
+                exchange.book.add(kind, "ETH-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=LEGACY, kinds=["tpsl_orders"])
+        assert report.proved
+        for mode in ("", "cross_"):
+            assert exchange.calls[f"/linear-swap-api/v1/swap_{mode}tpsl_cancelall"] == 10
+            assert exchange.calls[f"/linear-swap-api/v1/swap_{mode}tpsl_cancel"] == 0
+
+    run(main())
+
+
 def test_only_the_contracts_that_are_named_are_cancelled() -> None:
     """A coin of delivery futures names all its contracts."""
 
