@@ -218,6 +218,9 @@ class Sender:
         self.prober.ask_due(began)
         host = self.hosts.choose()
         target, stamp = self._sign(host, batch)
+        if loop.time() > permit.valid_until:
+            host.release()
+            raise NotSentError("its permit was no longer valid")
         request = Request(batch.method, host.origin, target, batch.body())
         reconnecting = self.reconnect.begin()
         try:

@@ -48,6 +48,7 @@ class Budget:
 
     def __init__(self, name: str, limit: Limit, round_trips: RoundTrips) -> None:
         self.name = name
+        self.tokens = 0  #: that there are here: all of the budget, unless others hold some
         self.round_trips = round_trips
         self.in_flight = 0
         self.cooling: deque[float] = deque()  #: times of replies
@@ -75,7 +76,7 @@ class Budget:
 
     def _resize(self, limit: Limit) -> None:
         self.limit = limit
-        self.calls = limit.calls
+        self.calls = self.tokens = limit.calls
         self.seconds = float(limit.seconds)
         self._rest = self.seconds + MARGIN
         self.reserve = min(self.reserve, self.calls - 1)
@@ -111,7 +112,7 @@ class Budget:
             self.returned += 1
 
     def _free(self, *, urgent: bool) -> int:
-        free = self.calls - self.in_flight - len(self.cooling) - len(self.unanswered)
+        free = self.tokens - self.in_flight - len(self.cooling) - len(self.unanswered)
         if self.reserve or self.foreign:
             free -= max(0 if urgent else self.reserve, len(self.foreign))
         return free
@@ -273,9 +274,13 @@ class Budget:
         extra = max(0, len(self.foreign) - reserve)
         back = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
         back += [at + self._rest for at in self.unanswered]
-        usable = self.calls - reserve
+        usable = self.tokens - reserve
         slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
         return (slots + [start + self.period] * usable)[:usable]
+
+    def coming_back(self, now: float, *, urgent: bool = False) -> list[float]:
+        """Predict when each token can be spent that is not free now, in order."""
+        return self.slots(now, urgent=urgent)[max(0, self.room(now, urgent=urgent)) :]
 
 
 def time_of_nth(slots: list[float], period: float, count: int) -> float:

@@ -73,8 +73,7 @@ class Budgets:
         self.charge_pools = charge_pools
         self._round_trips = round_trips or RoundTrips()
         self._budgets = {
-            name: Budget(name, limit, self._round_trips)
-            for name, limit in {**BUDGETS, **(limits or {})}.items()
+            name: self._ledger(name, limit) for name, limit in {**BUDGETS, **(limits or {})}.items()
         }
         self._lanes: dict[tuple[str, ...], Lane] = {}
         self._in_flight = 0
@@ -97,6 +96,9 @@ class Budgets:
         ]
         about = f"in_flight={self._in_flight} waiting={self._waiting}"
         return f"<Budgets {about} taken=[{', '.join(taken)}]>"
+
+    def _ledger(self, name: str, limit: Limit) -> Budget:
+        return Budget(name, limit, self._round_trips)
 
     # the way in
 
@@ -484,6 +486,8 @@ class Budgets:
             reserve=budget.reserve,
             waiting=sum(len(lane.heap) - lane.dead for lane in lanes),
             held_for=max(0.0, budget.held_until - now),
+            held=budget.tokens,
+            fair=budget.tokens,
             next_in=self._predict(alone, 1, (max(Priority), inf), now),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from math import inf
 from typing import Literal
 
 from msgspec import Struct
@@ -35,12 +36,22 @@ class BudgetState(Struct, frozen=True):
     waiting: int  #: waiters that need this budget
     held_for: float  #: seconds for which a refusal still holds it
     next_in: float  #: predicted seconds until one more call could leave, queue included
+    held: int  #: tokens that this process may use: all, unless they are shared
+    fair: int  #: tokens that it can count on
+    processes: int = 1  #: that share the budget
+    store: Literal["", "linked", "cut_off", "own_share"] = ""  #: of shared budgets
 
 
 class BudgetEvent(Struct, frozen=True):
-    """Something an operator may want to see: a wait, a refusal, a limit learned."""
+    """Something an operator may want to see: a wait, a refusal, a limit learned.
 
-    kind: Literal["wait", "refused", "learned"]
+    Of shared budgets also: the store was lost, or is back; a lease was lost, with all it held; or
+    another process of the account states another limit, which counts.
+    """
+
+    kind: Literal[
+        "wait", "refused", "learned", "store_lost", "store_back", "lease_lost", "other_limit"
+    ]
     names: tuple[str, ...]  #: the budgets meant
     wait: float = 0.0  #: seconds: predicted for a wait, held for a refusal
 
@@ -65,6 +76,7 @@ class Permit:
         self.replied_at = granted  #: loop time
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
+        self.valid_until = inf  #: loop time after which it may not be used any more
         self.end: End | None = None
         self.told: RateLimitHeaders | None = None
         self.described: Budget | None = None  #: the one that the headers told of

@@ -74,6 +74,10 @@ class Lane:
         if waiter.rank == self._newest:
             self._queued_newest += calls
 
+    def queued(self, priority: Priority) -> int:
+        """Count the calls that wait with a priority."""
+        return self._queued.get(priority, 0)
+
     def head(self) -> Waiter | None:
         """Find the first waiter."""
         while self.heap and not self.heap[0][3].waiting:
@@ -175,8 +179,7 @@ def reserved_for_earlier(
         if budget in lane.budgets
         for at in demand_times(lane, budget, waiter.rank, now, until)
     )
-    free = max(0, budget.room(now, urgent=waiter.urgent))
-    back = budget.slots(now, urgent=waiter.urgent)[free:]
+    back = budget.coming_back(now, urgent=waiter.urgent)
     return max((n - bisect_right(back, at) for n, at in enumerate(needs, 1)), default=0)
 
 
