@@ -26,7 +26,7 @@ check: test
 # What rests on the dependencies, with the lowest versions that pyproject.toml allows.
 test-lowest: $(LOWEST)/test
 	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py tests/test_job*.py $(foreach name, \
-		attempt client confirm hosts inquiry limits_reconnect limits_sockets outage probe \
+		attempt client confirm hosts inquiry limits_reconnect limits_redis limits_sockets outage probe \
 		products retry secrets statuses_under_faults wire_transport,tests/test_$(name).py)
 
 # ccxt against the sandbox, and its requests against ours: seconds.
@@ -73,6 +73,6 @@ $(LOWEST)/test: $(LOWEST)/bin/python pyproject.toml
 		$$($(PYTHON) -c 'import tomllib; \
 			project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 			extras = project["optional-dependencies"]; \
-			rows = project["dependencies"] + extras["cli"] + extras["uvloop"]; \
+			rows = project["dependencies"] + extras["cli"] + extras["redis"] + extras["uvloop"]; \
 			print(*(row.partition(",")[0].replace(">=", "==") for row in rows))')
 	touch $@

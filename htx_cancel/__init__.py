@@ -28,6 +28,9 @@ from htx_cancel.errors import (
 from htx_cancel.everything import EverythingReport, KindReport, Remaining
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, Permit, Priority
+from htx_cancel.limits.redis import RedisStore
+from htx_cancel.limits.shared import FAIR_SHARE, HOLD, Share, SharedBudgets
+from htx_cancel.limits.store import Holdings, holdings
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import (
     CallResult,
@@ -45,6 +48,8 @@ from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire.signing import Credentials
 
 __all__ = [
+    "FAIR_SHARE",
+    "HOLD",
     "Alert",
     "AlertKind",
     "BudgetEvent",
@@ -60,6 +65,7 @@ __all__ = [
     "Credentials",
     "DeadManSwitch",
     "EverythingReport",
+    "Holdings",
     "HtxCancelError",
     "InvalidTypeError",
     "InvalidValueError",
@@ -75,10 +81,14 @@ __all__ = [
     "Permit",
     "Priority",
     "ReadOptions",
+    "RedisStore",
     "Refusal",
     "Remaining",
     "RetryPolicy",
+    "Share",
+    "SharedBudgets",
     "Source",
     "TooLateError",
     "WrongLoopError",
+    "holdings",
 ]

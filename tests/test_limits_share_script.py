@@ -1,0 +1,357 @@
+"""The store's script as a state machine: whatever happens, no more than N requests a window."""
+
+from collections import Counter
+from math import inf
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from lua_store import LuaServer
+
+from htx_cancel.limits import store
+from htx_cancel.limits.store import Answer, Lent, Message, Want
+
+LEASE, GRACE = 2.0, 0.25
+NAME = "pool"
+US = 1_000_000
+
+
+class Process:
+    """What one process believes; written as plainly as can be."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.serial = 0
+        self.tokens: list[float] = []  # when each token held is free, in the server's time
+        self.given: list[float] = []  # those given back that no answer has confirmed
+        self.ends_at = -inf
+        self.known = False
+
+    def message(self, now: float, calls: int, window: float, **wants: object) -> Message:
+        """Say what is held and needed."""
+        self.serial += 1
+        if now >= self.ends_at:
+            self.tokens = []  # others may hold them
+        needs: dict[str, object] = {"waiting": (0, 0, 0), **wants}
+        want = Want(
+            name=NAME,
+            calls=calls,
+            window=round(window * US),
+            taught=False,
+            claim=len(self.tokens),
+            given=[round(max(at - now, 0) * US) + 1 for at in self.given],
+            used=sum(at > now for at in self.tokens),
+            under_way=0,
+            soonest=round((min(self.tokens, default=now) - now) * US),
+            **needs,  # type: ignore[arg-type]
+        )
+        return Message(
+            self.name,
+            self.serial,
+            round(LEASE * US),
+            round(GRACE * US),
+            self.known,
+            False,
+            0,
+            [want],
+        )
+
+    def take(self, answer: Answer, sent_at: float, now: float) -> None:
+        """Take an answer to the last message."""
+        self.known = True
+        self.given = []
+        self.ends_at = sent_at + LEASE
+        (lent,) = answer.lents
+        kept = lent.held - len(lent.fresh)
+        self.tokens = sorted(self.tokens)[-kept:] if kept else []
+        self.tokens += [now + delay / US for delay in lent.fresh]
+        assert len(self.tokens) == lent.held
+
+
+class Sharing(RuleBasedStateMachine):
+    """Processes that join, use, give, crash and stand still; messages that get lost, late, double.
+
+    A use takes no time here: a token used now is free one window later.
+    """
+
+    CALLS, WINDOW = 5, 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.server = LuaServer(lambda: self.now)
+        self.processes = [Process(f"p{number}") for number in range(3)]
+        self.late: list[bytes] = []
+        self.uses: list[float] = []
+
+    which = st.integers(0, 2)
+    need = st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 2))
+
+    def _message(self, number: int, need: tuple[int, int, int], narrow: int = 0) -> bytes:
+        process = self.processes[number]
+        return store.encode(
+            process.message(self.now, self.CALLS, self.WINDOW, waiting=need, narrow=narrow)
+        )
+
+    @rule(number=which, need=need, narrow=st.integers(0, 3), doubled=st.booleans())
+    def sync(self, number: int, need: tuple[int, int, int], narrow: int, *, doubled: bool) -> None:
+        """Let a process speak to the store."""
+        message = self._message(number, need, narrow)
+        answer = store.decode_answer(self.server.run(message))
+        assert answer.read
+        if doubled:
+            assert not store.decode_answer(self.server.run(message)).read
+        self.processes[number].take(answer, self.now, self.now)
+
+    @rule(number=which, need=need)
+    def answer_lost(self, number: int, need: tuple[int, int, int]) -> None:
+        """Let the store read it, and nobody here know."""
+        self.server.run(self._message(number, need))
+
+    @rule(number=which, need=need)
+    def message_late(self, number: int, need: tuple[int, int, int]) -> None:
+        """Let it be on its way for a while."""
+        self.late.append(self._message(number, need))
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def arrives(self) -> None:
+        """Let a late message arrive."""
+        self.server.run(self.late.pop(0))
+
+    @rule(number=which, count=st.integers(1, 3), soonest=st.booleans())
+    def give(self, number: int, count: int, *, soonest: bool) -> None:
+        """Give tokens back with the next message."""
+        process = self.processes[number]
+        process.tokens.sort(reverse=not soonest)
+        for _ in range(min(count, len(process.tokens))):
+            process.given.append(process.tokens.pop(0))
+
+    @rule(number=which, count=st.integers(1, 5))
+    def use(self, number: int, count: int) -> None:
+        """Send requests with tokens that are free."""
+        process = self.processes[number]
+        if self.now >= process.ends_at:
+            return
+        free = [at for at in process.tokens if at <= self.now][:count]
+        for at in free:
+            process.tokens.remove(at)
+            process.tokens.append(self.now + self.WINDOW)
+            self.uses.append(self.now)
+
+    @rule(number=which)
+    def crash(self, number: int) -> None:
+        """Let another process come in its place."""
+        name = self.processes[number].name
+        self.processes[number] = Process(f"{name}'")
+
+    @rule(seconds=st.sampled_from([0.001, 0.1, 0.3, 0.9, 1.1, 2.1, 4.0]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+    @rule(keep=st.booleans())
+    def restart(self, *, keep: bool) -> None:
+        """Start the server anew, with the book or without it."""
+        self.server.restart(keep=keep)
+
+    @precondition(lambda self: any(it.known for it in self.processes))
+    @rule(need=need)
+    def flush(self, need: tuple[int, int, int]) -> None:
+        """Lose the book; a process that knew it speaks first."""
+        self.server.book = None
+        known = next(number for number, it in enumerate(self.processes) if it.known)
+        self.sync(known, need, 0, doubled=False)
+
+    @invariant()
+    def no_window_has_too_many(self) -> None:
+        """Any N+1 uses are one window apart, from the first to the last."""
+        recent = self.uses[-self.CALLS - 1 :]
+        if len(recent) > self.CALLS:
+            assert recent[-1] - recent[0] >= self.WINDOW - 1e-9
+
+    @invariant()
+    def no_more_are_held_than_there_are(self) -> None:
+        """By those whose lease has not ended."""
+        held = Counter({it.name: len(it.tokens) for it in self.processes if self.now < it.ends_at})
+        assert held.total() <= self.CALLS
+
+
+class SharingMany(Sharing):
+    """With more tokens and a longer window."""
+
+    CALLS, WINDOW = 12, 3.0
+
+
+TestSharing = Sharing.TestCase
+TestSharingMany = SharingMany.TestCase
+TestSharing.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestSharingMany.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+class Book:
+    """A server, and processes that speak to it."""
+
+    def __init__(self, *, age: float = 1e6, kept: int = 0) -> None:
+        self.now = 1000.0
+        self.server = LuaServer(lambda: self.now, age=age)
+        self.serials = Counter[str]()
+        self.known: set[str] = set()
+        self.kept = kept
+
+    def sync(self, process: str, *, calls: int = 5, **wants: object) -> Lent:
+        """Send what a process holds and needs; return what it may hold."""
+        self.serials[process] += 1
+        given: dict[str, object] = {
+            "name": NAME,
+            "calls": calls,
+            "window": US,
+            "taught": False,
+            "claim": 0,
+            "given": [],
+            "used": 0,
+            "under_way": 0,
+            "soonest": US,
+            "waiting": (0, 0, 0),
+            **wants,
+        }
+        message = Message(
+            process,
+            self.serials[process],
+            2 * US,
+            US // 4,
+            process in self.known,
+            False,
+            self.kept,
+            [Want(**given)],  # type: ignore[arg-type]
+        )
+        self.known.add(process)
+        (lent,) = store.decode_answer(self.server.run(store.encode(message))).lents
+        return lent
+
+    def recalls(self) -> dict[str, list[tuple[int, bool]]]:
+        """Return what was published since the last look: tokens to give, and whether urgently."""
+        found = {
+            process: [(it.give, it.urgent) for it in store.decode_notice(notice)]
+            for process, notice in self.server.published
+        }
+        self.server.published.clear()
+        return found
+
+
+def test_a_lone_process_gets_what_it_needs_and_some_ahead() -> None:
+    """All of it for a long queue; without need half, once it uses the budget."""
+    book = Book()
+    assert book.sync("a").held == 2
+    assert book.sync("a", claim=2, waiting=(0, 9, 0)).held == 5
+
+
+def test_equals_get_equal_shares() -> None:
+    """The one that holds all is told to give, and who waits is told to fetch."""
+    book = Book(kept=0)
+    assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
+    assert book.sync("b", calls=6, waiting=(0, 6, 0)).held == 0
+    assert book.recalls() == {"a": [(3, False)]}
+    assert book.sync("a", calls=6, claim=3, given=[0, 0, 500], used=3, waiting=(0, 6, 0)).held == 3
+    assert book.recalls() == {"b": [(0, False)]}
+    lent = book.sync("b", calls=6, waiting=(0, 6, 0))
+    assert (lent.held, lent.fresh, lent.fair) == (3, [0, 0, 500], 3)
+
+
+def test_nobody_is_told_the_same_twice() -> None:
+    """Until it has spoken."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    for _ in range(3):
+        book.sync("b", waiting=(0, 5, 0))
+    assert len(book.server.published) == 1
+
+
+def test_an_urgent_call_gets_the_soonest_token_of_anybody() -> None:
+    """Each holder is told to give one, whoever waits there."""
+    book = Book()
+    book.sync("a", waiting=(0, 2, 0))
+    book.sync("b", waiting=(0, 3, 0))
+    book.recalls()
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    assert book.recalls() == {"a": [(1, True)], "b": [(1, True)]}
+    book.sync("a", claim=1, given=[300], used=1)
+    book.sync("b", claim=2, given=[200], used=2)
+    assert book.sync("c", waiting=(1, 0, 0)).fresh == [200]
+
+
+def test_routine_calls_leave_what_is_kept_for_urgent_ones() -> None:
+    """In the book, for any process."""
+    book = Book(kept=2)
+    assert book.sync("a", waiting=(0, 9, 0)).held == 3
+    assert book.sync("b", waiting=(0, 9, 0)).held == 0
+    assert book.sync("c", waiting=(1, 0, 0)).held == 1
+
+
+def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
+    """As many tokens as they can use."""
+    book = Book()
+    assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
+    book.sync("b", calls=6, waiting=(0, 6, 0), narrow=4)
+    assert book.recalls() == {"a": [(5, False)]}
+
+
+def test_background_calls_get_what_nobody_else_needs() -> None:
+    """And not more."""
+    book = Book()
+    assert book.sync("a", waiting=(0, 3, 0)).held == 3
+    assert book.sync("b", waiting=(0, 0, 5)).held == 2
+
+
+def test_the_tokens_of_a_lost_lease_are_back_one_window_later() -> None:
+    """After the lease and what may leave late."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.now += 2.3
+    lent = book.sync("b", waiting=(0, 5, 0))
+    assert (lent.held, lent.fresh) == (5, [950_000] * 5)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_the_first_word_of_the_limit_counts_unless_a_reply_taught_another(*, taught: bool) -> None:
+    """Tokens come and go with it."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    lent = book.sync("b", calls=8, taught=taught, waiting=(0, 8, 0))
+    assert (lent.calls, lent.held) == ((8, 3) if taught else (5, 0))
+
+
+def test_a_hold_is_told_to_all() -> None:
+    """For as long as it lasts."""
+    book = Book()
+    book.sync("a", hold=700_000)
+    book.now += 0.2
+    assert book.sync("b").hold == 500_000
+
+
+def test_a_young_server_lends_nothing_that_others_may_hold() -> None:
+    """Until their leases have ended and their calls have left the window."""
+    book = Book(age=1.0)
+    assert book.sync("a", waiting=(0, 5, 0)).held == 0
+    book.now += 3.3
+    assert book.sync("a", waiting=(0, 5, 0)).held == 5
+
+
+def test_after_a_loss_a_process_keeps_what_it_claims() -> None:
+    """And others get nothing before all must have spoken."""
+    book = Book()
+    book.sync("a", waiting=(0, 3, 0))
+    book.server.restart(keep=False)
+    assert book.sync("a", claim=3, used=3).held == 3
+    assert book.sync("b", waiting=(0, 5, 0)).held == 0
+    assert book.sync("a", claim=5, used=3).held == 5
+
+
+def test_a_process_cannot_claim_what_was_taken_from_it() -> None:
+    """Its lease has ended, and others have its tokens."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.now += 4.0
+    book.sync("b", waiting=(0, 5, 0))
+    assert book.sync("a", claim=5).held == 0
