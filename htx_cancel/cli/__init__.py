@@ -12,8 +12,8 @@ that is open; ``shell`` is what they share. ``files`` opens what is named, ``inp
 orders, ``groups`` is what one call cancels, ``results`` are lines of JSON, which ``output`` writes;
 ``progress`` shows a run, ``summary`` and ``tables`` say how it ended. ``scope`` is some products,
 kinds and contracts, ``listing`` lists them, ``everything`` cancels them, ``panic`` shows how far
-that is, and ``drill`` is the demo's end. ``guard`` holds the dead-man switch, and ``stop`` heeds
-signals.
+that is, and ``drill`` is the demo's end. ``guard`` holds the dead-man switch, ``sharing`` opens the
+client, with budgets shared through a store, and ``stop`` heeds signals.
 """
 
 from htx_cancel.cli import account  # noqa: F401 - its commands are the app's

@@ -19,6 +19,7 @@ from htx_cancel.cli.progress import can_draw
 from htx_cancel.cli.results import left, settled
 from htx_cancel.cli.run import RunOptions, show_plan
 from htx_cancel.cli.run import run as run_groups
+from htx_cancel.cli.sharing import Account, StoreUrl, choose
 from htx_cancel.cli.shell import (
     HTX,
     BaseUrl,
@@ -54,11 +55,14 @@ def _show_version(asked: object) -> None:
 @app.callback()
 def options(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
+    store: StoreUrl = None,
+    account: Account = None,
 ) -> None:
     """Cancel orders on HTX derivatives in bulk."""
+    choose(store, account)
 
 
 @app.command()

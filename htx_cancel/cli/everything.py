@@ -23,6 +23,7 @@ from htx_cancel.cli.listing import Found, open_orders, show_missing
 from htx_cancel.cli.panic import PanicView, show_report
 from htx_cancel.cli.progress import can_draw
 from htx_cancel.cli.scope import ALL_KINDS, PROTECTIVE, Scope, kind_of
+from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.stop import Stop
 from htx_cancel.cli.tables import make_table
 
@@ -56,7 +57,7 @@ def cancel_everything(
 
 
 async def _run(scope: Scope, options: Options, keys: Credentials, err: Console) -> int:
-    async with CancelClient(keys, base_url=options.base_url) as client:
+    async with connected(keys, options.base_url) as client:
         if not options.yes:
             with err.status("Listing what is open"):
                 found = await open_orders(client, scope, options.timeout)

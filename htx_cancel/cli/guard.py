@@ -10,12 +10,12 @@ from rich.live import Live
 from htx_cancel import (
     Alert,
     AlertKind,
-    CancelClient,
     Credentials,
     DeadManSwitch,
     NotArmedError,
 )
 from htx_cancel.cli.progress import can_draw
+from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.shell import complain
 from htx_cancel.cli.stop import signals
 
@@ -44,7 +44,7 @@ async def hold(
 ) -> int:
     """Hold the switch until SIGINT or SIGTERM; return the exit code."""
     asked, alerts = asyncio.Event(), Alerts(err)
-    async with CancelClient(keys, base_url=base_url) as client:
+    async with connected(keys, base_url) as client:
         switch = client.dead_man_switch(products=products, seconds=seconds, on_alert=alerts.take)
         with signals(lambda _number: asked.set()):
             try:

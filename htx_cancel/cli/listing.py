@@ -12,6 +12,7 @@ from rich.table import Table
 
 from htx_cancel import CancelClient, Credentials, OpenOrder, OpenOrders
 from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS, Scope, kind_of, list_of
+from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.tables import make_table
 
 
@@ -61,7 +62,7 @@ async def list_all(
     scope: Scope, keys: Credentials, base_url: str, timeout: float, err: Console
 ) -> Found:
     """List with a client of its own."""
-    async with CancelClient(keys, base_url=base_url) as client:
+    async with connected(keys, base_url) as client:
         with err.status("Listing what is open"):
             return await open_orders(client, scope, timeout)
 

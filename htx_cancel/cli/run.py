@@ -18,6 +18,7 @@ from htx_cancel import (
 from htx_cancel.cli.groups import SETTLED, Group, Workload, label, workloads
 from htx_cancel.cli.output import Output
 from htx_cancel.cli.progress import ProgressView
+from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.stop import Stop
 from htx_cancel.cli.summary import Summary
 from htx_cancel.cli.tables import budget, make_table, reason_table, status_table
@@ -63,7 +64,7 @@ async def run(
     """Cancel all groups at once; return the exit code."""
     view = ProgressView(console, workloads(groups), live=options.live)
     report = Report(output, view)
-    async with CancelClient(credentials, base_url=options.base_url) as client:
+    async with connected(credentials, options.base_url) as client:
         stop = Stop(client, console)
         with stop.handled():
             with view:
