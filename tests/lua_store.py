@@ -25,6 +25,7 @@ class LuaServer:
 
     def __init__(self, clock: Callable[[], float], *, age: float = 1e6) -> None:
         self.book: bytes | None = None
+        self._earlier: bytes | None = None
         self.run_id = 1
         self.published: list[tuple[str, bytes]] = []
         self._clock = clock
@@ -43,11 +44,10 @@ class LuaServer:
         return answer
 
     def restart(self, *, keep: bool) -> None:
-        """Become another server, with the book or without it."""
+        """Become another server: with the book as it was before the last message, or without it."""
         self.run_id += 1
         self._started = self._clock()
-        if not keep:
-            self.book = None
+        self.book = self._earlier if keep else None
 
     def _call(self, command: bytes, *given: Any) -> Any:
         now = self._clock()
@@ -60,7 +60,7 @@ class LuaServer:
         if command == b"GET":
             return self.book if self.book is not None else False
         if command == b"SET":
-            self.book = given[1]
+            self._earlier, self.book = self.book, given[1]
             return True
         assert command == b"PUBLISH"
         self.published.append((given[0].removeprefix(CHANNELS).decode(), given[1]))

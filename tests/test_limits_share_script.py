@@ -284,9 +284,12 @@ def test_an_urgent_call_gets_the_soonest_token_of_anybody() -> None:
 def test_routine_calls_leave_what_is_kept_for_urgent_ones() -> None:
     """In the book, for any process."""
     book = Book(kept=2)
-    assert book.sync("a", waiting=(0, 9, 0)).held == 3
+    lent = book.sync("a", waiting=(0, 9, 0))
+    assert (lent.held, lent.fair) == (3, 5)
     assert book.sync("b", waiting=(0, 9, 0)).held == 0
-    assert book.sync("c", waiting=(1, 0, 0)).held == 1
+    assert book.recalls() == {"a": [(2, False)]}
+    assert book.sync("c", waiting=(1, 0, 0)).fresh == [0]
+    assert book.sync("c", claim=1, used=1, waiting=(1, 0, 0), pressing=1).fresh == [0]
 
 
 def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
@@ -355,3 +358,93 @@ def test_a_process_cannot_claim_what_was_taken_from_it() -> None:
     book.now += 4.0
     book.sync("b", waiting=(0, 5, 0))
     assert book.sync("a", claim=5).held == 0
+
+
+def test_nor_while_the_tokens_rest_that_others_used() -> None:
+    """Nobody holds any, and yet they were used a moment ago."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.now += 4.0
+    book.sync("b", waiting=(0, 5, 0))
+    book.sync("b", claim=0, given=[900_000] * 5)
+    lent = book.sync("a", claim=5)
+    assert lent.fresh == [900_000] * lent.held
+
+
+def test_if_all_were_cut_off_each_keeps_what_it_claims() -> None:
+    """All leases have ended, and nobody else has used the tokens since."""
+    book = Book()
+    book.sync("a", waiting=(0, 2, 0))
+    book.sync("b", waiting=(0, 3, 0))
+    book.now += 9.0
+    assert book.sync("a", claim=2, used=2).held == 2
+    assert book.sync("b", claim=3, used=3).held == 3
+    assert book.sync("c", waiting=(1, 0, 0)).held == 0
+
+
+def test_a_claim_proves_a_loss_to_a_book_that_a_new_process_began() -> None:
+    """Of a budget that this one did not ask for."""
+    book = Book()
+    book.sync("a", waiting=(0, 3, 0))
+    book.server.book = None
+    book.sync("b", name="another")
+    assert book.sync("a", claim=3, used=3).held == 3
+    assert book.sync("b", waiting=(0, 5, 0)).held == 0
+
+
+def test_tokens_go_when_the_limit_shrinks() -> None:
+    """Those at home first."""
+    book = Book()
+    book.sync("a", calls=8, waiting=(0, 4, 0))
+    assert book.sync("b", calls=5, taught=True, waiting=(0, 5, 0)).held == 1
+    assert book.sync("c", calls=5, waiting=(2, 0, 0), pressing=2).held == 0
+
+
+def test_a_token_on_its_way_to_an_urgent_call_is_nobody_else_s() -> None:
+    """It came home for that."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=4, given=[300], used=4, waiting=(0, 5, 0))
+    assert book.sync("d", waiting=(0, 5, 0)).held == 0
+    assert book.sync("b", waiting=(1, 0, 0)).fresh == [300]
+
+
+def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
+    """Though it holds one already, which is free later."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=4, given=[800_000], used=4)
+    book.sync("c", waiting=(1, 0, 0), soonest=800_000)
+    book.recalls()
+    book.sync("a", claim=3, given=[200], used=3)
+    assert book.recalls() == {"c": [(0, False)]}
+    swapped = book.sync("c", given=[800_000], waiting=(1, 0, 0), soonest=US)
+    assert swapped.fresh == [200]
+
+
+def test_who_holds_idle_tokens_gives_half_of_them_at_once() -> None:
+    """Not one by one."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("a", claim=5)
+    book.sync("b", waiting=(0, 1, 0))
+    assert book.recalls() == {"a": [(3, False)]}
+
+
+def test_an_urgent_call_that_finds_a_free_token_disturbs_nobody() -> None:
+    """Others are not told to give."""
+    book = Book(kept=1)
+    book.sync("a", waiting=(0, 4, 0))
+    assert book.sync("c", waiting=(1, 0, 0), pressing=1).fresh == [0]
+    assert book.recalls() == {}
+
+
+def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+    """Nor does it make anything free sooner."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("a", claim=0, given=[900_000] * 5)
+    book.now -= 10.0
+    assert book.sync("b", waiting=(0, 5, 0)).fresh == [900_000] * 5

@@ -546,6 +546,7 @@ def test_a_process_that_leaves_gives_back_what_it_holds() -> None:
             began = now()
             await other.send_many(7)
             assert now() - began < 0.1
+            assert {it.processes for it in other.budgets.snapshot()} == {1}
             await other.send_many(12)
             world.check()
 

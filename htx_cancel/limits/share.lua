@@ -69,14 +69,12 @@ if process and serial <= process.serial then return cmsgpack.pack({false, 0, {}}
 
 local gone = {}
 for name, other in pairs(book.procs) do
-  if other.ends + grace < now then table.insert(gone, name) end
+  if other.ends < now then table.insert(gone, name) end
 end
 for _, name in ipairs(gone) do forget(name, book.procs[name].ends + grace) end
 
 if not raw then  -- the first message ever, or after a loss
-  local lost = known
-  for _, want in ipairs(wants) do lost = lost or want[5] > 0 end
-  book.distrusted_until = lost and now + lease + grace or 0
+  book.distrusted_until = known and now + lease + grace or 0
 end
 book.procs[me] = {serial = serial, ends = now + lease}
 local names = {}
@@ -164,27 +162,29 @@ end
 
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
 
-local function lacked_elsewhere(budget, shares, urgent_only)
-  local total = 0
+local function elsewhere(budget, shares)
+  local lacked, urgent = 0, 0
   for name, share in pairs(shares) do
-    if name ~= me and (not urgent_only or budget.needs[name].urgent > 0) then
-      total = total + math.max(share - (budget.held[name] or 0), 0)
-    end
+    if name ~= me then lacked = lacked + math.max(share - (budget.held[name] or 0), 0) end
   end
-  return total
+  for name, need in pairs(budget.needs) do
+    if name ~= me then urgent = urgent + need.urgent end
+  end
+  return lacked, urgent
 end
 
 local function lend(budget, shares, spare, pressing, swapped)
   local held, need = budget.held[me] or 0, budget.needs[me]
+  local lacked, urgent = elsewhere(budget, shares)
   local lack, skip = (shares[me] or 0) - held, 0
   if need.urgent > 0 then
     local sooner = 0
     for _, at in ipairs(budget.home) do sooner = sooner + (at < need.soonest and 1 or 0) end
     lack = math.max(lack, math.min(sooner, need.urgent, math.max(pressing, swapped)))
   else
-    skip = lacked_elsewhere(budget, shares, true) + kept
+    skip = urgent + kept
   end
-  if lacked_elsewhere(budget, shares, false) == 0 then
+  if lacked + urgent == 0 then
     local ahead = math.floor(budget.n / (#names + 1)) - (held - need.used)
     lack = math.max(lack, math.min(ahead, (shares[me] or 0) + spare - held))
   end
@@ -208,7 +208,7 @@ local function notify(name, budget, notice)
 end
 
 local function recall(title, budget, shares, urgent)
-  local short = -#budget.home
+  local short = kept - #budget.home
   for name, share in pairs(shares) do
     local lack = share - (budget.held[name] or 0)
     if lack > 0 then
@@ -266,7 +266,7 @@ local function take(want)
   local give = recall(title, budget, shares, math.max(pressing, 0))
   return {title, budget.n, budget.window, budget.held[me] or 0, lent, give,
     math.max(budget.hold - now, 0), math.max(shares[me] or 0, math.floor(budget.n / #names)),
-    lacked_elsewhere(budget, shares, false) > 0}
+    elsewhere(budget, shares) > 0}
 end
 
 local answers = {}
