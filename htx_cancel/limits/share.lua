@@ -163,26 +163,28 @@ end
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
 
 local function elsewhere(budget, shares)
-  local lacked, urgent = 0, 0
+  local lacked, urgent, urgently = 0, 0, 0
   for name, share in pairs(shares) do
-    if name ~= me then lacked = lacked + math.max(share - (budget.held[name] or 0), 0) end
+    local lack = name ~= me and math.max(share - (budget.held[name] or 0), 0) or 0
+    lacked = lacked + lack
+    if budget.needs[name].urgent > 0 then urgently = urgently + lack end
   end
   for name, need in pairs(budget.needs) do
     if name ~= me then urgent = urgent + need.urgent end
   end
-  return lacked, urgent
+  return lacked, urgent, urgently
 end
 
 local function lend(budget, shares, spare, pressing, swapped)
   local held, need = budget.held[me] or 0, budget.needs[me]
-  local lacked, urgent = elsewhere(budget, shares)
+  local lacked, urgent, urgently = elsewhere(budget, shares)
   local lack, skip = (shares[me] or 0) - held, 0
   if need.urgent > 0 then
     local sooner = 0
     for _, at in ipairs(budget.home) do sooner = sooner + (at < need.soonest and 1 or 0) end
     lack = math.max(lack, math.min(sooner, need.urgent, math.max(pressing, swapped)))
   else
-    skip = urgent + kept
+    skip = urgently + kept
   end
   if lacked + urgent == 0 then
     local ahead = math.floor(budget.n / (#names + 1)) - (held - need.used)
