@@ -107,7 +107,12 @@ class Form(Struct):
 
     most: int  #: ids a request: fewer than the page says, once the exchange refused so many
     as_object: bool = False  #: whether a body of objects is a lone object
-    settled: bool = False  #: whether no other form is to be tried
+    settled: bool = False  #: whether a request was taken in this form: no other is tried then
+
+    @property
+    def size(self) -> int:
+        """How many ids go in a request."""
+        return 1 if self.as_object else self.most
 
 
 class CancelBatch(Batch):
@@ -128,6 +133,7 @@ class CancelBatch(Batch):
         self._ids = ids
         self._sent = ids  # in the attempt under way: as many as the exchange takes at once
         self._one = False  # whether that has the form of a call for a single id
+        self._adapted = False  # whether another form was tried for it
         self._endpoint = endpoint
         self._contract_code = contract_code
         self._field = field
@@ -138,7 +144,7 @@ class CancelBatch(Batch):
         """Begin an attempt with as many ids as the exchange takes."""
         super().begin(now)
         endpoint, form = self._endpoint, self._form
-        self._sent = self.pending[: 1 if form.as_object else form.most]
+        self._sent = self.pending[: form.size]
         of_one = endpoint.path_of_one if len(self._sent) == 1 else ""
         self.path = of_one or endpoint.path
         self._one = bool(of_one) or form.as_object
@@ -155,6 +161,7 @@ class CancelBatch(Batch):
 
     def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt said of each id that it sent."""
+        self._form.settled |= answer.whole.meaning is Meaning.ACCEPTED
         adapted = not answer.named and self._adapt(answer.whole.code)
         rest = self.pending[len(self._sent) :]
         found = list(map(answer.named.get, self._sent))
@@ -185,8 +192,8 @@ class CancelBatch(Batch):
             return True
         if code not in WRONG_FORM or self._endpoint.ids_as != "objects" or form.settled:
             return False
-        form.as_object = not self._one
-        form.settled = self._one  # both were refused: the form was not the reason
+        form.as_object = not (self._one or self._adapted)  # once: the form may not be the reason
+        self._adapted = True
         return form.as_object
 
     def results(self) -> tuple[OrderResult, ...]:

@@ -94,8 +94,8 @@ class CallRunner:
     ) -> Outcome:
         arguments.contract_code(contract_code)
         field, listed = ids
-        batches = await _batches(field, listed, endpoint.batch_size)
         form = self._forms.setdefault(endpoint.path, Form(endpoint.batch_size))
+        batches = await _batches(field, listed, form.size)
         spec = JobSpec(endpoint, contract_code, batches, form, field)
         return await self._run(Outcome, spec, options)
 

@@ -119,7 +119,7 @@ def test_a_list_that_is_refused_for_its_form_is_tried_as_an_object_once() -> Non
 
 
 def test_a_refusal_of_both_forms_stands() -> None:
-    """A wrong contract is refused in any form: that is found out once."""
+    """A wrong contract is refused in any form; that says nothing of the form."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -129,7 +129,64 @@ def test_a_refusal_of_both_forms_stands() -> None:
             assert [len(call.ids) for call in exchange.log] == [2, 1, 1]
             outcome = await client.usdt_m.cancel_algo_orders("NONE-USDT", ["1", "2"])
         assert {it.status for it in outcome} == {CancelStatus.REJECTED}
-        assert [len(call.ids) for call in exchange.log][3:] == [2]
+        assert [len(call.ids) for call in exchange.log][3:] == [2, 1, 1]
+
+    run(main())
+
+
+@pytest.mark.parametrize("form", ["object", "objects"])
+@pytest.mark.parametrize("first", [("BTC-USDT", None), ("NONE-USDT", "7"), ("BTC-USDT", "bad")])
+def test_the_form_that_worked_is_kept(form: str, first: tuple[str, str | None]) -> None:
+    """Whatever was refused before it was known, and after, for another reason than its form."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as=form)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(30)]
+        code, order_id = first
+        async with in_process(exchange) as client:
+            cancel_algo = client.usdt_m.cancel_algo_orders
+            await cancel_algo(code, [order_id or ids.pop()])
+            assert len((await cancel_algo("BTC-USDT", ids[:10])).accepted) == 10
+            refused = await cancel_algo("BTC-USDT", ["bad"])
+            assert [(it.status, it.code) for it in refused] == [(CancelStatus.REJECTED, 1067)]
+            exchange.log.clear()
+            assert len((await cancel_algo("BTC-USDT", ids[10:20])).accepted) == 10
+        assert bodies(exchange, usdt_m.ALGO_ORDERS.path) == ([1] * 10 if form == "object" else [10])
+
+    run(main())
+
+
+@pytest.mark.parametrize("changes", [{"ids_as": "object"}, {"max_ids": 2}])
+def test_small_requests_of_a_later_call_go_at_the_same_time(changes: dict[str, Any]) -> None:
+    """What the first call learned cuts the ids of the next, even if each is tried only once."""
+
+    async def main() -> None:
+        exchange = v5_algo(**changes)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(30)]
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.1) as client:
+            await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[:10])
+            await asyncio.sleep(10.0)
+            began = loop.time()
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[10:])
+            assert len(outcome.accepted) == 20
+            assert loop.time() - began < 0.5
+
+    run(main())
+
+
+def test_a_form_that_is_refused_needs_more_than_one_attempt() -> None:
+    """A client that makes only one says what it did not send, and has learned for the next call."""
+
+    async def main() -> None:
+        exchange = v5_algo(max_ids=5)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(10)]
+        async with in_process(exchange, retry=RetryPolicy(max_attempts=1)) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
+            assert {it.code for it in outcome.rejected} == {1052}
+            assert len(outcome.rejected) == 10
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
+        assert len(outcome.accepted) == 10
 
     run(main())
 
