@@ -282,6 +282,32 @@ def test_one_empty_listing_is_no_proof() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(("last", "again"), [(0.35, False), (0.6, True), (2.0, True)])
+def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
+    last: float, again: bool
+) -> None:
+    """An order that was placed there meanwhile is found; a proof of just now stands."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        for moment in (0.1, 0.35, 0.6, 0.85, 1.1, 1.35, 1.6, 2.0):
+            if moment <= last:
+                loop.call_later(moment, exchange.book.add, "swap", "BTC-USD")
+        if again:
+            loop.call_later(0.5, exchange.book.add, "v5", "BTC-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m", "coin_m_swap"], kinds=["orders"]
+            )
+        assert report.proved
+        assert not exchange.book.open()
+        listings = exchange.calls["/v5/trade/order/opens"] / 2  # one for each margin mode
+        assert listings == (5 if again else 2)
+
+    run(main())
+
+
 def test_a_caller_who_goes_away_leaves_nothing_running() -> None:
     """No call is sent after it."""
 
