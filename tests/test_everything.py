@@ -215,6 +215,27 @@ def test_an_order_that_cannot_be_cancelled_is_named_with_the_reason() -> None:
     run(main())
 
 
+def test_an_order_is_named_with_the_last_reason() -> None:
+    """It was refused in settlement, and then its cancel was accepted and took long."""
+
+    async def main() -> None:
+        exchange = Exchange(cancel_after=60.0)
+        stuck = exchange.book.add("swap", "BTC-USD")
+        exchange.settling.add("BTC-USD")
+        asyncio.get_running_loop().call_later(8.0, exchange.settling.clear)
+        seen: list[EverythingReport] = []
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(timeout=20.0, on_progress=seen.append)
+        reasons = {it.reason for each in seen for it in each.remaining}
+        assert any("1056" in reason for reason in reasons)
+        (remaining,) = report.remaining
+        assert remaining.order_id == stuck.order_id
+        assert remaining.reason == "its cancel was accepted, and it is still listed"
+        assert sum(it.accepted for it in report.kinds) == 1
+
+    run(main())
+
+
 def test_a_product_that_is_closed_to_the_account_is_not_proved() -> None:
     """It is asked once, not until the time is over."""
 
