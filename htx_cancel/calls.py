@@ -166,7 +166,7 @@ class CallRunner:
                 (source.field, ids),
                 _told(options, source),
             )
-            for source, ids in mixed.grouped(keys).items()
+            for source, ids in (await mixed.grouped(keys)).items()
         ]
         return await mixed.joined(keys, await asyncio.gather(*calls))
 

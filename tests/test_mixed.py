@@ -2,10 +2,11 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from clients import CONTRACTS, in_process, over_a_socket
+from clients import CONTRACTS, add, in_process, over_a_socket
 from virtualtime import run
 
 from htx_cancel import (
@@ -15,6 +16,8 @@ from htx_cancel import (
     OpenOrder,
     OrderRef,
     OrderResult,
+    Outcome,
+    mixed,
 )
 from htx_cancel.endpoints import ENDPOINTS
 from htx_cancel.sandbox import Exchange
@@ -102,6 +105,61 @@ def test_a_mixed_outcome_says_what_is_wrong_with_each_part() -> None:
         ]
         assert outcome.error is not None
         assert outcome.error.code == 404
+
+    run(main())
+
+
+def test_a_great_mixture_leaves_others_their_turns() -> None:
+    """It is looked at, put into groups and joined in slices."""
+
+    async def main() -> None:
+        count = 100 * mixed.YIELD_EVERY
+        loop = asyncio.get_running_loop()
+        turns = [0]  # how many orders were looked at in each turn of the loop
+
+        def turn() -> None:
+            turns.append(0)
+            loop.call_soon(turn)
+
+        def orders() -> Iterator[OrderRef]:
+            for number in range(1, count + 1):
+                turns[-1] += 1
+                yield OrderRef("coin_m_swap", ("orders", "tpsl_orders")[number % 2], "A-B", number)
+
+        turn()
+        keys = await mixed.sources(orders())
+        assert len(keys) == count
+        assert max(turns) <= mixed.YIELD_EVERY
+        turns.clear()
+        groups = await mixed.grouped(keys)
+        assert len(turns) >= 100
+        outcomes = [
+            Outcome.of([OrderResult(it, CancelStatus.ACCEPTED) for it in ids], source=source)
+            for source, ids in groups.items()
+        ]
+        turns.clear()
+        joined = await mixed.joined(keys, outcomes)
+        assert len(turns) >= 200
+        assert [(it.source, it.order_id) for it in joined] == list(keys)
+
+    run(main())
+
+
+def test_a_mixed_outcome_says_when_what_was_too_late_could_leave() -> None:
+    """The first of it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        swap = add(exchange, "swap_tpsl", 100)
+        v5 = add(exchange, "v5", 800)
+        orders = [OrderRef("coin_m_swap", "tpsl_orders", "BTC-USD", it) for it in swap]
+        orders += [OrderRef("usdt_m", "orders", "BTC-USDT", it) for it in v5]
+        async with in_process(exchange) as client:
+            outcome = await client.cancel(orders, timeout=0.5)
+            assert (len(outcome.accepted), len(outcome.unsent)) == (770, 130)
+            assert outcome.retry_in == pytest.approx(1.0, abs=0.02)  # v5: three seconds
+            again = await client.cancel(orders[50:])
+        assert again.retry_in is None
 
     run(main())
 
