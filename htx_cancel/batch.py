@@ -180,7 +180,7 @@ class CancelBatch(Batch):
                 left.append(order_id)
                 wanted.add(action)
         self.pending = [*left, *rest]
-        if rest:
+        if rest and not answer.account_wide:
             wanted.add(RetryAction.WAIT_FOR_BUDGET)
         return self._one_of(wanted, answer)
 

@@ -64,6 +64,20 @@ def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
         assert batch(*ids).take(answer) is RetryAction.BACKOFF
 
 
+def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
+    """The rest of it was not sent, and is not."""
+    form = Form(2)
+    ids = ("1", "2", "3")
+    attempts = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=form)
+    attempts.begin(0.0)
+    assert attempts.take(AttemptResult(Finding(Meaning.AUTH, 1200, "no"))) is RetryAction.STOP
+    assert [(it.status, it.attempts, it.message) for it in attempts.results()] == [
+        (CancelStatus.REJECTED, 1, "no"),
+        (CancelStatus.REJECTED, 1, "no"),
+        (CancelStatus.UNSENT, 0, "the rest of its request was not sent"),
+    ]
+
+
 def v5_algo(**changes: Any) -> Exchange:
     """Return an exchange whose call for algo orders differs from what we take it for."""
     path = usdt_m.ALGO_ORDERS.path
@@ -91,6 +105,7 @@ def test_a_request_that_is_refused_as_too_long_is_halved_for_good() -> None:
             assert {it.attempts for it in outcome} == {2, 3}
             path = usdt_m.ALGO_ORDERS.path
             assert bodies(exchange, path) == [-10, -5, 2, 2, 2, 2, 2]
+            assert asyncio.get_running_loop().time() < 0.01
             exchange.log.clear()
             outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[10:])
         assert len(outcome.accepted) == 10
