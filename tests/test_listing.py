@@ -12,8 +12,9 @@ from virtualtime import run
 
 from htx_cancel import CancelStatus, Priority
 from htx_cancel.endpoints import LISTS
-from htx_cancel.orders import OpenOrder
+from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES
 from htx_cancel.sandbox.seeding import KINDS
 
@@ -131,6 +132,34 @@ def test_a_page_that_cannot_be_read_makes_the_listing_say_so(name: str) -> None:
         assert not orders.complete
         assert all("404 HTX has no such path" in it for it in orders.missing)
         assert "404" in repr(orders)
+        assert orders.refused
+
+    run(main())
+
+
+def test_a_listing_says_in_a_line_what_it_holds() -> None:
+    """And what is missing."""
+    order = OpenOrder("coin_m_swap", "orders", "BTC-USD", "7")
+    orders = OpenOrders([order, order])
+    assert repr(orders) == "<OpenOrders: 2>"
+    assert (orders.complete, orders.missing, orders.refused, orders.walked) == (
+        True,
+        (),
+        False,
+        False,
+    )
+    assert repr(OpenOrders([], missing=("a", "b"))) == "<OpenOrders: 0, but for a; b>"
+
+
+def test_contracts_that_cannot_be_listed_make_the_listing_say_so() -> None:
+    """Where each of them would have to be asked."""
+
+    async def main() -> None:
+        faults = FaultPlan(share=1.0, kinds=["html"])
+        async with in_process(Exchange(), faults=faults) as client:
+            orders = await client.coin_m_swap.open_trigger_orders(timeout=5.0)
+        assert orders.missing == ("the list: the contracts could not be listed",)
+        assert orders.walked
 
     run(main())
 

@@ -216,6 +216,29 @@ def test_a_reference_that_nothing_could_cancel_is_refused(
         OrderRef(*given)
 
 
+def test_a_reference_is_a_value() -> None:
+    """It can be kept in a set, and not be changed."""
+    made = [OrderRef("usdt_m", "orders", "BTC-USDT", "7") for _ in range(2)]
+    assert len(set(made)) == 1
+    with pytest.raises(AttributeError):
+        made[0].order_id = "8"  # type: ignore[misc]
+    order = OpenOrder("usdt_m", "orders", "BTC-USDT", "7")
+    with pytest.raises(AttributeError):
+        order.order_id = "8"  # type: ignore[misc]
+
+
+def test_a_refusal_of_a_reference_says_what_was_given() -> None:
+    """And which methods there are."""
+    with pytest.raises(InvalidValueError, match=r"must be given, got neither$"):
+        OrderRef("usdt_m", "orders", "BTC-USDT")
+    with pytest.raises(InvalidValueError, match=r"must be given, got both$"):
+        OrderRef("usdt_m", "orders", "BTC-USDT", "1", "2")
+    with pytest.raises(InvalidValueError, match=r"must name one of coin_m_f") as raised:
+        OrderRef("usdt_m", "all_orders", "BTC-USDT", "1")
+    known = str(raised.value).partition(" one of ")[2].rpartition(", got ")[0].split(", ")
+    assert sorted(known) == sorted(row.name for row in BY_IDS)
+
+
 @pytest.mark.parametrize("orders", ["1", 7, ["1"], [OrderRef("usdt_m", "orders", "A-B", 1.5)]])  # type: ignore[arg-type]
 def test_what_is_no_order_is_refused_before_anything_is_sent(orders: Any) -> None:
     """Nor is any other order of the list sent."""
