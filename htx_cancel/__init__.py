@@ -8,17 +8,20 @@
 
 What is found of every id becomes a status in ``outcome``. ``job`` feeds the batches of one call
 along this flow, ``attempt`` makes one attempt, ``retry`` says what may be sent again, ``confirm``
-asks afterwards what became of the orders, ``endpoints`` is the table every stage reads, and
-``sandbox`` is the other side: an exchange on this machine.
+asks afterwards what became of the orders, ``everything`` cancels all there is and proves it,
+``deadman`` keeps the exchange's countdowns from ending, ``endpoints`` is the table every stage
+reads, and ``sandbox`` is the other side: an exchange on this machine.
 """
 
 from htx_cancel.client import CancelClient
+from htx_cancel.deadman import Alert, AlertKind, DeadManSwitch
 from htx_cancel.endpoints import Limit
 from htx_cancel.errors import (
     ClientClosedError,
     HtxCancelError,
     InvalidTypeError,
     InvalidValueError,
+    NotArmedError,
     TooLateError,
     WrongLoopError,
 )
@@ -42,6 +45,8 @@ from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire.signing import Credentials
 
 __all__ = [
+    "Alert",
+    "AlertKind",
     "BudgetEvent",
     "BudgetState",
     "Budgets",
@@ -53,12 +58,14 @@ __all__ = [
     "ClientClosedError",
     "CloseReason",
     "Credentials",
+    "DeadManSwitch",
     "EverythingReport",
     "HtxCancelError",
     "InvalidTypeError",
     "InvalidValueError",
     "KindReport",
     "Limit",
+    "NotArmedError",
     "OpenOrder",
     "OpenOrders",
     "OrderRef",

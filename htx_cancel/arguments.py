@@ -7,7 +7,7 @@ Rules:
 * ``batches`` is lazy: a caller may pause between two batches, and is told when it should.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from inspect import iscoroutinefunction
 from math import isfinite
 
@@ -129,6 +129,16 @@ def whole(name: str, given: object) -> int:
     if given < 1:
         raise InvalidValueError(f"{name} must be at least 1, got {_shown(given)}")
     return given
+
+
+def some(name: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Check words against those that are known; at least one is needed, and each counts once."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidTypeError(f"{name} must be several of {', '.join(known)}, got {_shown(given)}")
+    words = list(dict.fromkeys(given))
+    if not words or not set(words) <= set(known):
+        raise InvalidValueError(f"{name} must be some of {', '.join(known)}, got {_shown(words)}")
+    return words
 
 
 def hook(name: str, given: Callable[..., object] | None) -> None:

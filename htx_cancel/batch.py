@@ -107,7 +107,7 @@ class Form(Struct):
 
     most: int  #: ids a request: fewer than the page says, once the exchange refused so many
     as_object: bool = False  #: whether a body of objects is a lone object
-    settled: bool = False  #: whether a request was taken in this form: no other is tried then
+    settled: bool = False  #: whether a body of that form was understood
 
     @property
     def size(self) -> int:
@@ -133,7 +133,8 @@ class CancelBatch(Batch):
         self._ids = ids
         self._sent = ids  # in the attempt under way: as many as the exchange takes at once
         self._one = False  # whether that has the form of a call for a single id
-        self._adapted = False  # whether another form was tried for it
+        self._as_object: bool | None = None  # a form of its own, while it tries another one
+        self._tried = False  # whether it did
         self._endpoint = endpoint
         self._contract_code = contract_code
         self._field = field
@@ -144,10 +145,11 @@ class CancelBatch(Batch):
         """Begin an attempt with as many ids as the exchange takes."""
         super().begin(now)
         endpoint, form = self._endpoint, self._form
-        self._sent = self.pending[: form.size]
+        as_object = form.as_object if self._as_object is None else self._as_object
+        self._sent = self.pending[: 1 if as_object else form.most]
         of_one = endpoint.path_of_one if len(self._sent) == 1 else ""
         self.path = of_one or endpoint.path
-        self._one = bool(of_one) or form.as_object
+        self._one = bool(of_one) or as_object
 
     def body(self) -> bytes:
         """Return the body that names what is sent."""
@@ -161,7 +163,8 @@ class CancelBatch(Batch):
 
     def take(self, answer: AttemptResult) -> RetryAction:
         """Take what an attempt said of each id that it sent."""
-        self._form.settled |= answer.whole.meaning is Meaning.ACCEPTED
+        if answer.named and self._endpoint.ids_as == "objects":
+            self._form.as_object, self._form.settled = self._one, True
         adapted = not answer.named and self._adapt(answer.whole.code)
         rest = self.pending[len(self._sent) :]
         found = list(map(answer.named.get, self._sent))
@@ -190,11 +193,12 @@ class CancelBatch(Batch):
         if code == TOO_MANY and len(self._sent) > 1:
             form.most = min(form.most, len(self._sent) // 2)
             return True
-        if code not in WRONG_FORM or self._endpoint.ids_as != "objects" or form.settled:
+        if code not in WRONG_FORM or self._endpoint.ids_as != "objects":
             return False
-        form.as_object = not (self._one or self._adapted)  # once: the form may not be the reason
-        self._adapted = True
-        return form.as_object
+        other = form.as_object if form.settled else not self._one
+        again = other is not self._one and not self._tried
+        self._tried, self._as_object = True, other if again else None
+        return again
 
     def results(self) -> tuple[OrderResult, ...]:
         """Return the result of each id; what was not known is not sent."""

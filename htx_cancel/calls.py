@@ -42,6 +42,7 @@ class CallRunner:
 
     def __init__(self, sender: Sender) -> None:
         self.jobs: set[Job] = set()  #: calls under way
+        self.lists: set[asyncio.Task[OpenOrders]] = set()  #: that are read
         self.closed = False
         self._sender = sender
         self._forms: dict[str, Form] = {}  # by path
@@ -148,7 +149,17 @@ class CallRunner:
         reading = listing.Listing(
             self._sender, product, kind, priority=options.priority, deadline=options.deadline
         )
-        return await reading.run(contract_code)
+        task = asyncio.get_running_loop().create_task(reading.run(contract_code))
+        self.lists.add(task)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        finally:
+            self.lists.discard(task)
+        return reading.result(CLOSED) if task.cancelled() else task.result()
 
     async def any_orders(
         self, orders: Iterable[OpenOrder | OrderRef], given: CallOptions

@@ -3,28 +3,25 @@
 import asyncio
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, Unpack
 
-from htx_cancel import arguments, endpoints, everything, listing
+from htx_cancel import arguments, deadman, endpoints, everything, listing
 from htx_cancel.attempt import Sender
 from htx_cancel.calls import CLOSED, CallRunner
 from htx_cancel.confirm import Confirmation
+from htx_cancel.deadman import DeadManSwitch, OnAlert
 from htx_cancel.endpoints import Limit
-from htx_cancel.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-)
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.everything import Everything, EverythingReport
 from htx_cancel.hosts import Host
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.orders import OpenOrder, OrderRef
-from htx_cancel.outcome import (
-    Outcome,
-)
+from htx_cancel.outcome import Outcome
 from htx_cancel.products import (
     CallOptions,
     CoinMFutures,
@@ -38,10 +35,6 @@ from htx_cancel.retry import RetryPolicy
 from htx_cancel.wire import signing
 from htx_cancel.wire.signing import Credentials, Signer
 from htx_cancel.wire.transport import AiohttpTransport, Transport
-
-FREED_PER_TURN = 500  #: batches of an outcome that nobody holds any more
-
-AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 class CancelClient:
@@ -117,6 +110,7 @@ class CancelClient:
         )
         self._calls = CallRunner(self._sender)
         self._confirmations: set[Confirmation] = set()
+        self._switches: weakref.WeakSet[DeadManSwitch] = weakref.WeakSet()
         self.coin_m_swap = CoinMSwap(self._calls)  #: coin-M perpetual swaps
         self.coin_m_futures = CoinMFutures(self._calls)  #: coin-M delivery futures
         self.usdt_m = UsdtM(self._calls)  #: USDT-M contracts, v5
@@ -161,18 +155,22 @@ class CancelClient:
         """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
 
         Calls under way return what they know: what had not left is ``UNSENT``, and what had not
-        been answered when the time was over is ``UNKNOWN``. A ``confirm`` under way returns at
-        once with what it knows.
+        been answered when the time was over is ``UNKNOWN``. A ``confirm`` or list under way
+        returns at once with what it knows. A dead-man switch is renewed no more, and stays armed.
         """
         self._calls.closed = True
+        for switch in self._switches:
+            switch.close()
         for confirmation in self._confirmations:
             confirmation.stop()
         for job in self._calls.jobs:
             job.stop(CLOSED)
+        for task in self._calls.lists:
+            task.cancel()
         asking = {each.task for each in self._confirmations if each.task is not None}
         calling = {task for job in self._calls.jobs for task in job.tasks}
-        if asking or calling:
-            await asyncio.wait(asking | calling, timeout=drain)
+        if ending := asking | calling | self._calls.lists:
+            await asyncio.wait(ending, timeout=drain)
         if calling:
             for job in self._calls.jobs:
                 job.abort(CLOSED)
@@ -198,9 +196,9 @@ class CancelClient:
         says so: HTX looks these up for 8 hours only, and in multi-asset mode not after the order
         ended.
 
-        Coin-M swap orders are asked for 50 ids a request, v5 orders one a request (and once more
-        in isolated margin mode where cross has none), out of the read budgets; of trailing and
-        trigger orders only the lists of open ones can be had.
+        Plain orders are asked for 50 ids a request, those of v5 one a request (and once more in
+        isolated margin mode where cross has none), out of the read budgets; of trigger, TP/SL,
+        trailing and algo orders only the lists of open ones can be had.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a400-77b6-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-196a8401f83
@@ -303,10 +301,61 @@ class CancelClient:
             self,
             scope,
             named,
-            all_contracts=partial(listing.contracts, self._sender),
+            all_contracts=partial(listing.contracts, self._sender, options.deadline),
             deadline=options.deadline,
             on_progress=on_progress,
         ).run()
+
+    def dead_man_switch(
+        self,
+        *,
+        products: Iterable[str] = deadman.PRODUCTS,
+        seconds: float = 30.0,
+        on_alert: OnAlert | None = None,
+    ) -> DeadManSwitch:
+        """Let the exchange cancel the plain orders of these products if this process dies.
+
+        ``async with client.dead_man_switch() as switch:`` arms the exchange's countdown of each
+        product and renews it every quarter of ``seconds``, at ``URGENT`` priority, out of the
+        product's trade budget. When a countdown ends, the exchange cancels all open plain orders
+        of its product, whoever placed them. ``switch.remaining`` says how near that is.
+
+        * It covers plain orders. **Trigger, TP/SL and trailing orders, and the products that are
+          not named, are not established to be covered.** The pages do not say so either way.
+        * A clean exit disarms, in at most 5 seconds. An exception leaves it armed: the orders go.
+        * The countdown is one for the account and product: a second switch, in this process or
+          another, renews and disarms the same one.
+        * ``remaining`` is cautious: a renewal counts only if it was confirmed, from when it left.
+
+        https://www.htx.com/en-us/opend/newApiPages/?id=10000072-77b7-11ed-9966-0242ac110003
+        https://www.htx.com/en-us/opend/newApiPages/?id=10000068-77b7-11ed-9966-0242ac110003
+
+        Args:
+            products: some of ``coin_m_swap``, ``coin_m_futures`` and ``usdt_m``, which are the
+                default, ``usdt_m_v1_isolated`` and ``usdt_m_v1_cross``, which have one together.
+            seconds: the length of the countdowns, 5 or more. The exchange advises against short
+                ones.
+            on_alert: a plain function, called with an ``Alert`` when something is wrong: a renewal
+                is late or refused, or a countdown may have ended. Without one, the event loop's
+                exception handler is told.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for arguments that make no sense.
+            ClientClosedError: after ``aclose``.
+            NotArmedError: when it is entered, if a countdown could not be armed.
+        """
+        self._calls.check_open()
+        names = arguments.some("products", products, tuple(endpoints.COUNTDOWNS))
+        seconds = arguments.seconds("seconds", seconds)
+        if seconds < deadman.SHORTEST:
+            least = f"{deadman.SHORTEST:g}"
+            raise InvalidValueError(f"seconds must be at least {least}, got {seconds!r}")
+        arguments.hook("on_alert", on_alert)
+        switch = DeadManSwitch(
+            self._sender, names, seconds, on_alert, check_open=self._calls.check_open
+        )
+        self._switches.add(switch)
+        return switch
 
 
 def _hosts(

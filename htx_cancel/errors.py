@@ -7,6 +7,7 @@
     ├── InvalidValueError (ValueError)    an argument against a rule; nothing was sent
     ├── ClientClosedError (RuntimeError)  a client used after it was closed
     ├── WrongLoopError (RuntimeError)     used in a second event loop
+    ├── NotArmedError                     a dead-man switch that could not be armed
     ├── TooLateError                      a budget has no token before the deadline
     └── TransportError                    one request failed
         ├── NotSentError                  it never left this process
@@ -35,6 +36,10 @@ class ClientClosedError(HtxCancelError, RuntimeError):
 
 class WrongLoopError(HtxCancelError, RuntimeError):
     """A client, or budgets, used in another event loop than the first time."""
+
+
+class NotArmedError(HtxCancelError):
+    """The exchange did not confirm that a countdown is armed as it was asked to."""
 
 
 class TooLateError(HtxCancelError):

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from htx_cancel import arguments, hooks
 from htx_cancel.endpoints import ENDPOINTS, LISTS, Endpoint
-from htx_cancel.errors import InvalidTypeError, InvalidValueError
+from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Priority
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
@@ -132,7 +132,8 @@ class Kind:
         self.empty_at = -inf  #: when the last of them was made, in loop time
         self._seen: set[str] | None = None  # ids that were ever listed; ``None`` before the first
         self._appeared = 0
-        self._accepted: dict[str, float] = {}  # when, in loop time
+        self._accepted: set[str] = set()
+        self._ended: dict[str, float] = {}  # accepted or closed: when, in loop time
         self._reasons: dict[str, str] = {}
 
     @property
@@ -167,7 +168,9 @@ class Kind:
         """Take what became of a cancel."""
         for result in outcome:
             if result.status in (CancelStatus.ACCEPTED, CancelStatus.CLOSED):
-                self._accepted[result.order_id] = now
+                self._ended[result.order_id] = now
+            if result.status is CancelStatus.ACCEPTED:
+                self._accepted.add(result.order_id)
                 self._reasons.pop(result.order_id, None)
             else:
                 code = "" if result.code is None else f"{result.code} "
@@ -176,9 +179,7 @@ class Kind:
     def due(self, now: float) -> list[OpenOrder]:
         """List what is to be cancelled: it was not, or so long ago that it should be gone."""
         return [
-            order
-            for order in self.listed
-            if now - self._accepted.get(order.order_id, -RESEND) >= RESEND
+            order for order in self.listed if now - self._ended.get(order.order_id, -inf) >= RESEND
         ]
 
     def report(self) -> KindReport:
@@ -228,7 +229,7 @@ class Everything:
             product: [Kind(product, name) for name in names] for product, names in scope.items()
         }
         self._codes: dict[str, list[str | None]] = {}
-        self._looked: dict[str, float] = {}  # when a product was listed last, in loop time
+        self._looked: set[str] = set()  # products that were listed, or should have been
 
     async def run(self) -> EverythingReport:
         """Cancel all of it; return what was proved."""
@@ -249,6 +250,8 @@ class Everything:
         async def guarded(product: str) -> None:
             try:
                 await work(product)
+            except ClientClosedError:
+                self._deadline = -inf
             except Exception as error:  # noqa: BLE001 - ours or not, it must not cost the others
                 hooks.report("cancel_everything failed", error)
 
@@ -298,6 +301,10 @@ class Everything:
     def _left(self) -> float:
         return self._deadline - self._loop.time()
 
+    def _within(self, seconds: float) -> float:
+        """Return a timeout of so many seconds, or of the time that is left; it may be over."""
+        return max(min(seconds, self._left()), 0.001)
+
     async def _find_codes(self, product: str) -> list[str | None]:
         """List the contracts to cancel; ``None`` is for all of them in one call."""
         if self._contracts is not None:
@@ -316,14 +323,15 @@ class Everything:
             whole = f"{kind.product}.cancel_all_account_{kind.name}"
             method = attrgetter(row.name if code is not None else whole)(self._client)
             wait = self._client.budgets.wait(row.budgets(), count=number, priority=Priority.URGENT)
-            timeout = min(wait + PATIENCE, self._left())
             given = [] if code is None else [code]
+            timeout = self._within(wait + PATIENCE)
             calls.append(method(*given, timeout=timeout, priority=Priority.URGENT))
         for outcome in await asyncio.gather(*calls):
             kind.told(outcome, self._loop.time())
 
     async def _look(self, product: str) -> None:
         """List all kinds of a product, the plain orders last, and cancel what is there."""
+        self._looked.add(product)
         kinds, codes = self._kinds[product], self._codes.get(product, ())
         plain = [kind for kind in kinds if kind.name == "orders"]
         others = [kind for kind in kinds if kind.name != "orders"]
@@ -331,7 +339,7 @@ class Everything:
         await asyncio.gather(*(self._list(method, others, codes) for method in methods))
         for kind in plain:
             await self._list(kind.method, plain, codes)
-        self._looked[product] = now = self._loop.time()
+        now = self._loop.time()
         due = {kind: kind.due(now) for kind in kinds}
         if any(due.values()) and self._left() > 0:
             await asyncio.gather(*(self._cancel(kind, orders) for kind, orders in due.items()))
@@ -342,14 +350,14 @@ class Everything:
         """Read a list, of all contracts or of those named, for the kinds that are in it."""
         orders: list[OpenOrder] = []
         missing: list[str] = []
-        refused = False
+        refused = True
         for code in [None] if self._contracts is None else codes:
             read = attrgetter(method)(self._client)
-            timeout = max(self._left(), 0.001)
+            timeout = self._within(inf)
             listed: OpenOrders = await read(code, timeout=timeout, priority=Priority.URGENT)
             orders += listed
             missing += listed.missing
-            refused = refused or listed.refused
+            refused = refused and listed.refused
         whole = OpenOrders(orders, missing=tuple(missing), refused=refused)
         for kind in kinds:
             if kind.method == method:
@@ -362,7 +370,7 @@ class Everything:
         row = ENDPOINTS[orders[0].ref.method]
         requests = -(-len(orders) // row.batch_size)
         wait = self._client.budgets.wait(row.budgets(), count=requests, priority=Priority.URGENT)
-        timeout = min(wait + PATIENCE, self._left())
+        timeout = self._within(wait + PATIENCE)
         outcome = await self._client.cancel(orders, timeout=timeout, priority=Priority.URGENT)
         kind.told(outcome, self._loop.time())
 
@@ -370,20 +378,10 @@ class Everything:
 def scope(products: Iterable[str], kinds: Iterable[str]) -> dict[str, list[str]]:
     """Check which kinds of which products are to be cancelled."""
     found = {}
-    names = list(_some("kinds", kinds, (*KINDS, *PROTECTIVE)))
-    for product in _some("products", products, (*PRODUCTS, *LEGACY)):
+    names = arguments.some("kinds", kinds, (*KINDS, *PROTECTIVE))
+    for product in arguments.some("products", products, (*PRODUCTS, *LEGACY)):
         found[product] = names
     return found
-
-
-def _some(name: str, given: Iterable[str], known: Sequence[str]) -> Iterable[str]:
-    """Check words against those that are known; at least one is needed."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidTypeError(f"{name} must be several of {', '.join(known)}, got {given!r}")
-    words = list(dict.fromkeys(given))
-    if not words or not set(words) <= set(known):
-        raise InvalidValueError(f"{name} must be some of {', '.join(known)}, got {words!r}")
-    return words
 
 
 def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, list[str]]:
@@ -392,16 +390,20 @@ def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, l
         raise InvalidTypeError(f"contracts must be several contract codes, got {contracts!r}")
     found: dict[str, list[str]] = {product: [] for product in products}
     for code in dict.fromkeys(map(arguments.contract_code, contracts)):
-        swap = "coin_m_swap" if code.endswith("-USD") else "coin_m_futures"
-        fitting = [
-            product
-            for product in found
-            if product == swap or (product.startswith("usdt_m") and "-USDT" in code)
-        ]
-        if "-USDT" in code:
-            fitting = [product for product in fitting if product.startswith("usdt_m")]
+        fitting = [product for product in found if product.startswith(_trades(code.upper()))]
         if not fitting:
             raise InvalidValueError(f"contracts must be of {', '.join(found)}, got {code!r}")
         for product in fitting:
             found[product].append(code)
+    if not any(found.values()):
+        raise InvalidValueError("contracts must be one or more contract codes, got none")
     return {product: codes for product, codes in found.items() if codes}
+
+
+def _trades(code: str) -> tuple[str, ...]:
+    """Say how the names of the products begin that have a contract."""
+    if "-USDT" in code:
+        return ("usdt_m",)
+    if code.endswith("-USD"):
+        return ("coin_m_swap",)
+    return ("coin_m_futures",) if code.isalnum() else ()

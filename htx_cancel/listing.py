@@ -5,10 +5,11 @@ Rules:
 * Complete or honest: a page that could not be read makes the listing say so.
 * A list by pages is read from the last page to the first, since orders that end meanwhile move the
   others to earlier pages. New orders move them to later ones: where the first page, which is read
-  last, shows an order that no other page did, the list is read again, and after ``MOST_READINGS``
-  it says so.
+  again at the end, shows an order that no other page did, the list is read again, and after
+  ``MOST_READINGS`` it says so.
 * A list that goes on after an id is read in the order of the ids. One that does not go on, since
   the next page is not another one, could not be read.
+* A list that names fewer orders than it counts was not read to its end.
 * Where the exchange has no list of all contracts, or refuses it for want of one, the contracts are
   asked one by one.
 """
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
 from htx_cancel.endpoints import CATALOGUES, LISTS, Query
-from htx_cancel.errors import NotSentError, TooLateError
+from htx_cancel.errors import InvalidTypeError, InvalidValueError, NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.outcome import Finding
@@ -39,6 +40,9 @@ NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
 
 _CHANGED = Finding(Meaning.UNREADABLE, None, "orders came while its pages were read")
 _STUCK = Finding(Meaning.UNREADABLE, None, "it does not go on after its first pages")
+_TOO_FEW = Finding(Meaning.UNREADABLE, None, "it lists fewer orders than it counts")
+_NO_TYPE = Finding(Meaning.UNREADABLE, None, "an order is listed as of two types")
+_NO_NAMES = Finding(Meaning.UNREADABLE, None, "an order without a contract, or an id")
 
 
 class QueryBatch(Batch):
@@ -86,18 +90,18 @@ class Lister:
         """Read every page; ``failed`` says why one of them could not be read."""
         self.failed = None
         pages: list[OrderStates] = []
-        left = ["1"] if self._query.listed == "by_page" else [""]
-        while left:
-            page = await self._page(contract_code, variant, left.pop())
+        left = iter(["1" if self._query.listed == "by_page" else ""])
+        while (which := next(left, None)) is not None:
+            page = await self._page(contract_code, variant, which)
             if page.last and any(page.last == each.last for each in pages):
                 self.failed = _STUCK
             if self.failed is not None:
                 break
             pages.append(page)
             if page.last:
-                left = [page.last]
-            elif len(pages) == 1 and page.pages > 1:  # the last page next, the first one last
-                left = [str(number) for number in range(1, page.pages + 1)]
+                left = iter([page.last])
+            elif len(pages) == 1 < page.pages:  # the last page next, the first one last
+                left = map(str, range(page.pages, 0, -1))
         return pages
 
     async def _page(self, contract_code: str, variant: Mapping[str, str], page: str) -> OrderStates:
@@ -140,7 +144,7 @@ class Listing:
         self._deadline = deadline
         self._orders: dict[str, OpenOrder] = {}
         self._missing: list[str] = []
-        self._refused = False
+        self._refused: list[bool] = []  # whether the account was, of each list that was asked
         self._walked = False
 
     async def run(self, contract_code: str | None) -> OpenOrders:
@@ -149,9 +153,16 @@ class Listing:
             await self.read(contract_code)
         elif not self._query.everywhere or not await self.read(""):
             await self.walk()
+        return self.result()
+
+    def result(self, why: str = "") -> OpenOrders:
+        """Return what was read by now; ``why`` it was ended, if it was."""
+        if why:
+            self._miss("", Finding(Meaning.NOT_SENT, None, why))
         orders = list(self._orders.values())
         missing = tuple(self._missing)
-        return OpenOrders(orders, missing=missing, refused=self._refused, walked=self._walked)
+        refused = bool(self._refused) and all(self._refused)
+        return OpenOrders(orders, missing=missing, refused=refused, walked=self._walked)
 
     async def read(self, contract_code: str) -> bool:
         """Read all variants of the list; ``False`` if it has to be asked for each contract."""
@@ -173,25 +184,30 @@ class Listing:
         for _ in range(MOST_READINGS):
             pages = await lister.read(contract_code, variant)
             for page in pages:
-                self._add(contract_code, page)
-            failed = lister.failed or (_CHANGED if _moved(pages) else None)
+                self._add(contract_code, variant, page)
+            failed = lister.failed or _doubt(pages)
             if failed is not _CHANGED:
                 break
         if failed is not None:
             if not contract_code and failed.code in NEEDS_CONTRACT:
                 return False
-            self._refused = self._refused or lister.refused is not None
             self._miss(" ".join([contract_code, *variant.values()]), failed)
+        self._refused.append(lister.refused is not None)
         return True
 
-    def _add(self, contract_code: str, page: OrderStates) -> None:
-        narrow = queries.of_coin(self._query, contract_code)
+    def _add(self, contract_code: str, variant: Mapping[str, str], page: OrderStates) -> None:
+        """Take the orders of a page; an algo order without a known type is of the one asked for."""
+        only = queries.contract_of_coin(self._query, contract_code)
+        types = [each.get("type") for each in self._query.variants]
         for row in page.rows:
-            order = queries.open_order(self._product, self._kind, row)
-            if not order.order_id:
-                self._miss(contract_code, Finding(Meaning.UNREADABLE, None, "an order without id"))
-            elif not narrow or order.contract_code == contract_code:
-                self._orders[order.order_id] = order
+            typed = row if row.get("type") in types else {**row, **variant}
+            order = queries.open_order(self._product, self._kind, typed)
+            if not _has_names(order):
+                self._miss(contract_code, _NO_NAMES)
+            elif only not in ("", order.contract_code.upper()):
+                continue
+            elif self._orders.setdefault(order.order_id, order).type != order.type:
+                self._miss(contract_code, _NO_TYPE)
 
     def _miss(self, what: str, why: Finding) -> None:
         code = "" if why.code is None else f"{why.code} "
@@ -200,7 +216,7 @@ class Listing:
     async def walk(self) -> None:
         """Ask for every contract by itself."""
         self._walked = True
-        found = await contracts(self._sender, self._product)
+        found = await contracts(self._sender, self._deadline, self._product)
         if found is None:
             self._miss("", Finding(Meaning.NO_ANSWER, None, "the contracts could not be listed"))
             return
@@ -209,18 +225,26 @@ class Listing:
                 group.create_task(self.read(contract_code))
 
 
-def _moved(pages: Sequence[OrderStates]) -> bool:
-    """Say whether the first page, which is read last, shows what no page before it did."""
-    if not pages or pages[0].pages == 1:
+def _has_names(order: OpenOrder) -> bool:
+    """Say whether it can be cancelled by its names."""
+    try:
+        return bool(order.ref)
+    except (InvalidTypeError, InvalidValueError):
         return False
+
+
+def _doubt(pages: Sequence[OrderStates]) -> Finding | None:
+    """Say why pages are not the whole list, whose first page is read first and last."""
     *before, last = pages
-    return not last.of.keys() <= {key for page in before for key in page.of}
+    if before and last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
+        return _CHANGED
+    return _TOO_FEW if len(queries.ids(pages)) < last.least else None
 
 
-async def contracts(sender: Sender, product: str) -> list[str] | None:
+async def contracts(sender: Sender, deadline: float, product: str) -> list[str] | None:
     """List the contracts of a product, or its coins where its lists take those."""
     catalogue = CATALOGUES.get(product)
-    body = None if catalogue is None else await sender.prober.get(catalogue.path)
+    body = None if catalogue is None else await sender.prober.get(catalogue.path, deadline)
     if catalogue is None or body is None:
         return None
     return queries.contracts(body, catalogue.field)

@@ -47,6 +47,7 @@ class OrderRef(Struct, frozen=True, gc=False):
             )
         if self.client_order_id is not None and not ENDPOINTS[self.method].client_ids:
             raise InvalidValueError(f"{self.method} must have an order_id, got a client_order_id")
+        self.id  # noqa: B018 - it is checked there
 
     @property
     def method(self) -> str:

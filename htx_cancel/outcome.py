@@ -242,7 +242,8 @@ class Source(Struct, frozen=True, gc=False):
     Args:
         endpoint: the cancel endpoint's name, as in ``htx_cancel.endpoints.ENDPOINTS``.
         contract_code: the contract, such as ``"BTC-USD"``.
-        field: ``"order_id"`` or ``"client_order_id"``.
+        field: ``"order_id"`` or ``"client_order_id"``; of v5 algo orders ``"algo_id"`` or
+            ``"algo_client_order_id"``.
     """
 
     endpoint: str

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 
 from htx_cancel import hooks
-from htx_cancel.errors import TransportError
+from htx_cancel.errors import StaleConnectionError, TransportError
 from htx_cancel.hosts import Host, Hosts
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.wire.transport import Request, Transport
@@ -89,19 +89,32 @@ class Prober:
             self._budgets.learn_round_trip(origin, trip, probe=probe)
         return True
 
-    async def get(self, path: str) -> bytes | None:
-        """Return what the exchange tells the public; ``None`` if it does not in three attempts."""
+    async def get(self, path: str, deadline: float) -> bytes | None:
+        """Return what the exchange tells the public; ``None`` if not in three attempts, in time."""
+        loop = asyncio.get_running_loop()
         for _ in range(ATTEMPTS):
-            request = Request("GET", self._hosts.choose().origin, path)
-            try:
-                reply = await self._transport.send(request, timeout=self._request_timeout)
-            except TransportError:
-                continue
-            except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
-                hooks.report("the transport raised", error)
-                continue
-            if reply.status == 200:
-                return reply.body
+            left = deadline - loop.time()
+            body = await self._get(path, min(self._request_timeout, left)) if left > 0 else None
+            if body is not None:
+                return body
+        return None
+
+    async def _get(self, path: str, timeout: float) -> bytes | None:
+        """Ask once; a host that had its time and does not answer is to blame."""
+        loop = asyncio.get_running_loop()
+        host, began, failed = self._hosts.choose(), loop.time(), False
+        try:
+            reply = await self._transport.send(Request("GET", host.origin, path), timeout=timeout)
+        except TransportError as error:
+            too_near = timeout < self._request_timeout and loop.time() - began >= timeout
+            failed = not too_near and not isinstance(error, StaleConnectionError)
+        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
+            hooks.report("the transport raised", error)
+        else:
+            failed = reply.status >= 500
+            return reply.body if reply.status == 200 else None
+        finally:
+            host.fail(began, loop.time()) if failed else host.release()
         return None
 
     def _start(self, work: Coroutine[object, object, None], what: str) -> "asyncio.Task[None]":

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+from clients import CONTRACTS
 from typer.testing import CliRunner, Result
 
 from htx_cancel.cli import app
 from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.sandbox.rules import ALGO_TYPES
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "orders.csv"
 SECRET = "canary-of-the-secret-key"
@@ -45,8 +47,12 @@ class Sandbox:
             await self._stop.wait()
 
     def run(self, file: Path | str, *options: str, given: str | None = None) -> Result:
-        """Run the command in this process; its output never shows a key."""
-        command = ["run", str(file), "--base-url", self.server.base_url, *options]
+        """Run a file in this process."""
+        return self.invoke("run", str(file), *options, given=given)
+
+    def invoke(self, name: str, *words: str, given: str | None = None) -> Result:
+        """Run a command in this process; its output never shows a key."""
+        command = [name, "--base-url", self.server.base_url, *words]
         result = runner(env=KEYS).invoke(app, command, input=given)
         assert "canary" not in result.output + str(result.exception)
         return result
@@ -62,6 +68,14 @@ def runner(**options: Any) -> CliRunner:
     if "mix_stderr" in inspect.signature(CliRunner.__init__).parameters:
         options["mix_stderr"] = False
     return CliRunner(**options)
+
+
+def fill(exchange: Exchange, number: int = 1) -> None:
+    """Add open orders of every kind of every product, of two coins each, and every algo type."""
+    for kind, contract in CONTRACTS.items():
+        for algo_type in ALGO_TYPES if kind == "v5_algo" else ("trigger",):
+            for coin in ("BTC", "ETH") * number:
+                exchange.book.add(kind, contract.replace("BTC", coin), algo_type=algo_type)
 
 
 def as_file(ids: list[str]) -> str:
@@ -83,6 +97,24 @@ def served(kind: type[Exchange] = Exchange, **options: Any) -> Sandbox:
 def lines(text: str) -> list[dict[str, Any]]:
     """Read JSON lines."""
     return [msgspec.json.decode(line) for line in text.splitlines()]
+
+
+def typed(text: str, *arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command with a terminal as its standard input, on which somebody types."""
+    keyboard, terminal = os.openpty()
+    os.write(keyboard, text.encode())
+    try:
+        return subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            env=os.environ | KEYS,
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(keyboard)
 
 
 def start(*arguments: str, url: str, pipesize: int = -1) -> "subprocess.Popen[str]":

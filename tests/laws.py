@@ -29,6 +29,9 @@ ARROWS: dict[str, set[str]] = {
     "wire.cancels": {"endpoints", "endpoints.row", "outcome", "wire.codes", "wire.envelope"},
     "wire.queries": {"endpoints", "endpoints.row", "orders", "outcome"}
     | {"wire.codes", "wire.envelope"},
+    "wire.countdown": {"endpoints", "wire.envelope"},
+    "deadman": {"attempt", "batch", "endpoints", "errors", "hooks", "limits.permit", "outcome"}
+    | {"retry", "wire", "wire.codes", "wire.countdown", "wire.envelope"},
     "orders": {"arguments", "endpoints", "errors"},
     "mixed": {"errors", "orders", "outcome"},
     "everything": {"arguments", "endpoints", "errors", "hooks", "limits.limiter", "limits.permit"}
@@ -88,6 +91,7 @@ PURE = {
     "retry",
     "wire.cancels",
     "wire.codes",
+    "wire.countdown",
     "wire.envelope",
     "wire.queries",
     "wire.signing",
@@ -96,6 +100,7 @@ PURE_OF_THE_SANDBOX = {
     "access",
     "book",
     "cancels",
+    "countdown",
     "exchange",
     "lifecycle",
     "messages",

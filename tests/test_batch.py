@@ -14,6 +14,7 @@ from htx_cancel.endpoints import coin_m_swap, usdt_m
 from htx_cancel.outcome import CancelStatus, Finding
 from htx_cancel.retry import SETTLEMENT_BACKOFF, RetryAction
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ROUTES
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
@@ -134,7 +135,7 @@ def test_a_list_that_is_refused_for_its_form_is_tried_as_an_object_once() -> Non
 
 
 def test_a_refusal_of_both_forms_stands() -> None:
-    """A wrong contract is refused in any form; that says nothing of the form."""
+    """A wrong contract is refused in any form: that is found out once a request."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -171,6 +172,29 @@ def test_the_form_that_worked_is_kept(form: str, first: tuple[str, str | None]) 
     run(main())
 
 
+@pytest.mark.parametrize(("form", "requests"), [("objects", [-3, 2]), ("object", [-1, 1, 1])])
+def test_a_wrong_contract_does_not_change_the_form_that_worked(
+    form: str, requests: list[int]
+) -> None:
+    """Its refusal tells nothing about the form, before the first success and after it."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as=form)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(3)]
+        async with in_process(exchange) as client:
+            method = client.usdt_m.cancel_algo_orders
+            wrong = [await method("NONE-USDT", ["1", "2", "3"])]
+            assert len((await method("BTC-USDT", ids[:1])).accepted) == 1
+            exchange.log.clear()
+            wrong.append(await method("NONE-USDT", ["1", "2", "3"]))
+            assert len((await method("BTC-USDT", ids[1:])).accepted) == 2
+        assert all(it.status is CancelStatus.REJECTED for outcome in wrong for it in outcome)
+        path = usdt_m.ALGO_ORDERS.path
+        assert bodies(exchange, path)[-len(requests) :] == requests
+
+    run(main())
+
+
 @pytest.mark.parametrize("changes", [{"ids_as": "object"}, {"max_ids": 2}])
 def test_small_requests_of_a_later_call_go_at_the_same_time(changes: dict[str, Any]) -> None:
     """What the first call learned cuts the ids of the next, even if each is tried only once."""
@@ -202,6 +226,20 @@ def test_a_form_that_is_refused_needs_more_than_one_attempt() -> None:
             assert len(outcome.rejected) == 10
             outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
         assert len(outcome.accepted) == 10
+
+    run(main())
+
+
+def test_a_lost_reply_does_not_change_the_form_that_is_tried() -> None:
+    """It tells nothing about it."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as="object")
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(3)]
+        plan = FaultPlan({usdt_m.ALGO_ORDERS.path: [None, "reset_before"]})
+        async with in_process(exchange, faults=plan) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
+        assert len(outcome.accepted) == 3
 
     run(main())
 

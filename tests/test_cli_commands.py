@@ -13,7 +13,7 @@ import typer
 from cli_sandbox import KEYS, as_file, runner, served
 
 from htx_cancel.cli import app
-from htx_cancel.cli.commands import run
+from htx_cancel.cli.commands import cancel, run
 
 
 @pytest.fixture
@@ -56,6 +56,17 @@ def test_a_parser_that_misreads_the_dry_run_is_refused(
     assert ending.value.exit_code == 2
     expected = f"htx-cancel: --dry-run must be True or False, got {misread!r}: install a newer "
     assert capsys.readouterr().err.startswith(expected)
+
+
+@pytest.mark.parametrize("misread", [None, "", 1])
+def test_a_parser_that_misreads_client_ids_is_refused(
+    unasked: str, misread: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An id of one sort may be that of another order as one of the other."""
+    with pytest.raises(typer.Exit) as ending:
+        cancel("usdt_m", "orders", "BTC-USDT", ["7"], base_url=unasked, client_ids=misread)  # type: ignore[arg-type]
+    assert ending.value.exit_code == 2
+    assert "--client-ids must be True or False" in capsys.readouterr().err
 
 
 Alias = Callable[[Path], Path]

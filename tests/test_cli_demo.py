@@ -1,25 +1,70 @@
 """``htx-cancel demo``: it ends well, says what it checked, and would notice a lie."""
 
+import io
 import random
 import subprocess
 import sys
 
 import pytest
 from cli_sandbox import runner
+from msgspec.structs import replace
+from rich.console import Console
 
-from htx_cancel import CancelStatus, OrderResult
+from htx_cancel import CancelStatus, EverythingReport, OrderResult
 from htx_cancel.cli import app, demo
+from htx_cancel.cli.drill import EACH, judge
+from htx_cancel.cli.groups import workloads
+from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS
 from htx_cancel.sandbox import Book
+from htx_cancel.sandbox.rules import PRODUCTS as KINDS
 
 
 def test_it_exits_with_0_if_everything_agrees() -> None:
-    """The tables name every endpoint and the last line says what was checked."""
+    """It says first what it will do, names every endpoint, and says what was checked.
+
+    It ends with a panic: all products and kinds, protective ones too, are proved empty.
+    """
     result = runner().invoke(app, ["demo", "--scale", "0.02", "--seed", "3"])
     assert result.exit_code == 0, result.output
     for name in ("coin_m_swap orders", "usdt_m orders", "5 / 1 s", "accepted"):
         assert name in result.output
     assert "Neither accepted nor closed" in result.output
     assert "statuses checked against the exchange's book: all agree" in result.output
+    plan, _, rest = result.output.partition("\n\n1. ")
+    assert "Two parts, on this machine alone" in plan
+    assert "2. A panic" in plan
+    panic = rest.partition("\n2. Panic: ")[2]
+    rows = [line.split() for line in panic.splitlines()]
+    proved = {(row[0], row[1]) for row in rows if row and row[-1] == "yes"}
+    kinds = [kind.partition("_orders")[0] for kind in ALL_KINDS]
+    assert proved == {(product, kind) for product in ALL_PRODUCTS for kind in kinds}
+    number = len(KINDS) * round(EACH * 0.02)
+    assert panic.startswith(f"{number} orders of all products and kinds are open")
+    assert "Proved in" in panic
+    assert f"{number} orders were open, and 0 are in the exchange's book: agree" in panic
+
+
+def test_a_proof_that_is_not_true_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exchange that lists nothing keeps the orders that have no call to cancel all."""
+    monkeypatch.setattr(Book, "listed", lambda *_: [])
+    result = runner().invoke(app, ["demo", "--scale", "0.01"])
+    assert result.exit_code == 1
+    assert "in the exchange's book: DISAGREE" in result.output
+
+
+def test_a_panic_that_proves_nothing_is_noticed() -> None:
+    """Though the book is empty."""
+    console = Console(file=io.StringIO())
+    report = EverythingReport(proved=False, kinds=(), unchecked=(), seconds=1.0)
+    assert judge(report, Book(), 1, console) == 1
+    assert judge(replace(report, proved=True), Book(), 1, console) == 0
+
+
+def test_each_endpoint_takes_a_little_over_twelve_seconds_or_less() -> None:
+    """So that all of it is over in half a minute."""
+    jobs = demo.fill(Book(), random.Random(0), 1.0)
+    loads = workloads(job.group for job in jobs)
+    assert max(load.least for load in loads.values()) == 12.0
 
 
 @pytest.mark.parametrize("window", ["epoch", "slide"])

@@ -6,7 +6,7 @@ import pytest
 
 from htx_cancel.cli.groups import Group, workloads
 from htx_cancel.cli.input_file import BadInputError, read
-from htx_cancel.endpoints import coin_m_swap, usdt_m, usdt_m_v1_isolated
+from htx_cancel.endpoints import coin_m_futures, coin_m_swap, usdt_m, usdt_m_v1_isolated
 from htx_cancel.sandbox import Book
 from htx_cancel.sandbox.seeding import add_from_csv
 
@@ -43,7 +43,7 @@ def test_json_lines_say_the_same_as_csv() -> None:
     )
     assert read(text) == [
         Group(coin_m_swap.ORDERS, "BTC-USD", ids=("7", "1100000000000000001")),
-        Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", "sell"),
+        Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", filters=(("direction", "sell"),)),
     ]
 
 
@@ -51,11 +51,8 @@ def test_equal_cancel_alls_are_one_call() -> None:
     """Rows that name no ids are one call for each contract, direction and offset."""
     rows = b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,%s\n"
     groups = read(HEADER + b"".join(rows % end for end in (b",", b",", b"sell,", b"sell,close")))
-    assert [(group.direction, group.offset) for group in groups] == [
-        (None, None),
-        ("sell", None),
-        ("sell", "close"),
-    ]
+    sell = ("direction", "sell")
+    assert [group.filters for group in groups] == [(), (sell,), (sell, ("offset", "close"))]
     assert workloads(groups)[ALL].calls == 3
 
 
@@ -77,7 +74,7 @@ def test_the_limits_decide_the_least_time() -> None:
         (b"", "line 1: must be a CSV header or a JSON object, got an empty file"),
         (b" \n\n", "line 1: must be a CSV header or a JSON object, got an empty file"),
         (b"endpoint,order_id\n", "line 1: the header must name 'contract_code' once"),
-        (b"coin_m_swap.cancel_orders,BTC-USD,7\n", "line 1: the header must name 'endpoint' once"),
+        (b"contract_code,kind\n", "header must name 'endpoint', or 'product' and 'kind', got ["),
         (b"endpoint,contract_code,a,a\n", "line 1: the header must name a column once, got ["),
         (
             SWAP + b",BTC-USD,7\xff,,,\n",
@@ -136,7 +133,7 @@ def test_the_limits_decide_the_least_time() -> None:
             LINE + b'"contract_code":"B","order_id":"1"}\n{"endpoi',
             "line 2: Inp",
         ),
-        (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: Object missing required field"),
+        (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: endpoint must be one of coin"),
         (
             LINE + b'"contract_code":"B","order_id":true}',
             "line 1: Expected",
@@ -148,6 +145,101 @@ def test_what_cannot_be_sent_is_refused_with_its_line(content: bytes, words: str
     with pytest.raises(BadInputError) as error:
         read(content)
     assert words in str(error.value)
+
+
+NARROWED = b"endpoint,contract_code,contract_type,side,position_side,direction,offset\n"
+
+
+def test_the_words_that_narrow_a_call_are_those_of_its_endpoint() -> None:
+    """Each has its column; the call for all contracts names none."""
+    rows = (
+        b"usdt_m.cancel_all_orders,BTC-USDT,,sell,long,,\n"
+        b"usdt_m.cancel_all_account_orders,,,buy,,,\n"
+        b"coin_m_futures.cancel_all_orders,BTC,quarter,,,buy,close\n"
+    )
+    assert read(NARROWED + rows) == [
+        Group(
+            usdt_m.ALL_ORDERS,
+            "BTC-USDT",
+            "",
+            filters=(("side", "sell"), ("position_side", "long")),
+        ),
+        Group(usdt_m.ALL_ACCOUNT_ORDERS, "", "", filters=(("side", "buy"),)),
+        Group(
+            coin_m_futures.ALL_ORDERS,
+            "BTC",
+            "",
+            filters=(("direction", "buy"), ("offset", "close"), ("contract_type", "quarter")),
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            b"coin_m_swap.cancel_all_tpsl_orders,BTC-USD,,,,buy,open\n",
+            "line 2: coin_m_swap.cancel_all_tpsl_orders must have no offset, got 'open'",
+        ),
+        (b"usdt_m.cancel_all_orders,BTC-USDT,,,,buy,\n", "must have no direction, got 'buy'"),
+        (b"coin_m_swap.cancel_all_orders,BTC-USD,quarter,,,,\n", "must have no contract_type"),
+        (b"coin_m_swap.cancel_all_orders,BTC-USD,,buy,,,\n", "must have no side, got 'buy'"),
+        (b"usdt_m.cancel_all_orders,BTC-USDT,,,up,,\n", "line 2: position_side must be one of"),
+        (b"coin_m_futures.cancel_all_orders,BTC,now,,,,\n", "line 2: contract_type must be one"),
+        (b"usdt_m.cancel_all_orders,,,sell,,,\n", "line 2: contract_code must be a word"),
+        (
+            b"usdt_m.cancel_all_account_orders,BTC-USDT,,,,,\n",
+            "line 2: usdt_m.cancel_all_account_orders must have no contract_code, got 'BTC-USDT'",
+        ),
+    ],
+)
+def test_a_word_that_would_not_narrow_a_call_is_refused(row: bytes, words: str) -> None:
+    """Without it the call would cancel more than was meant."""
+    with pytest.raises(BadInputError) as error:
+        read(NARROWED + row)
+    assert words in str(error.value)
+
+
+def test_a_row_may_name_product_and_kind() -> None:
+    """As lists of open orders do; what else they say is ignored."""
+    text = (
+        b'{"product":"usdt_m","kind":"algo_orders","contract_code":"BTC-USDT","order_id":"7",'
+        b'"client_order_id":"8","direction":"buy","price":"1.5","type":"tpsl"}\n'
+        b'{"product":"usdt_m","kind":"algo_orders","contract_code":"BTC-USDT",'
+        b'"client_order_id":9}\n'
+    )
+    expected = [
+        Group(usdt_m.ALGO_ORDERS, "BTC-USDT", ids=("7",)),
+        Group(usdt_m.ALGO_ORDERS, "BTC-USDT", "client_order_id", ids=("9",)),
+    ]
+    assert read(text) == expected
+    rows = b"usdt_m,algo_orders,BTC-USDT,7,8\nusdt_m,algo_orders,BTC-USDT,,9\n"
+    assert read(b"product,kind,contract_code,order_id,client_order_id\n" + rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (b"usdt_m,tpsl_orders,BTC-USDT,7", "one of coin_m_swap orders, coin_m_swap trigger_ord"),
+        (b"usdt_m,tpsl_orders,BTC-USDT,7", "got 'usdt_m' and 'tpsl_orders'"),
+        (b"coin_m_swap,,BTC-USD,7", "got 'coin_m_swap' and ''"),
+        (b"coin_m_swap,all_orders,BTC-USD,", "got 'coin_m_swap' and 'all_orders'"),
+        (b"coin_m_swap,orders,BTC-USD,", "coin_m_swap.cancel_orders must have an order_id or a"),
+        (b",,BTC-USD,7", "line 2: endpoint must be one of"),
+    ],
+)
+def test_product_and_kind_name_no_call_but_one_by_ids(row: bytes, words: str) -> None:
+    """A row that lost its id, or part of its name, never becomes a call that cancels all."""
+    with pytest.raises(BadInputError) as error:
+        read(b"product,kind,contract_code,order_id\n" + row)
+    assert words in str(error.value)
+
+
+def test_the_endpoint_goes_before_product_and_kind() -> None:
+    """A file of before may have columns of these names, about something else."""
+    header = b"endpoint,product,kind,contract_code,order_id\n"
+    (group,) = read(header + b"coin_m_swap.cancel_orders,perpetual,limit,BTC-USD,7\n")
+    assert group == Group(coin_m_swap.ORDERS, "BTC-USD", ids=("7",))
 
 
 @pytest.mark.parametrize("word", ["a1e5", "1e", "e5", "1-5", "0x1.8", "abc"])

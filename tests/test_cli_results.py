@@ -10,11 +10,12 @@ from htx_cancel.cli.groups import Group
 from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.cli.output import opened
 from htx_cancel.cli.results import left, line, settled
-from htx_cancel.endpoints import coin_m_swap
+from htx_cancel.endpoints import coin_m_swap, usdt_m
 
 ORDERS = Group(coin_m_swap.ORDERS, "BTC-USD", ids=("1", "2", "3"))
 BY_CLIENT_ID = Group(coin_m_swap.ORDERS, "BTC-USD", "client_order_id", ids=("1", "2"))
-ALL = Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", "sell")
+SELL = (("direction", "sell"),)
+ALL = Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", filters=SELL)
 
 
 def lines(group: Group, *results: OrderResult | CallResult) -> list[bytes]:
@@ -38,6 +39,9 @@ def test_a_line_has_everything_that_is_known_of_an_id() -> None:
         "client_order_id": "1",
         "direction": None,
         "offset": None,
+        "contract_type": None,
+        "side": None,
+        "position_side": None,
         "status": "closed",
         "code": 1063,
         "message": "Done.",
@@ -50,6 +54,19 @@ def test_a_call_without_ids_has_a_line_without_one() -> None:
     """The line of a cancel-all names its direction and offset."""
     said = line(ALL, CallResult(CancelStatus.ACCEPTED, attempts=1))
     assert (said.order_id, said.direction, said.offset, said.attempts) == (None, "sell", None, 1)
+
+
+def test_a_call_is_settled_for_the_words_that_narrowed_it() -> None:
+    """Another side is another call, and so is that of all contracts."""
+    sells, buys = (
+        Group(usdt_m.ALL_ORDERS, "BTC-USDT", "", filters=(("side", side),))
+        for side in ("sell", "buy")
+    )
+    account = Group(usdt_m.ALL_ACCOUNT_ORDERS, "", "")
+    done = settled(lines(sells, CallResult(CancelStatus.ACCEPTED)))
+    assert left([sells, buys, account], done) == [buys, account]
+    done |= settled(lines(account, CallResult(CancelStatus.ACCEPTED)))
+    assert left([sells, buys, account], done) == [buys]
 
 
 def test_what_is_settled_is_left_out() -> None:

@@ -120,6 +120,49 @@ def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Cap
     assert (line["status"], line["order_id"], line["direction"]) == ("not_found", None, "sell")
 
 
+def test_a_cancel_all_is_narrowed_and_may_be_for_the_whole_account(
+    sandbox: Sandbox, capfd: Capture
+) -> None:
+    """The words arrive: the others stay open. The lines repeat them."""
+    exchange = sandbox.exchange
+    for code in ("BTC-USDT", "XRP-USDT"):
+        for direction in ("buy", "sell"):
+            exchange.book.add("v5", code, direction=direction, position_side="long")
+    exchange.book.add("v5", "XRP-USDT", direction="sell", position_side="short")
+    before = len(exchange.book.open("v5"))
+    text = (
+        "endpoint,contract_code,side,position_side\n"
+        "usdt_m.cancel_all_orders,XRP-USDT,sell,short\n"
+        "usdt_m.cancel_all_account_orders,,sell,long\n"
+    )
+    result = sandbox.run("-", "--output", "-", given=text)
+    assert result.exit_code == 0, result.output
+    assert "usdt_m all account" in result.stderr
+    assert before - len(exchange.book.open("v5")) == 3
+    of_calls = [it for it in lines(capfd.readouterr().out) if it["order_id"] is None]
+    assert sorted((it["contract_code"], it["side"], it["position_side"]) for it in of_calls) == [
+        ("", "sell", "long"),
+        ("XRP-USDT", "sell", "short"),
+    ]
+
+
+def test_algo_orders_are_resumed_by_both_sorts_of_ids(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Their columns are those of any order."""
+    book, output = sandbox.exchange.book, tmp_path / "results.jsonl"
+    first, second = (book.add("v5_algo", "BTC-USDT", client_order_id=key) for key in (70, 71))
+    text = (
+        "endpoint,contract_code,order_id,client_order_id\n"
+        f"usdt_m.cancel_algo_orders,BTC-USDT,{first.order_id},\n"
+        "usdt_m.cancel_algo_orders,BTC-USDT,,71\n"
+    )
+    output.touch()
+    options = ("--output", str(output), "--resume", str(output))
+    assert sandbox.run("-", *options, given=text).exit_code == 0
+    assert first.canceled_by_us
+    assert second.canceled_by_us
+    assert sandbox.run("-", *options, given=text).stderr == "There is nothing to cancel.\n"
+
+
 def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
     """It shows each group's calls, its limit and the least time of all."""
     text = as_file([str(number) for number in range(1, 1300)])

@@ -15,7 +15,7 @@ from htx_cancel.cli.tables import status_table
 from htx_cancel.endpoints import ENDPOINTS, coin_m_swap
 
 ORDERS = Group(coin_m_swap.ORDERS, "BTC-USD")
-ALL = Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", "sell")
+ALL = Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "", filters=(("direction", "sell"),))
 
 
 def of(*results: OrderResult | CallResult, group: Group = ORDERS) -> Summary:

@@ -6,10 +6,11 @@ import random
 from typing import Any
 
 import pytest
-from clients import CONTRACTS, in_process, over_a_socket
-from virtualtime import run
+from clients import CONTRACTS, EPOCH, in_process, over_a_socket
+from virtualtime import VirtualLoop, run
 
 from htx_cancel import (
+    Budgets,
     EverythingReport,
     InvalidTypeError,
     InvalidValueError,
@@ -182,6 +183,24 @@ async def test_legacy_products_are_cancelled_where_they_are_named() -> None:
     assert not exchange.book.open()
 
 
+def test_both_margin_modes_of_v1_are_cancelled_all_at_once() -> None:
+    """By the calls that take no ids, contract by contract: not by ids at five requests a second."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for kind in ("linear_tpsl", "cross_tpsl"):
+            for _ in range(60):
+                exchange.book.add(kind, "ETH-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=LEGACY, kinds=["tpsl_orders"])
+        assert report.proved
+        for mode in ("", "cross_"):
+            assert exchange.calls[f"/linear-swap-api/v1/swap_{mode}tpsl_cancelall"] == 10
+            assert exchange.calls[f"/linear-swap-api/v1/swap_{mode}tpsl_cancel"] == 0
+
+    run(main())
+
+
 def test_only_the_contracts_that_are_named_are_cancelled() -> None:
     """A coin of delivery futures names all its contracts."""
 
@@ -215,23 +234,59 @@ def test_an_order_that_cannot_be_cancelled_is_named_with_the_reason() -> None:
     run(main())
 
 
-def test_an_order_is_named_with_the_last_reason() -> None:
-    """It was refused in settlement, and then its cancel was accepted and took long."""
+def test_an_order_whose_cancel_was_accepted_later_has_that_as_the_reason() -> None:
+    """What it was refused for before is not the reason any more."""
 
     async def main() -> None:
-        exchange = Exchange(cancel_after=60.0)
-        stuck = exchange.book.add("swap", "BTC-USD")
-        exchange.settling.add("BTC-USD")
-        asyncio.get_running_loop().call_later(8.0, exchange.settling.clear)
-        seen: list[EverythingReport] = []
+        exchange = Exchange(cancel_after=100.0)
+        stuck = exchange.book.add("swap", "BTC-USD", refusal=1088)
+        asyncio.get_running_loop().call_later(2.9, setattr, stuck, "refusal", None)
         async with in_process(exchange) as client:
-            report = await client.cancel_everything(timeout=20.0, on_progress=seen.append)
-        reasons = {it.reason for each in seen for it in each.remaining}
-        assert any("1056" in reason for reason in reasons)
-        (remaining,) = report.remaining
-        assert remaining.order_id == stuck.order_id
-        assert remaining.reason == "its cancel was accepted, and it is still listed"
-        assert sum(it.accepted for it in report.kinds) == 1
+            report = await client.cancel_everything(products=["coin_m_swap"], timeout=3.5)
+        assert [it.reason for it in report.remaining] == [
+            "its cancel was accepted, and it is still listed"
+        ]
+
+    run(main())
+
+
+def test_an_order_that_was_filled_is_not_counted_as_accepted() -> None:
+    """A list that lags behind has it still."""
+
+    async def main() -> None:
+        exchange = Exchange(list_lag=0.5)
+        async with in_process(exchange, delay=0.01) as client:
+            exchange.book.add("v5", "BTC-USDT")
+            filled = exchange.book.add("v5", "BTC-USDT")
+            await asyncio.sleep(1.0)
+            await client.warm_up(1)
+            filled.state, filled.ends_at = "filled", EPOCH + asyncio.get_running_loop().time()
+            report = await client.cancel_everything(products=["usdt_m"], kinds=["orders"])
+        assert report.proved
+        assert [kind.accepted for kind in report.kinds] == [1]
+
+    run(main())
+
+
+class Slow(Budgets):
+    """Budgets that take their time to look at, as a loop with much else to do would."""
+
+    def wait(self, *args: Any, **given: Any) -> float:
+        """Let time pass first."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.stall(0.3)
+        return super().wait(*args, **given)
+
+
+def test_a_time_that_is_over_between_two_calls_is_no_error() -> None:
+    """What is not sent in time is not proved."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        fill(exchange, 60, random.Random(7))
+        async with in_process(exchange, budgets=Slow()) as client:
+            assert not (await client.cancel_everything(timeout=1.0)).proved
 
     run(main())
 

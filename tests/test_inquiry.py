@@ -484,6 +484,20 @@ def test_an_order_is_gone_when_enough_rounds_did_not_list_it(pages: int, rounds:
     run(main())
 
 
+@pytest.mark.parametrize("order_id", [None, 1.3e18])
+def test_a_row_without_an_id_may_be_any_order_s(order_id: object) -> None:
+    """So none is gone for not being listed."""
+
+    async def main() -> None:
+        page = {"orders": [{"order_id": order_id, "status": 2}], "total_page": 1}
+        transport = Answering(lambda _params: {"status": "ok", "data": page})
+        async with transport.client() as client:
+            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
+
+    run(main())
+
+
 def test_absences_count_only_in_a_row() -> None:
     """An order that comes and goes between the pages is not gone."""
     seen = Counter[int]()

@@ -139,7 +139,7 @@ def test_a_list_that_does_not_go_on_after_an_id_ends_and_says_so() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("last", [[{"order_id": "100"}], ["?"]])
+@pytest.mark.parametrize("last", [[{"order_id": "100"}], [{"id": None}]])
 def test_a_full_page_without_an_id_to_go_on_after_is_not_the_last(last: Any) -> None:
     """There may be more."""
 

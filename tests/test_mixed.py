@@ -205,6 +205,9 @@ def test_a_caller_who_goes_away_sends_no_more() -> None:
         (("usdt_m", "orders", "", 1), InvalidValueError),
         (("usdt_m", "orders", "BTC-USDT"), InvalidValueError),
         (("usdt_m", "orders", "BTC-USDT", 1, 2), InvalidValueError),
+        (("usdt_m", "orders", "BTC-USDT", ""), InvalidValueError),
+        (("usdt_m", "orders", "BTC-USDT", "1,2"), InvalidValueError),
+        (("usdt_m", "orders", "BTC-USDT", 1.5), InvalidTypeError),
         (("coin_m_swap", "trigger_orders", "BTC-USD", None, 2), InvalidValueError),
     ],
 )
@@ -239,7 +242,7 @@ def test_a_refusal_of_a_reference_says_what_was_given() -> None:
     assert sorted(known) == sorted(row.name for row in BY_IDS)
 
 
-@pytest.mark.parametrize("orders", ["1", 7, ["1"], [OrderRef("usdt_m", "orders", "A-B", 1.5)]])  # type: ignore[arg-type]
+@pytest.mark.parametrize("orders", ["1", 7, ["1"], [None]])
 def test_what_is_no_order_is_refused_before_anything_is_sent(orders: Any) -> None:
     """Nor is any other order of the list sent."""
 

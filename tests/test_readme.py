@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def test_the_guide_s_examples_run() -> None:
                 "client": client,
                 "credentials": credentials,
                 "order_ids": [order_id],
+                "trade": partial(asyncio.sleep, 0),
             }
             for text in blocks(GUIDE, "python"):
                 code = compile(text, str(GUIDE), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -73,7 +75,7 @@ def test_the_guide_s_examples_run() -> None:
                     await running
             assert names["outcome"].settled
 
-    assert len(blocks(GUIDE, "python")) == 7
+    assert len(blocks(GUIDE, "python")) == 8
     with served() as sandbox:
         order_id = sandbox.exchange.book.add("swap", "BTC-USD").order_id
         asyncio.run(main(sandbox.server.base_url, order_id))
@@ -103,6 +105,9 @@ def test_every_command_is_there_and_ends_as_it_should(page: Path, tmp_path: Path
                 case ["python", "-m", "htx_cancel.sandbox", *options]:
                     done = start("-m", "htx_cancel.sandbox", *options, "--help", cwd=tmp_path)
                     assert done.returncode == 0
+                case ["htx-cancel", ("everything" | "guard") as name, *options]:
+                    done = start("-m", "htx_cancel", name, *options, "--help", cwd=tmp_path)
+                    assert done.returncode == 0, done.stderr
                 case ["htx-cancel", *arguments]:
                     keys = env or dict(zip(("HTX_ACCESS_KEY", "HTX_SECRET_KEY"), KEYS, strict=True))
                     done = start("-m", "htx_cancel", *arguments, cwd=tmp_path, env=keys)

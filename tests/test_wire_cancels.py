@@ -164,15 +164,30 @@ def test_each_item_of_a_v5_list_has_its_own_code() -> None:
         {"code": 200, "message": "成功", "order_id": "1"},
         {"code": 1061, "message": "m", "order_id": "2"},
         {"code": "?", "message": "m", "order_id": "3"},
+        {"order_id": "4"},
+        {"success": False, "error_msg": "m", "order_id": "5"},
+        {"success": False, "error_code": 1061, "order_id": "6"},
+        {"success": True, "order_id": "7"},
         "junk",
     ]
     answer = read({"code": 200, "data": items}, endpoint=usdt_m.ORDERS)
-    assert [of(answer, key).meaning for key in "1234"] == [
+    assert [of(answer, key).meaning for key in "12345678"] == [
         Meaning.ACCEPTED,
         Meaning.NOT_FOUND,
         Meaning.UNCLEAR,
+        Meaning.UNCLEAR,
+        Meaning.UNCLEAR,
+        Meaning.NOT_FOUND,
+        Meaning.ACCEPTED,
         Meaning.UNNAMED,
     ]
+
+
+def test_a_reply_about_one_order_may_say_that_it_failed() -> None:
+    """Its own word counts more than the 200 around it."""
+    for data in ({"order_id": "5", "success": False}, {"order_id": "5", "code": 1063}):
+        answer = read({"code": 200, "data": data}, endpoint=usdt_m.ORDERS)
+        assert of(answer, "5").meaning is not Meaning.ACCEPTED
 
 
 @pytest.mark.parametrize("text", ["This order doesnt exist.", ""])

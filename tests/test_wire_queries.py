@@ -84,11 +84,11 @@ def test_a_list_that_is_refused_is_not_complete(code: int) -> None:
 
 def test_a_page_lists_open_orders() -> None:
     """Status 9 is being canceled, all others are open; the number of pages is told."""
-    listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}, None]
+    listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}]
     data = {"orders": listed, "total_page": 3, "current_page": 1, "total_size": 120}
     page = read({"status": "ok", "data": data}, PAGED)
     assert page.of == {"1": OrderState.OPEN, "2": OrderState.CANCELING}
-    assert (page.complete, page.pages) == (True, 3)
+    assert (page.complete, page.pages, page.least) == (True, 3, 120)
     empty = read({"status": "ok", "data": {"orders": [], "total_page": 0}}, PAGED)
     assert (empty.of, empty.complete, empty.pages) == ({}, True, 1)
 
@@ -198,11 +198,11 @@ def test_the_contracts_are_read_where_the_reply_tells_them() -> None:
         {"symbol": "BTC", "contract_code": "BTC260327", "contract_status": 1},
         {"symbol": "BTC", "contract_code": "BTC260626", "contract_status": 5},
         {"symbol": "ETH", "contract_code": "ETH251226", "contract_status": 8},
-        {"symbol": 7},
-        None,
     ]
     body = json.dumps({"status": "ok", "data": rows}).encode()
     assert queries.contracts(body, "symbol") == ["BTC"]
     assert queries.contracts(body, "contract_code") == ["BTC260327", "BTC260626"]
-    for bad in (b"", b"[]", b'{"status":"error"}', b'{"data":{}}'):
+    rows = [{"symbol": "BTC"}, {"symbol": 7}]
+    of_none = json.dumps({"status": "ok", "data": rows}).encode()
+    for bad in (b"", b"[]", b'{"status":"error"}', b'{"data":{}}', b'{"data":[null]}', of_none):
         assert queries.contracts(bad, "symbol") is None

@@ -12,18 +12,24 @@ from htx_cancel.endpoints import BUDGETS, Endpoint
 #: Nothing is left to do about an id with one of these.
 SETTLED = frozenset({CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.NOT_FOUND})
 
+#: The words that narrow a call without ids, as pairs of name and word in the order of ``FILTERS``.
+Filters = tuple[tuple[str, str], ...]
+
 OnBatch = Callable[[tuple[OrderResult, ...]], object]
 
 
 class Group(Struct, frozen=True):
-    """The ids of one call. ``field`` is ``""`` and there are no ids where the call names none."""
+    """The ids of one call. ``field`` is ``""`` and there are no ids where the call names none.
+
+    ``field`` is ``order_id`` or ``client_order_id``, whatever the exchange calls them.
+    ``contract_code`` is ``""`` where the call is for all contracts.
+    """
 
     endpoint: Endpoint
     contract_code: str
     field: str = "order_id"
-    direction: str | None = None
-    offset: str | None = None
     ids: tuple[str, ...] = ()
+    filters: Filters = ()
 
     @property
     def calls(self) -> int:
@@ -33,10 +39,10 @@ class Group(Struct, frozen=True):
     @property
     def title(self) -> str:
         """Name the orders it is about, for people."""
-        words = [self.contract_code, self.direction, self.offset]
+        words = [self.contract_code or "all contracts", *(word for _, word in self.filters)]
         if self.field == "client_order_id":
             words.append("client ids")
-        return " ".join(word for word in words if word)
+        return " ".join(words)
 
     async def cancel(
         self,
@@ -46,17 +52,24 @@ class Group(Struct, frozen=True):
         on_batch: OnBatch | None = None,
     ) -> Outcome:
         """Cancel it with the client's method for its endpoint."""
-        given: dict[str, object] = {"direction": self.direction, "offset": self.offset}
+        given: dict[str, object] = dict(self.filters)
         if self.field:
-            given = {f"{self.field}s": self.ids}
+            name = self.endpoint.fields[self.field == "client_order_id"]
+            given = {f"{name}s": self.ids}
+        codes = (self.contract_code,) if self.contract_code else ()
         method: Callable[..., Awaitable[Outcome]] = attrgetter(self.endpoint.name)(client)
-        return await method(self.contract_code, **given, timeout=timeout, on_batch=on_batch)
+        return await method(*codes, **given, timeout=timeout, on_batch=on_batch)
 
 
 def label(endpoint: Endpoint) -> str:
     """Name a cancel call in a table: its product and the orders it is about."""
     product, _, orders = endpoint.name.partition(".cancel_")
     return f"{product} {orders.removesuffix('_orders').replace('_', ' ')}"
+
+
+def takes_no_contract(endpoint: Endpoint) -> bool:
+    """Say whether a call is for all contracts of the account."""
+    return ".cancel_all_account_" in endpoint.name
 
 
 class Workload(Struct, frozen=True):

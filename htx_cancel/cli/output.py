@@ -2,7 +2,8 @@
 
 Rules:
 
-* Lines are appended, never written over others. Only a last line that was cut is removed before.
+* Results are appended, never written over others. Only a last line that was cut is removed before.
+  A list of orders replaces what a file had: it is about now.
 * One thread writes, each batch as it comes and without a buffer: a reader that stops reading does
   not slow a cancel.
 * At the end the thread has ``WAIT`` seconds to write what is left. After that, or after the first
@@ -17,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
+from msgspec import Struct
 
 from htx_cancel import CallResult, OrderResult
 from htx_cancel.cli.groups import Group
@@ -43,8 +45,12 @@ class Output:
 
     def write(self, group: Group, results: Iterable[OrderResult | CallResult]) -> None:
         """Hand over a line for each result of a group; returns at once."""
+        self.put(line(group, it) for it in results)
+
+    def put(self, items: Iterable[Struct]) -> None:
+        """Hand over a line for each item; returns at once."""
         if self._thread is not None and not self.error:
-            lines = [msgspec.json.encode(line(group, it)) + b"\n" for it in results]
+            lines = [msgspec.json.encode(it) + b"\n" for it in items]
             self._given += len(lines)
             self._queue.put(lines)
 
@@ -80,10 +86,10 @@ def _write(file: BinaryIO, content: bytes) -> None:
 
 
 @contextmanager
-def opened(path: Path | None) -> Iterator[Output]:
-    """Open a file to append to, standard output for ``-``, or nothing."""
+def opened(path: Path | None, *, replace: bool = False) -> Iterator[Output]:
+    """Open a file to append to or to replace, standard output for ``-``, or nothing."""
     try:
-        output = Output(_opener(path))
+        output = Output(_opener(path, "wb" if replace else "ab"))
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}") from None
     try:
@@ -92,7 +98,7 @@ def opened(path: Path | None) -> Iterator[Output]:
         output.close()
 
 
-def _opener(path: Path | None) -> Callable[[], BinaryIO] | None:
+def _opener(path: Path | None, mode: Literal["wb", "ab"]) -> Callable[[], BinaryIO] | None:
     if path is None:
         return None
     if str(path) == "-":
@@ -100,9 +106,9 @@ def _opener(path: Path | None) -> Callable[[], BinaryIO] | None:
             raise BadInputError("standard output must be open for --output -, got a closed one")
         return lambda: open(1, "wb", buffering=0, closefd=False)
     if path.is_fifo():  # opening it waits for a reader
-        return lambda: path.open("ab", buffering=0)
-    file = path.open("ab", buffering=0)
-    if path.is_file():
+        return lambda: path.open(mode, buffering=0)
+    file = path.open(mode, buffering=0)
+    if path.is_file() and mode == "ab":
         _mend_end(path, file)
     return lambda: file
 

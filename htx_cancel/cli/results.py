@@ -4,6 +4,7 @@ Rules:
 
 * A call that names no ids has a line of its own, without an id, before those of the ids it lists.
 * The last line about an id counts. A cancel-all is settled if its call is and all ids it lists are.
+* The words that narrow a cancel-all are in its lines; a call with other words is another call.
 * Only the last line of a file may be cut: it has no end of line, and may end in NUL bytes.
 """
 
@@ -12,13 +13,13 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from htx_cancel import CallResult, CancelStatus, CloseReason, OrderResult
-from htx_cancel.cli.groups import SETTLED, Group
+from htx_cancel import CallResult, CancelStatus, CloseReason, OrderResult, arguments
+from htx_cancel.cli.groups import SETTLED, Filters, Group
 from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.endpoints import ENDPOINTS
 
-#: A group's endpoint, contract, direction, offset and field, and an id or ``""``.
-Key = tuple[str, str, str | None, str | None, str, str]
+#: A group's endpoint, contract, filters and field, and an id or ``""``.
+Key = tuple[str, str, Filters, str, str]
 
 _START = b'{"endpoint":"'  #: of every line that ``Line`` becomes
 _SHOWN = 60  #: characters of a bad line in an error
@@ -33,11 +34,20 @@ class Line(Struct, frozen=True, kw_only=True):
     client_order_id: str | None = None
     direction: str | None = None
     offset: str | None = None
+    contract_type: str | None = None
+    side: str | None = None
+    position_side: str | None = None
     status: CancelStatus
     code: int | None = None
     message: str = ""
     reason: CloseReason | None = None
     attempts: int = 0
+
+    @property
+    def filters(self) -> Filters:
+        """The words that narrowed a call without ids."""
+        words = ((name, getattr(self, name)) for name in arguments.FILTERS)
+        return tuple((name, word) for name, word in words if word)
 
 
 _decode = msgspec.json.Decoder(Line).decode
@@ -47,19 +57,18 @@ def line(group: Group, result: OrderResult | CallResult) -> Line:
     """Return the line for one result of a group."""
     order_id = result.order_id if isinstance(result, OrderResult) else None
     by_client_id = group.field == "client_order_id"
-    return Line(
+    said = Line(
         endpoint=group.endpoint.name,
         contract_code=group.contract_code,
         order_id=None if by_client_id else order_id,
         client_order_id=order_id if by_client_id else None,
-        direction=group.direction,
-        offset=group.offset,
         status=result.status,
         code=result.code,
         message=result.message,
         reason=result.reason if isinstance(result, OrderResult) else None,
         attempts=result.attempts,
     )
+    return msgspec.structs.replace(said, **dict(group.filters)) if group.filters else said
 
 
 def is_cut(raw: bytes) -> bool:
@@ -93,7 +102,7 @@ def settled(lines: Iterable[bytes]) -> set[Key]:
 
 
 def _note(done: set[Key], said: Line) -> None:
-    head = (said.endpoint, said.contract_code, said.direction, said.offset)
+    head = (said.endpoint, said.contract_code, said.filters)
     key: Key = (*head, "order_id", said.order_id or "")
     if said.client_order_id is not None:
         key = (*head, "client_order_id", said.client_order_id)
@@ -110,7 +119,7 @@ def left(groups: Iterable[Group], done: set[Key]) -> list[Group]:
     """Return the groups without what is settled."""
     rest = []
     for group in groups:
-        row = (group.endpoint.name, group.contract_code, group.direction, group.offset)
+        row = (group.endpoint.name, group.contract_code, group.filters)
         keys = group.ids if group.field else ("",)
         ids = tuple([key for key in keys if (*row, group.field, key) not in done])
         if ids:

@@ -1,10 +1,7 @@
-"""Cancel the orders of a file, and stop well when asked to."""
+"""Cancel groups of orders, all at once, and say what became of them."""
 
 import asyncio
-import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from rich.console import Console
@@ -21,10 +18,9 @@ from htx_cancel import (
 from htx_cancel.cli.groups import SETTLED, Group, Workload, label, workloads
 from htx_cancel.cli.output import Output
 from htx_cancel.cli.progress import ProgressView
+from htx_cancel.cli.stop import Stop
 from htx_cancel.cli.summary import Summary
 from htx_cancel.cli.tables import budget, make_table, reason_table, status_table
-
-_STOPPING = "Stopping: nothing more is sent. Ctrl-C again gives up the requests in flight."
 
 
 class RunOptions(Struct, frozen=True):
@@ -33,44 +29,6 @@ class RunOptions(Struct, frozen=True):
     base_url: str
     timeout: float | None
     live: bool
-
-
-class Stop:
-    """SIGINT or SIGTERM closes the client; the next one gives up what is in flight as well."""
-
-    def __init__(self, client: CancelClient, console: Console) -> None:
-        self.number = 0
-        self._client = client
-        self._console = console
-        self._loop = asyncio.get_running_loop()
-        self._closing: list[asyncio.Task[None]] = []
-
-    @contextmanager
-    def handled(self) -> Iterator[None]:
-        """Handle the signals meanwhile."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._loop.call_soon_threadsafe(self._close, number)
-
-    def _close(self, number: int) -> None:
-        if self.number:
-            closing = self._client.aclose(drain=0.0)
-        else:
-            self._console.print(_STOPPING, soft_wrap=True)
-            closing = self._client.aclose()
-        self.number = self.number or number
-        self._closing.append(self._loop.create_task(closing))
-
-    async def finished(self) -> None:
-        """Wait until the client is closed, if it is to be."""
-        await asyncio.gather(*self._closing)
 
 
 class Report:

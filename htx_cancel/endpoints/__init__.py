@@ -12,15 +12,17 @@ from htx_cancel.endpoints import (
     usdt_m_v1_cross,
     usdt_m_v1_isolated,
 )
-from htx_cancel.endpoints.row import POOLS, Catalogue, Endpoint, Limit, Query
+from htx_cancel.endpoints.row import POOLS, Catalogue, Countdown, Endpoint, Limit, Query
 
 __all__ = [
     "BUDGETS",
     "CATALOGUES",
+    "COUNTDOWNS",
     "ENDPOINTS",
     "LISTS",
     "QUERIES",
     "Catalogue",
+    "Countdown",
     "Endpoint",
     "Limit",
     "Query",
@@ -43,10 +45,22 @@ LISTS: dict[str, Query] = {
     if name.startswith("OPEN_")
 }
 
-#: What tells which contracts there are, by product, where not all lists can do without.
+#: What tells which contracts there are, by product, where not all calls can do without; the two
+#: margin modes of v1 have one together.
 CATALOGUES: dict[str, Catalogue] = {
-    product.__name__.rpartition(".")[2]: product.CONTRACTS
-    for product in (coin_m_swap, coin_m_futures, usdt_m_v1_isolated)
+    "coin_m_swap": coin_m_swap.CONTRACTS,
+    "coin_m_futures": coin_m_futures.CONTRACTS,
+    "usdt_m_v1_isolated": usdt_m_v1_isolated.CONTRACTS,
+    "usdt_m_v1_cross": usdt_m_v1_isolated.CONTRACTS,
+}
+
+#: The countdowns, by product; the two margin modes of v1 have one together.
+COUNTDOWNS: dict[str, Countdown] = {
+    "coin_m_swap": coin_m_swap.COUNTDOWN,
+    "coin_m_futures": coin_m_futures.COUNTDOWN,
+    "usdt_m": usdt_m.COUNTDOWN,
+    "usdt_m_v1_isolated": usdt_m_v1_isolated.COUNTDOWN,
+    "usdt_m_v1_cross": usdt_m_v1_isolated.COUNTDOWN,
 }
 
 BUDGETS: dict[str, Limit] = {

@@ -13,6 +13,7 @@ from htx_cancel.endpoints.row import (
     PAGE_OF_2021,
     PAGE_URL,
     Catalogue,
+    Countdown,
     Endpoint,
     Query,
 )
@@ -127,6 +128,11 @@ ALL_TRAILING_ORDERS = _cancel(
     own=FIVE,
     filters=_NARROWEST,
     query=OPEN_TRAILING_ORDERS,
+)
+COUNTDOWN = Countdown(
+    path="/api/v1/contract-cancel-after",
+    page=PAGE_OF_2021,
+    pool="coin_m_futures_trade",
 )
 ROWS = (
     ORDERS,

@@ -9,6 +9,7 @@ from htx_cancel.endpoints.row import (
     FIVE,
     PAGE_URL,
     Catalogue,
+    Countdown,
     Endpoint,
     Query,
 )
@@ -99,6 +100,11 @@ ALL_TRAILING_ORDERS = _cancel(
     own=FIVE,
     filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRAILING_ORDERS,
+)
+COUNTDOWN = Countdown(
+    path="/swap-api/v1/swap-cancel-after",
+    page=f"{PAGE_URL}10000072-77b7-11ed-9966-0242ac110003",
+    pool="coin_m_swap_trade",
 )
 ROWS = (
     ORDERS,

@@ -105,6 +105,20 @@ class Catalogue(Struct, frozen=True):
     field: str  #: what its rows name that the lists of orders take
 
 
+class Countdown(Struct, frozen=True):
+    """The call that arms, renews and disarms the countdown of a product.
+
+    When a countdown ends, the exchange cancels the open plain orders of its product. Its page tells
+    no limit of its own, so it charges the product's trade pool.
+    """
+
+    path: str
+    page: str  #: where the exchange describes it
+    pool: str  #: its product's trade pool
+    as_text: bool = False  #: whether its ``on_off`` is a text; the page of v5 is not established
+    envelope: Literal["v1", "v5"] = "v1"  #: the shape it answers in; either is understood
+
+
 class Endpoint(Struct, frozen=True):
     """One cancel call of the exchange."""
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from htx_cancel.endpoints.row import BOTH_IDS, PAGE_URL, Endpoint, Query
+from htx_cancel.endpoints.row import BOTH_IDS, PAGE_URL, Countdown, Endpoint, Query
 
 _PAGE = PAGE_URL + "8cb89359-77b5-11ed-9966-"
 _SIDES = ("side", "position_side")
@@ -76,5 +76,12 @@ ALGO_ORDERS = _cancel(
     ids_as="objects",
     fields=("algo_id", "algo_client_order_id"),
     query=OPEN_ALGO_ORDERS,
+)
+COUNTDOWN = Countdown(
+    path="/v5/trade/cancel-after",
+    page=_PAGE + "19b72307cbb",
+    pool="usdt_m_trade",
+    as_text=True,
+    envelope="v5",
 )
 ROWS = (ORDERS, ALL_ORDERS, ALL_ACCOUNT_ORDERS, ALGO_ORDERS)

@@ -12,6 +12,7 @@ from htx_cancel.endpoints.row import (
     FIVE,
     PAGE_URL,
     Catalogue,
+    Countdown,
     Endpoint,
     Query,
 )
@@ -110,6 +111,11 @@ ALL_TRAILING_ORDERS = _cancel(
     own=FIVE,
     filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRAILING_ORDERS,
+)
+COUNTDOWN = Countdown(
+    path="/linear-swap-api/v1/linear-cancel-after",
+    page=f"{PAGE_URL}10000068-77b7-11ed-9966-0242ac110003",
+    pool="usdt_m_trade",
 )
 ROWS = (
     ORDERS,

@@ -175,6 +175,13 @@ class Book:
             plain, order.contract_code, direction=order.direction, margin_mode=order.margin_mode
         )
 
+    def sweep(self, kinds: tuple[Kind, ...], now: float) -> None:
+        """Let the open orders of some kinds end at a time, canceled by the exchange itself."""
+        self.advance(now)
+        for kind in kinds:
+            for order in self.open(kind):
+                order.state, order.ends_at = "canceled", now
+
     def advance(self, now: float = math.inf) -> None:
         """Let every accepted cancel that is due take effect; without a time, all of them."""
         self._now = max(self._now, now) if now < math.inf else self._now

@@ -18,6 +18,7 @@ from htx_cancel.sandbox.access import Access
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.cancels import cancel
 from htx_cancel.sandbox.catalogue import contract
+from htx_cancel.sandbox.countdown import Countdowns, Unit
 from htx_cancel.sandbox.lifecycle import Lifecycle, Order
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 from htx_cancel.sandbox.parameters import asked, read
@@ -72,7 +73,7 @@ class Exchange:
     be set at any time, and so may ``settling``, the contracts that are in settlement. ``withdrawn``
     are the paths that it has no more: they are answered as unknown ones, with 404. ``interfaces``
     are its calls by path, where some are to differ from the published ones. Its lists show what was
-    open ``list_lag`` seconds ago.
+    open ``list_lag`` seconds ago. Its ``countdowns`` take times to be of ``countdown_unit``.
     """
 
     def __init__(
@@ -94,8 +95,10 @@ class Exchange:
         withdrawn: Collection[str] = (),
         interfaces: Mapping[str, Interface] = ROUTES,
         list_lag: float = 0.0,
+        countdown_unit: Unit = "ms",
     ) -> None:
         self.book = Book(Lifecycle(cancel_after, lost_races, partial_fills, random), list_lag)
+        self.countdowns = Countdowns(countdown_unit)
         self.clock_offset = clock_offset
         self.settling: set[str] = set()
         self.log: list[Call] = []
@@ -113,7 +116,7 @@ class Exchange:
         self, request: HttpRequest, now: float, script: Script | None = None
     ) -> HttpResponse:
         """Answer one request that arrives at ``now``, in epoch seconds, as scripted if it is."""
-        self.book.advance(now)
+        self.advance(now)
         told = now + self.clock_offset
         path = request.path
         interface = self._routes.get(path)
@@ -129,6 +132,11 @@ class Exchange:
                 content["data"] = [contract(product, it) for it in self.book.contracts(product)]
             return self._reply(request, content, None)
         return self._answer(interface, request, now, script)
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due: accepted cancels, and countdowns that end."""
+        self.countdowns.advance(self.book, now)
+        self.book.advance(now)
 
     def _answer(
         self, interface: Interface, request: HttpRequest, now: float, script: Script | None
@@ -169,6 +177,8 @@ class Exchange:
         raise refusal(interface, script.code, outcome="scripted")
 
     def _act(self, interface: Interface, request: HttpRequest, now: float) -> object:
+        if interface.counts_down:
+            return self.countdowns.take(interface, request, now, self.clock_offset)
         wanted = read(interface, request)
         if not self.book.lists(PRODUCTS[interface.kind], wanted.contract_code):
             raise contract_refusal(interface, given=True)
@@ -199,6 +209,8 @@ def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:
     ts = milliseconds(now)
     if interface.envelope == "v5":
         return _in_v5(200, "Success", data, ts)
+    if interface.counts_down:
+        return {"code": 200, "msg": "success", "data": data, "ts": ts}
     return {"status": "ok", "data": data, "ts": ts}
 
 

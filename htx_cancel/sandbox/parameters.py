@@ -96,6 +96,14 @@ def asked(request: HttpRequest) -> tuple[str, ...]:
     return tuple(ids)
 
 
+def body_of(interface: Interface, request: HttpRequest) -> dict[str, Any]:
+    """Return the fields of a request; raise ``Refused``."""
+    try:
+        return _fields(interface, _body(request, b"{}"))
+    except msgspec.DecodeError:
+        raise refusal(interface, 1030) from None
+
+
 def _body(request: HttpRequest, nothing: bytes) -> Body:
     """Return what a request gives: an object, or a list of objects."""
     if request.method == "GET":

@@ -58,6 +58,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     the orders of that mode only. ``ids`` names what it knows orders by, and ``ids_as`` how they
     come; ``filters`` narrow a call that names none, or a list, and ``anywhere`` says that it needs
     no contract. ``by_symbol`` calls name a coin. A list is ``paged``, or goes on after an id.
+    One that ``counts_down`` arms or disarms the countdown at whose end orders of these kinds go.
     """
 
     path: str
@@ -73,6 +74,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     by_symbol: bool = False
     paged: bool = True
     margin_mode: bool = False
+    counts_down: tuple[Kind, ...] = ()
     own: Budget | None = None
     unknown_contract: int
 
@@ -281,6 +283,23 @@ QUERIES: Mapping[str, Interface] = {
     )
 }
 
+_countdown = partial(Interface, max_ids=0, anywhere=True, unknown_contract=0)
+
+#: The calls that arm and disarm a countdown.
+COUNTDOWNS: Mapping[str, Interface] = {
+    row.path: row
+    for row in (
+        _countdown(path="/swap-api/v1/swap-cancel-after", kind="swap", counts_down=("swap",)),
+        _countdown(path="/api/v1/contract-cancel-after", kind="futures", counts_down=("futures",)),
+        _countdown(
+            path="/linear-swap-api/v1/linear-cancel-after",
+            kind="linear",
+            counts_down=("linear", "cross"),
+        ),
+        _countdown(path="/v5/trade/cancel-after", kind="v5", counts_down=("v5",), envelope="v5"),
+    )
+}
+
 
 def covers(named: str, contract_code: str) -> bool:
     """Say whether a call that names a contract, a coin, or nothing, is about a contract."""
@@ -293,7 +312,7 @@ def day_of(contract_code: str) -> str:
 
 
 #: Every signed call.
-ROUTES: Mapping[str, Interface] = {**INTERFACES, **QUERIES}
+ROUTES: Mapping[str, Interface] = {**INTERFACES, **QUERIES, **COUNTDOWNS}
 
 #: The public calls that tell which contracts a product has.
 CATALOGUES: Mapping[str, Product] = {

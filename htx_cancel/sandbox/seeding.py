@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast, get_args
 
 from htx_cancel.sandbox.book import Book
-from htx_cancel.sandbox.rules import PRODUCTS, Kind, State
+from htx_cancel.sandbox.rules import ALGO_TYPES, PRODUCTS, Kind, State
 
 #: The kind of order that each name in the ``endpoint`` column cancels.
 KINDS: Mapping[str, Kind] = {
@@ -30,7 +30,10 @@ _REFUSAL = 1088
 
 
 def add_seeded(book: Book, number: int, *, seed: int = 0) -> None:
-    """Add this many open orders of each kind, the same ones for the same seed."""
+    """Add this many open orders of each kind, the same ones for the same seed.
+
+    Those of v5 are of both margin modes, and its algo orders of all types.
+    """
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     for kind, product in PRODUCTS.items():
         codes = sorted(product.contracts)
@@ -40,6 +43,8 @@ def add_seeded(book: Book, number: int, *, seed: int = 0) -> None:
                 chance.choice(codes),
                 direction=chance.choice(("buy", "sell")),
                 offset=chance.choice(("open", "close")),
+                margin_mode=chance.choice(("cross", "isolated")),
+                algo_type=chance.choice(ALGO_TYPES),
             )
 
 

@@ -5,6 +5,7 @@ Rules for a reply, beside those of ``envelope``:
 * An id that is named among the successes and among the errors is accepted, and keeps the error's
   code and message beside it. (The exchange's own example shows one, with 1062: canceling.)
 * Of two errors for one id the first counts.
+* An item of a list is accepted by its own word only; a reply about one order may have none.
 * "No such order" says less of a client order id than of an order id, and its message says so.
 """
 
@@ -89,7 +90,7 @@ def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:
     if not isinstance(data, dict):
         return {}
     if "successes" not in data and "errors" not in data:
-        return _items([data], field, envelope)
+        return _items([data], field, envelope, alone=True)
     errors = data.get("errors")
     named = _items(errors, field, envelope, error=True) if isinstance(errors, list) else {}
     accepted = dict.fromkeys(_successes(data.get("successes")), ACCEPTED)
@@ -100,7 +101,7 @@ def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:
 
 
 def _items(
-    items: list[Any], field: str, envelope: str, *, error: bool = False
+    items: list[Any], field: str, envelope: str, *, error: bool = False, alone: bool = False
 ) -> dict[str, Finding]:
     """Read items that carry a code each; v1 errors carry any id as ``order_id``."""
     named: dict[str, Finding] = {}
@@ -109,13 +110,14 @@ def _items(
             continue
         order_id = id_of(item.get(field)) or (id_of(item.get("order_id")) if error else "")
         if order_id and order_id not in named:
-            named[order_id] = _item_finding(item, envelope, error=error)
+            named[order_id] = _item_finding(item, envelope, error=error, alone=alone)
     return named
 
 
-def _item_finding(item: dict[str, Any], envelope: str, *, error: bool) -> Finding:
-    code = code_of(item, *_CODES)
-    if not error and (code == 200 or item.keys().isdisjoint(_CODES) or item.get("success") is True):
+def _item_finding(item: dict[str, Any], envelope: str, *, error: bool, alone: bool) -> Finding:
+    code, success = code_of(item, *_CODES), item.get("success")
+    silent = alone and success is None and item.keys().isdisjoint(_CODES)
+    if not error and (code == 200 or success is True or silent):
         return ACCEPTED
     return finding(code, text_of(item, "err_msg", "err-msg", "message", "error_msg"), envelope)
 

@@ -43,8 +43,8 @@ STATES: dict[object, OrderState] = {
 _LISTED_CANCELING = (9, 11)
 
 
-#: The prices at which a v5 algo order triggers.
-_TPSL_PRICES = ("tp_trigger_price", "sl_trigger_price")
+#: The prices at which an order triggers; of a trailing order the one from which it trails.
+_TRIGGER_PRICES = ("trigger_price", "active_price", "tp_trigger_price", "sl_trigger_price")
 
 #: The status of a contract that is not listed any more, or was delivered.
 _OVER = (0, 8)
@@ -63,6 +63,7 @@ class OrderStates(AttemptResult, frozen=True):
     of: Mapping[str, OrderState | None] = {}
     complete: bool = False
     pages: int = 1  #: of a list that counts them
+    least: int = 0  #: how many orders such a list has, by its own count
     rows: Sequence[Mapping[str, Any]] = ()  #: of a list, as they came
     last: str = ""  #: what the next page of a list comes after; ``""`` if there is none
 
@@ -84,10 +85,10 @@ def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | 
     return {**contract, **after, "limit": str(query.batch_size)}
 
 
-def of_coin(query: Query, contract_code: str) -> bool:
-    """Say whether the list for a contract is of all contracts of its coin."""
-    contract = named(contract_code, by_symbol=query.by_symbol)
-    return contract.get("symbol", contract_code) != contract_code
+def contract_of_coin(query: Query, contract_code: str) -> str:
+    """Return the only contract that is meant by a query that names its coin; ``""`` if all are."""
+    asked = named(contract_code, by_symbol=query.by_symbol)
+    return "" if contract_code in asked.values() else contract_code.upper()
 
 
 def encode(given: Mapping[str, str | int]) -> bytes:
@@ -126,23 +127,38 @@ def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]
 
 def _page(data: object, told: float | None, field: str) -> OrderStates:
     page = data if isinstance(data, dict) else {}
-    orders, pages = page.get("orders"), page.get("total_page")
-    if not isinstance(orders, list) or not isinstance(pages, int):
+    rows, pages = _all_rows(page.get("orders")), page.get("total_page")
+    if rows is None or not isinstance(pages, int):
         return OrderStates(_NO_LIST, told)
-    rows = [item for item in orders if isinstance(item, dict)]
+    size = page.get("total_size")
+    least = max(size if isinstance(size, int) else 0, pages if pages > 1 else 0)
     states = _open(rows, field)
-    return OrderStates(ACCEPTED, told, of=states, complete=True, pages=max(pages, 1), rows=rows)
+    return OrderStates(
+        ACCEPTED, told, of=states, complete=True, pages=max(pages, 1), least=least, rows=rows
+    )
 
 
 def _rows(data: object, told: float | None, query: Query, field: str) -> OrderStates:
-    if not isinstance(data, list):
+    rows = _all_rows(data)
+    if rows is None:
         return OrderStates(_NO_LIST, told)
-    rows = [item for item in data if isinstance(item, dict)]
-    full = len(data) >= query.batch_size
-    last = id_of(data[-1].get("id")) if full and data[-1:] == rows[-1:] else ""
+    full = len(rows) >= query.batch_size
+    last = id_of(rows[-1].get("id")) if full else ""
     if full and not last:
-        return OrderStates(_NO_WAY_ON, told)
+        return OrderStates(_NO_WAY_ON, told, of=_open(rows, field), rows=rows)
     return OrderStates(ACCEPTED, told, of=_open(rows, field), complete=True, rows=rows, last=last)
+
+
+def ids(pages: Iterable[OrderStates]) -> set[str]:
+    """Return the ids of all orders that pages list."""
+    return {_id(row, "order_id") for page in pages for row in page.rows}
+
+
+def _all_rows(items: object) -> list[dict[str, Any]] | None:
+    """Return the rows of a list; ``None`` if it is none, or has what is no row."""
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        return None
+    return items
 
 
 def _open(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, OrderState | None]:
@@ -158,6 +174,7 @@ def _open(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, OrderState
 def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
     """Read a row of a list of open orders; its id is empty if it names none."""
     algo = kind == "algo_orders"
+    prices = ("price",) if kind == "orders" else _TRIGGER_PRICES
     created = _decimal(row, "created_at", "created_time")
     state = row.get("state", row.get("status"))
     return OpenOrder(
@@ -167,7 +184,7 @@ def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
         _id(row, "algo_id" if algo else "order_id"),
         id_of(row.get("algo_client_order_id" if algo else "client_order_id")) or None,
         direction=text_of(row, "direction", "side"),
-        price=_decimal(row, "price", "trigger_price", "active_price", *_TPSL_PRICES),
+        price=_decimal(row, *prices),
         volume=_decimal(row, "volume"),
         filled=_decimal(row, "trade_volume"),
         created=None if created is None else float(created) / 1000,
@@ -182,19 +199,19 @@ def _decimal(row: Mapping[str, Any], *names: str) -> Decimal | None:
         given = row.get(name)
         if isinstance(given, str | int | float) and not isinstance(given, bool):
             with suppress(InvalidOperation):
-                return Decimal(str(given))
+                number = Decimal(str(given))
+                if number.is_finite():
+                    return number
     return None
 
 
 def contracts(body: bytes, field: str) -> list[str] | None:
-    """Read which contracts, or coins, there are; ``None`` if the reply does not tell."""
-    rows = (json_object(body) or {}).get("data")
-    if not isinstance(rows, list):
+    """Read which contracts, or coins, there are; ``None`` if the reply names none."""
+    rows = _all_rows((json_object(body) or {}).get("data"))
+    if not rows or not all(text_of(row, field) for row in rows):
         return None
-    there = [
-        row for row in rows if isinstance(row, dict) and row.get("contract_status") not in _OVER
-    ]
-    return list(dict.fromkeys(filter(None, (text_of(row, field) for row in there))))
+    there = [row for row in rows if row.get("contract_status") not in _OVER]
+    return list(dict.fromkeys(text_of(row, field) for row in there)) or None
 
 
 def _id(item: Mapping[str, Any], field: str) -> str:

@@ -1,0 +1,889 @@
+"""The dead-man switch: the exchange cancels if this process dies, and not before."""
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any
+
+import msgspec
+import pytest
+from clients import EPOCH, KEY, SECRET, add, cancel, credentials, in_process, nothing_is_left
+from msgspec.structs import replace
+from transports import Answering
+from virtualtime import now, run
+
+from htx_cancel import (
+    Alert,
+    AlertKind,
+    CancelClient,
+    ClientClosedError,
+    DeadManSwitch,
+    InvalidTypeError,
+    InvalidValueError,
+    NotArmedError,
+    RetryPolicy,
+)
+from htx_cancel.endpoints import COUNTDOWNS
+from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
+from htx_cancel.sandbox.faults import FAULTS, FaultPlan
+from htx_cancel.sandbox.messages import HttpResponse
+from htx_cancel.sandbox.rules import COUNTDOWNS as THEIRS
+from htx_cancel.sandbox.rules import ROUTES, Kind
+from htx_cancel.wire.transport import Reply, Request
+
+pytestmark = pytest.mark.loops
+
+SWAP = "/swap-api/v1/swap-cancel-after"
+V5 = "/v5/trade/cancel-after"
+PLAIN: list[Kind] = ["swap", "futures", "v5"]
+BY_DEFAULT = ("coin_m_swap", "coin_m_futures", "usdt_m")
+
+
+class Stop(Exception):  # noqa: N818 - none of ours
+    """What a body of a switch may raise."""
+
+
+async def stopped(switch: DeadManSwitch, *, after: float) -> None:
+    """Leave a switch by an exception, some seconds after it was entered."""
+
+    async def hold() -> None:
+        async with switch:
+            await asyncio.sleep(after)
+            raise Stop
+
+    with pytest.raises(Stop):
+        await hold()
+
+
+def ends_in(exchange: Exchange, path: str = SWAP) -> float:
+    """Say in how many seconds a countdown truly ends; ``inf`` if it is not armed."""
+    exchange.advance(EPOCH + now())
+    return exchange.countdowns.ends.get(path, inf) - EPOCH - now()
+
+
+def open_kinds(exchange: Exchange) -> set[str]:
+    """Say of which kinds orders are open now."""
+    exchange.advance(EPOCH + now())
+    return {order.kind for order in exchange.book.open()}
+
+
+def script(path: str, *faults: str | None, code: int | None = None) -> FaultPlan:
+    """Let requests to a path meet these faults, one after another; ``code`` is that of ``busy``."""
+    coded = replace(FAULTS["busy"], name="coded", code=code)
+    return FaultPlan({path: [coded if name == "busy" and code else name for name in faults]})
+
+
+def answer(content: object) -> HttpResponse:
+    """Make a reply."""
+    return HttpResponse(200, {}, msgspec.json.encode(content))
+
+
+def armed(seconds: float, *, at: int = 1) -> dict[str, Any]:
+    """Make the reply of v1 to an arming."""
+    return {"code": 200, "data": {"current_time": at, "trigger_time": round(at + seconds * 1000)}}
+
+
+#: The reply of v1 to a disarming.
+DISARMED = {"code": 200, "data": {"current_time": 1, "trigger_time": 0}}
+
+
+def test_the_table_agrees_with_the_sandbox_s_own_reading() -> None:
+    """Every path and pool, and that there is no other countdown."""
+    assert {row.path for row in COUNTDOWNS.values()} == set(THEIRS)
+    for row in COUNTDOWNS.values():
+        theirs = THEIRS[row.path]
+        assert (row.pool, row.envelope) == (theirs.pool.name, theirs.envelope)
+        assert row.page.startswith("https://")
+
+
+def test_it_is_renewed_every_quarter_and_disarmed_at_a_clean_end() -> None:
+    """While it is held no order goes; afterwards none does either."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        for kind in PLAIN:
+            add(exchange, kind, 5)
+        async with in_process(exchange, delay=0.02, jitter=0.02) as client:
+            async with client.dead_man_switch(on_alert=alerts.append) as switch:
+                assert switch.countdowns.keys() == set(BY_DEFAULT)
+                assert 29.0 < switch.remaining <= 30.0
+                assert "usdt_m: 29.9 s remaining" in repr(switch)
+                for _ in range(240):
+                    await asyncio.sleep(0.5)
+                    assert 22.0 < switch.remaining < 30.0
+                    for path in (SWAP, V5):
+                        assert switch.remaining <= ends_in(exchange, path)
+            assert exchange.countdowns.ends == {}
+            assert switch.remaining == inf
+            # Sixteen renewals, one arming and one disarming.
+            assert [exchange.calls[path] for path in THEIRS] == [18, 18, 0, 18]
+            await asyncio.sleep(100.0)
+            nothing_is_left(client)
+        assert open_kinds(exchange) == {"swap", "futures", "v5"}
+        assert alerts == []
+
+    run(main())
+
+
+def test_an_exception_leaves_it_armed() -> None:
+    """The plain orders go when it ends; strategy orders and other products stay."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        kinds: list[Kind] = [*PLAIN, "swap_trigger", "v5_algo", "linear"]
+        for kind in kinds:
+            add(exchange, kind, 3)
+        async with in_process(exchange) as client:
+            await stopped(client.dead_man_switch(products=["coin_m_swap", "usdt_m"]), after=20.0)
+            nothing_is_left(client)
+            assert 22.0 < ends_in(exchange) < 30.0
+            await asyncio.sleep(22.0)
+            assert "swap" in open_kinds(exchange)
+            await asyncio.sleep(8.0)
+            assert open_kinds(exchange) == {"futures", "swap_trigger", "v5_algo", "linear"}
+
+    run(main())
+
+
+def test_the_end_of_the_task_leaves_it_armed() -> None:
+    """Cancelling is an exception like another."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+
+            async def hold() -> None:
+                async with client.dead_man_switch():
+                    await asyncio.sleep(inf)
+
+            task = asyncio.create_task(hold())
+            await asyncio.sleep(40.0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            nothing_is_left(client)
+            assert len(exchange.countdowns.ends) == 3
+
+    run(main())
+
+
+HOLD = """
+import asyncio, sys
+from htx_cancel import CancelClient, Credentials
+
+async def main():
+    async with CancelClient(Credentials(*sys.argv[2:]), base_url=sys.argv[1]) as client:
+        async with client.dead_man_switch(seconds=5):
+            print("armed", flush=True)
+            await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_process_leaves_an_empty_book() -> None:
+    """Over a socket: the exchange cancels what nobody cancels any more."""
+    exchange = Exchange()
+    for kind in PLAIN:
+        add(exchange, kind, 10)
+    async with SandboxServer(exchange) as server:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HOLD, server.base_url, KEY, SECRET, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"armed\n"
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    exchange.advance(time.time() + 3.0)
+    assert len(exchange.book.open()) == 30
+    exchange.advance(time.time() + 5.1)
+    assert exchange.book.open() == []
+
+
+def test_an_exchange_that_counts_seconds_is_told_seconds() -> None:
+    """Seen by its reply, told of once, and armed right at once."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(countdown_unit="s"), list[Alert]()
+        async with in_process(exchange, delay=0.01) as client:
+            async with client.dead_man_switch(
+                products=["usdt_m"], on_alert=alerts.append
+            ) as switch:
+                assert 29.9 < ends_in(exchange, V5) < 30.0
+                assert switch.remaining <= ends_in(exchange, V5)
+                await asyncio.sleep(50.0)
+            assert exchange.countdowns.ends == {}
+        (alert,) = alerts
+        assert (alert.product, alert.kind) == ("usdt_m", AlertKind.WRONG_UNIT)
+        assert "it counted 30000 s" in alert.message
+
+    run(main())
+
+
+def test_replies_that_never_come_are_told_of_and_count_for_nothing() -> None:
+    """At half, at three quarters and at the end of what is confirmed; then all is well again."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[tuple[float, Alert]]()
+        plan = script(SWAP, None, *["lost_before"] * 20)
+        async with (
+            in_process(exchange, faults=plan) as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"], on_alert=lambda alert: alerts.append((now(), alert))
+            ) as switch,
+        ):
+            await asyncio.sleep(31.0)
+            assert switch.remaining == 0.0
+            assert switch.countdowns == {"coin_m_swap": 0.0}
+            await asyncio.sleep(60.0)
+            assert switch.remaining > 20.0
+        told = [(round(when, 1), it.kind, round(it.remaining, 1)) for when, it in alerts]
+        assert [it for it in told if it[1] is not AlertKind.FAILED] == [
+            (15.0, AlertKind.LATE, 15.0),
+            (22.5, AlertKind.LATE, 7.5),
+            (30.0, AlertKind.EXPIRED, 0.0),
+        ]
+        assert "the last confirmed renewal was 15 s ago" in {it.message for _, it in alerts}
+
+    run(main())
+
+
+def test_one_lost_reply_is_nothing_to_tell_of() -> None:
+    """It is renewed again at once."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, "lost_after", None, "lost_before", "late", None)
+        async with (
+            in_process(exchange, delay=0.01, faults=plan) as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append) as switch,
+        ):
+            for _ in range(60):
+                await asyncio.sleep(0.5)
+                assert switch.remaining > 15.0
+        assert alerts == []
+        assert plan.struck == {"lost_after": 1, "lost_before": 1, "late": 1}
+
+    run(main())
+
+
+def test_a_refused_renewal_is_told_of_once_and_tried_every_second() -> None:
+    """With the exchange's code and words."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(V5, None, *["busy"] * 5, code=1227)
+        async with (
+            in_process(exchange, faults=plan) as client,
+            client.dead_man_switch(
+                products=["usdt_m", "coin_m_swap"], on_alert=alerts.append
+            ) as switch,
+        ):
+            await asyncio.sleep(7.4 + 5.2)
+            assert 29.0 < switch.countdowns["usdt_m"] < 30.0
+        (alert,) = alerts
+        assert (alert.product, alert.kind) == ("usdt_m", AlertKind.FAILED)
+        assert alert.message.startswith("1227 ")
+        assert 22.0 < alert.remaining < 23.0
+
+    run(main())
+
+
+def test_the_same_refusal_is_told_of_again_after_a_success() -> None:
+    """Another failure is another alert."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, "busy", None, "busy", None, code=1227)
+        async with (
+            in_process(exchange, faults=plan) as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append),
+        ):
+            await asyncio.sleep(25.0)
+        assert [alert.kind for alert in alerts] == [AlertKind.FAILED] * 2
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ({"code": 200, "data": {}, "ts": 1}, "does not say how long, asked for 30 s"),
+        ({"code": 200, "data": None}, "does not say how long"),
+        ({"code": 200, "data": {"current_time": 5, "trigger_time": 0}}, "does not say how long"),
+        ({"code": 200, "data": {"current_time": 5, "trigger_time": 5}}, "does not say how long"),
+        ({"code": 200, "data": {"current_time": "x", "trigger_time": []}}, "does not say how long"),
+        ({"code": 200, "data": {"current_time": True, "trigger_time": 9}}, "does not say how long"),
+        (armed(5.0), "counts 5 s, asked for 30 s"),
+        (armed(28.9), "counts 28.9 s"),
+        (armed(31.1), "counts 31.1 s"),
+        (armed(25000.0), "counts 25000 s"),
+        ({"status": "error", "err_code": 1018, "err_msg": "no such account"}, "1018 no such"),
+        ({"code": 1227, "msg": "no", "message": "not active"}, "1227 not active"),
+        ([], "no JSON object"),
+    ],
+)
+def test_what_does_not_arm_is_not_taken_for_it(reply: object, words: str) -> None:
+    """Entering raises, and says why."""
+
+    async def main() -> None:
+        transport = Answering(lambda params: reply if params["on_off"] else DISARMED)
+        async with transport.client(retry=RetryPolicy(max_attempts=1)) as client:
+            with pytest.raises(NotArmedError, match=f"coin_m_swap: .*{words}"):
+                async with client.dead_man_switch(products=["coin_m_swap"]):
+                    raise AssertionError("it was entered")
+            nothing_is_left(client)
+        assert transport.asked[-1] == {"on_off": 0}
+
+    run(main())
+
+
+@pytest.mark.parametrize("reply", [armed(29.0), armed(31.0), armed(30.0, at=10**12)])
+def test_a_reply_may_be_a_second_off(reply: dict[str, Any]) -> None:
+    """The exchange looks at its clock every now and then."""
+
+    async def main() -> None:
+        transport = Answering(lambda params: reply if params["on_off"] else DISARMED)
+        async with (
+            transport.client() as client,
+            client.dead_man_switch(products=["coin_m_futures"]) as switch,
+        ):
+            seconds = (reply["data"]["trigger_time"] - reply["data"]["current_time"]) / 1000
+            assert switch.remaining == pytest.approx(min(seconds, 30.0), abs=0.001)
+
+    run(main())
+
+
+def test_if_one_is_not_armed_the_others_are_disarmed() -> None:
+    """Entering raises at the end of a quarter, and nobody's orders go."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(V5, *["lost_before"] * 50)
+        async with in_process(exchange, faults=plan) as client:
+            with pytest.raises(
+                NotArmedError, match=r"^not armed: usdt_m: no reply within"
+            ) as error:
+                async with client.dead_man_switch(on_alert=alerts.append):
+                    raise AssertionError("it was entered")
+            assert "coin_m" not in str(error.value)
+            assert now() < 7.5 + 5.0 + 0.1
+            nothing_is_left(client)
+        assert exchange.countdowns.ends == {}
+        (alert,) = alerts  # its arming may have landed, and its disarming may not
+        assert (alert.product, alert.kind) == ("usdt_m", AlertKind.NOT_DISARMED)
+        assert 17.0 < alert.remaining < 18.0
+
+    run(main())
+
+
+def test_an_arming_that_landed_without_an_answer_is_told_of() -> None:
+    """Nobody entered, and the orders go all the same."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, "reset_after", *["busy"] * 50)
+        async with in_process(exchange, faults=plan) as client:
+            switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append)
+            with pytest.raises(NotArmedError):
+                async with switch:
+                    raise AssertionError("it was entered")
+            assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
+            assert switch.remaining - 1e-6 <= ends_in(exchange) < inf
+            await asyncio.sleep(60.0)
+            assert len(alerts) == 1
+
+    run(main())
+
+
+def test_a_renewal_that_names_less_is_believed() -> None:
+    """It counts so long now, whatever was confirmed before."""
+
+    async def main() -> None:
+        alerts, asked = list[Alert](), list[int]()
+
+        def answer(params: Mapping[str, Any]) -> object:
+            asked.append(params["on_off"])
+            return (armed(5.0) if len(asked) > 1 else armed(30.0)) if params["on_off"] else DISARMED
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append) as switch,
+        ):
+            await asyncio.sleep(7.6)
+            assert switch.remaining < 5.0
+            assert "counts 5 s" in alerts[0].message
+
+    run(main())
+
+
+def test_a_renewal_that_names_less_ends_with_an_alert() -> None:
+    """The end is told of when it comes, not when the one before would have come."""
+
+    async def main() -> None:
+        alerts = list[tuple[float, AlertKind]]()
+        replies = [armed(30.0), armed(5.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else {"status": "error", "err_code": 1227}
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"],
+                on_alert=lambda alert: alerts.append((round(now(), 1), alert.kind)),
+            ),
+        ):
+            await asyncio.sleep(20.0)
+        assert alerts[-1] == (12.5, AlertKind.EXPIRED)
+
+    run(main())
+
+
+def test_a_disarming_that_names_an_end_has_not_disarmed() -> None:
+    """The exchange counts on, and says so."""
+
+    async def main() -> None:
+        alerts = list[Alert]()
+        async with (
+            Answering(lambda _params: armed(30.0)).client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append) as switch,
+        ):
+            pass
+        assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
+        assert "counts 30 s, asked for 0 s" in alerts[0].message
+        assert switch.remaining <= 30.0
+
+    run(main())
+
+
+def test_a_client_that_is_closed_while_it_is_entered_is_not_armed() -> None:
+    """Nobody would renew it."""
+
+    async def main() -> None:
+        alerts = list[Alert]()
+        client = in_process(Exchange(), delay=0.5)
+        switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append)
+
+        async def close() -> None:
+            await asyncio.sleep(0.2)
+            await client.aclose()
+
+        closing = asyncio.create_task(close())
+        with pytest.raises(NotArmedError, match="coin_m_swap: the client was closed"):
+            async with switch:
+                raise AssertionError("it was entered")
+        await closing
+        assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [0.1, 0.6, 1.1])
+def test_a_task_that_ends_while_it_enters_leaves_nothing_behind(after: float) -> None:
+    """No renewal, and no alert: what is armed stays armed."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(V5, "late")
+        async with in_process(exchange, delay=0.2, faults=plan) as client:
+            switch = client.dead_man_switch(on_alert=alerts.append)
+            task = asyncio.create_task(stopped(switch, after=100.0))
+            await asyncio.sleep(after)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            nothing_is_left(client)
+            await asyncio.sleep(100.0)
+            assert alerts == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [None, 0.0, 0.1])
+def test_a_task_that_ends_while_it_leaves_renews_no_more(after: float | None) -> None:
+    """At once, or while the exchange is told."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop, leave = asyncio.get_running_loop(), asyncio.Event()
+
+        async def hold(switch: DeadManSwitch) -> None:
+            async with switch:
+                await leave.wait()
+
+        async with in_process(exchange, delay=0.2) as client:
+            task = asyncio.create_task(hold(client.dead_man_switch()))
+            await asyncio.sleep(5.0)
+            leave.set()
+            if after is None:
+                loop.call_soon(task.cancel)
+            else:
+                loop.call_later(after, task.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(1.0)
+            nothing_is_left(client)
+            sent = sum(exchange.calls.values())
+            await asyncio.sleep(60.0)
+            assert sum(exchange.calls.values()) == sent
+
+    run(main())
+
+
+def other_type(path: str) -> Mapping[str, Any]:
+    """Let the exchange want the other type of ``on_off``."""
+    row = THEIRS[path]
+    return {**ROUTES, path: replace(row, envelope="v1" if row.envelope == "v5" else "v5")}
+
+
+@pytest.mark.parametrize(("product", "path"), [("coin_m_swap", SWAP), ("usdt_m", V5)])
+def test_the_other_type_is_tried_once(product: str, path: str) -> None:
+    """And kept: the second renewal takes one request."""
+
+    async def main() -> None:
+        exchange = Exchange(interfaces=other_type(path))
+        async with in_process(exchange) as client:
+            async with client.dead_man_switch(products=[product]):
+                await asyncio.sleep(10.0)
+            assert exchange.countdowns.ends == {}
+        assert exchange.calls[path] == 4
+
+    run(main())
+
+
+def test_a_type_that_is_always_refused_is_not_tried_for_ever() -> None:
+    """Both were refused: that was not the reason."""
+
+    async def main() -> None:
+        refusal = {"status": "error", "err_code": 1067, "err_msg": "on_off"}
+        transport = Answering(lambda _params: refusal)
+        async with transport.client() as client:
+            with pytest.raises(NotArmedError, match="1067 on_off"):
+                async with client.dead_man_switch(products=["coin_m_swap"]):
+                    raise AssertionError("it was entered")
+        assert [each["on_off"] for each in transport.asked] == [1, "1", "0"]
+
+    run(main())
+
+
+def test_what_cannot_be_disarmed_is_told_of() -> None:
+    """A clean exit takes five seconds at the most, and says how much time is left."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, *["lost_before"] * 50)
+        async with in_process(exchange, faults=plan) as client:
+            async with client.dead_man_switch(on_alert=alerts.append):
+                await asyncio.sleep(2.0)
+            assert 6.9 < now() < 7.1
+            nothing_is_left(client)
+        (alert,) = alerts
+        assert (alert.product, alert.kind) == ("coin_m_swap", AlertKind.NOT_DISARMED)
+        assert alert.message.startswith("no reply within")
+        assert 22.9 < alert.remaining < 23.1
+
+    run(main())
+
+
+class Straggling:
+    """A way on which a renewal takes a second, and goes on though its sender does not."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._slow = InProcessTransport(exchange, epoch=EPOCH, delay=0.5)
+        self._fast = InProcessTransport(exchange, epoch=EPOCH, delay=0.01)
+        self._tasks: list[asyncio.Task[Reply]] = []
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request."""
+        renews = now() > 5.0 and b"time_out" in request.body
+        way = self._slow if renews else self._fast
+        self._tasks.append(asyncio.create_task(way.send(request, timeout=timeout)))
+        return await asyncio.shield(self._tasks[-1])
+
+    async def close(self) -> None:
+        """Let everything land."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.2, 0.4, 0.6, 0.9, 1.1])
+def test_no_renewal_comes_after_the_disarming(late: float) -> None:
+    """One that is under way lands first."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with (
+            CancelClient(
+                credentials(),
+                transport=Straggling(exchange),
+                wall_clock=lambda: EPOCH + asyncio.get_running_loop().time(),
+            ) as client,
+            client.dead_man_switch(products=["coin_m_swap"]) as switch,
+        ):
+            await asyncio.sleep(7.48 + late)
+        assert exchange.countdowns.ends == {}
+        assert switch.remaining == inf
+
+    run(main())
+
+
+def test_a_closed_client_renews_no_more_and_says_so() -> None:
+    """The countdowns stay armed; neither ``aclose`` nor the exit hangs."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        client = in_process(exchange)
+        async with client.dead_man_switch(on_alert=alerts.append):
+            await asyncio.sleep(3.0)
+            await client.aclose()
+            assert [alert.kind for alert in alerts] == [AlertKind.STOPPED] * 3
+            assert len(exchange.countdowns.ends) == 3
+            alerts.clear()
+            await asyncio.sleep(60.0)
+            assert alerts == []
+        assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED] * 3
+
+    run(main())
+
+
+def test_without_a_hook_the_loop_s_exception_handler_is_told() -> None:
+    """Nothing is silent."""
+
+    async def main() -> None:
+        told = list[str]()
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: told.append(context["message"])
+        )
+        exchange = Exchange(countdown_unit="s")
+        async with in_process(exchange) as client, client.dead_man_switch(products=["usdt_m"]):
+            pass
+        (words,) = told
+        assert words.startswith("dead-man switch of usdt_m: wrong_unit: it counted 30000 s")
+
+    run(main())
+
+
+def test_a_hook_that_raises_ends_nothing() -> None:
+    """It is reported, and the renewals go on."""
+
+    async def main() -> None:
+        told = list[str]()
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: told.append(context["message"])
+        )
+
+        def broken(_alert: Alert) -> None:
+            raise Stop
+
+        exchange = Exchange()
+        plan = script(SWAP, None, "busy", None, code=1227)
+        async with (
+            in_process(exchange, faults=plan) as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=broken) as switch,
+        ):
+            await asyncio.sleep(20.0)
+            assert switch.remaining > 20.0
+        assert told == ["on_alert raised"]
+
+    run(main())
+
+
+class Broken(InProcessTransport):
+    """A transport that raises what no transport may, now and then."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Raise between ten and twelve seconds."""
+        if 7.0 < now() < 12.0:
+            raise Stop
+        return await super().send(request, timeout=timeout)
+
+
+def test_a_transport_that_raises_anything_ends_nothing() -> None:
+    """It is told of as a failed renewal."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        alerts = list[Alert]()
+        transport = Broken(Exchange(), epoch=EPOCH)
+        async with (
+            CancelClient(
+                credentials(),
+                transport=transport,
+                wall_clock=lambda: EPOCH + asyncio.get_running_loop().time(),
+            ) as client,
+            client.dead_man_switch(on_alert=alerts.append) as switch,
+        ):
+            await asyncio.sleep(20.0)
+            assert switch.remaining > 15.0
+        assert {(alert.kind, alert.message) for alert in alerts} == {(AlertKind.FAILED, "Stop")}
+
+    run(main())
+
+
+class BrokenPolicy(RetryPolicy, frozen=True):
+    """A policy of a user's own that fails."""
+
+    def backoff(self, *_args: object, **_options: object) -> float:
+        """Raise."""
+        raise Stop
+
+
+def test_a_policy_that_raises_ends_nothing() -> None:
+    """It is reported, told of as a failed renewal, and the next one is made all the same."""
+
+    async def main() -> None:
+        reported, alerts = list[str](), list[Alert]()
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: reported.append(context["message"])
+        )
+        plan = script(SWAP, None, "lost_before", None)
+        async with (
+            in_process(Exchange(), faults=plan, retry=BrokenPolicy()) as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append) as switch,
+        ):
+            await asyncio.sleep(20.0)
+            assert switch.remaining > 20.0
+        assert reported == ["a countdown could not be renewed"]
+        assert [alert.message for alert in alerts] == ["Stop was raised"]
+
+    run(main())
+
+
+def test_it_is_renewed_in_time_while_everything_else_waits() -> None:
+    """A bulk call has taken the whole budget for a minute: renewals go first, none is refused."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        ids = add(exchange, "v5", 1500)
+        async with (
+            in_process(exchange, delay=0.01) as client,
+            client.dead_man_switch(on_alert=alerts.append) as switch,
+        ):
+            bulk = asyncio.create_task(cancel(client, "v5", ids))
+            while not bulk.done():
+                await asyncio.sleep(0.25)
+                assert switch.remaining > 20.0
+            assert now() > 59.0
+        assert alerts == []
+        assert not exchange.refused
+
+    run(main())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_remaining_is_never_more_than_is_true(seed: int) -> None:
+    """Under every fault at random: it may be too cautious, and never too hopeful."""
+
+    async def main() -> None:
+        chance = random.Random(seed)
+        exchange = Exchange()
+        kinds = [name for name in FAULTS if name != "wrong_clock"]
+        plan = FaultPlan(share=0.4, seed=seed, kinds=kinds)
+        async with in_process(
+            exchange, delay=0.05, jitter=0.1, seed=seed, faults=plan, request_timeout=1.0
+        ) as client:
+            switch = client.dead_man_switch(
+                products=["coin_m_swap", "usdt_m"], seconds=chance.choice((5, 12, 30)),
+                on_alert=lambda _alert: None,
+            )  # fmt: skip
+            try:
+                async with switch:
+                    for _ in range(600):
+                        await asyncio.sleep(chance.uniform(0.0, 0.3))
+                        assert switch.countdowns["coin_m_swap"] <= ends_in(exchange) + 0.001
+                        assert switch.countdowns["usdt_m"] <= ends_in(exchange, V5) + 0.001
+            except NotArmedError:
+                pass
+            await asyncio.sleep(10.0)
+            nothing_is_left(client)
+
+    run(main())
+
+
+def test_both_modes_of_v1_have_one_countdown() -> None:
+    """Naming both arms it once."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for kind in ("linear", "cross"):
+            add(exchange, kind, 2)
+        async with in_process(exchange) as client:
+            products = ["usdt_m_v1_cross", "usdt_m_v1_isolated"]
+            switch = client.dead_man_switch(products=products, seconds=5)
+            await stopped(switch, after=0.0)
+            assert list(switch.countdowns) == ["usdt_m_v1_cross"]
+        assert exchange.calls.total() == 1
+        await asyncio.sleep(5.0)
+        assert open_kinds(exchange) == set()
+
+    run(main())
+
+
+def test_a_switch_can_be_entered_again() -> None:
+    """After a clean exit, and after an exception."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            switch = client.dead_man_switch(products=["usdt_m"])
+            assert switch.remaining == inf
+            for _ in range(2):
+                await stopped(switch, after=0.0)
+                async with switch:
+                    await asyncio.sleep(20.0)
+                    assert switch.remaining > 20.0
+                assert exchange.countdowns.ends == {}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"products": "usdt_m"}, InvalidTypeError, "products must be several of coin_m_swap"),
+        ({"products": []}, InvalidValueError, "products must be some of"),
+        ({"products": ["spot"]}, InvalidValueError, r"products must be some of .* got \['spot'\]"),
+        ({"seconds": 4.9}, InvalidValueError, "seconds must be at least 5, got 4.9"),
+        ({"seconds": "30"}, InvalidTypeError, "seconds must be a number of seconds"),
+        ({"seconds": inf}, InvalidValueError, "seconds must be above 0"),
+        ({"on_alert": 1}, InvalidTypeError, "on_alert must be a plain function"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """Before anything is sent."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(error, match=words):
+                client.dead_man_switch(**given)
+        assert not exchange.calls
+
+    run(main())
+
+
+def test_a_closed_client_arms_nothing() -> None:
+    """Neither when a switch is made nor when it is entered."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        client = in_process(exchange)
+        switch = client.dead_man_switch()
+        await client.aclose()
+        uses: list[Callable[[], DeadManSwitch]] = [client.dead_man_switch, lambda: switch]
+        for use in uses:
+            with pytest.raises(ClientClosedError):
+                async with use():
+                    raise AssertionError("it was entered")
+        assert not exchange.calls
+
+    run(main())
