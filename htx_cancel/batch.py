@@ -170,7 +170,6 @@ class CancelBatch(Batch):
         found = list(map(answer.named.get, self._sent))
         if not (self._known or rest) and found.count(ACCEPTED) == len(found):  # nearly always
             self._known = dict.fromkeys(self._sent, _AT_ONCE)
-            self.pending = ()
             return RetryAction.STOP
         left, wanted = list[str](), set[RetryAction]()
         sent = answer.whole.meaning is not Meaning.NOT_SENT

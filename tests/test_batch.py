@@ -79,6 +79,17 @@ def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
     ]
 
 
+def test_only_a_request_that_was_refused_as_a_whole_is_sent_in_another_way() -> None:
+    """Not one that was answered for an id, nor one with a single id."""
+    form = Form(10)
+    for ids, named in ((("1", "2"), {"1": Finding(Meaning.ACCEPTED)}), (("1",), {})):
+        attempts = CancelBatch(usdt_m.ORDERS, "BTC-USDT", "order_id", ids, number=0, form=form)
+        attempts.begin(0.0)
+        answer = AttemptResult(Finding(Meaning.INVALID, 1052), None, named)
+        assert attempts.take(answer) is RetryAction.STOP
+        assert form == Form(10)
+
+
 def v5_algo(**changes: Any) -> Exchange:
     """Return an exchange whose call for algo orders differs from what we take it for."""
     path = usdt_m.ALGO_ORDERS.path

@@ -384,6 +384,44 @@ def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
     run(main())
 
 
+def test_a_contract_in_settlement_keeps_the_others_waiting_for_a_while_only() -> None:
+    """Its cancels are tried for a few seconds; then all is listed, time and again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("swap", "BTC-USD")
+        exchange.settling.add("BTC-USD")
+        loop = asyncio.get_running_loop()
+        listed: list[float] = []
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(
+                products=["coin_m_swap"],
+                kinds=["orders"],
+                timeout=8.0,
+                on_progress=lambda _: listed.append(loop.time()),
+            )
+        assert not report.proved
+        # All of it for two seconds, by ids for two more, and so on: a third try would be too late.
+        assert listed[:2] == pytest.approx([4.0, 6.25], abs=0.01)
+
+    run(main())
+
+
+def test_an_accepted_order_that_is_listed_on_is_cancelled_again_after_a_second() -> None:
+    """Not each time it is listed, since lists lag behind."""
+
+    async def main() -> None:
+        exchange = Exchange(cancel_after=2.6)
+        exchange.book.add("swap", "BTC-USD")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=["coin_m_swap"], kinds=["orders"])
+        assert report.proved
+        sent = [it.now - EPOCH for it in exchange.log if it.path == "/swap-api/v1/swap_cancel"]
+        assert sent == pytest.approx([1.0, 2.0], abs=0.01)
+
+    run(main())
+
+
 def test_a_caller_who_goes_away_leaves_nothing_running() -> None:
     """No call is sent after it."""
 

@@ -242,7 +242,7 @@ def test_a_refusal_of_a_reference_says_what_was_given() -> None:
     assert sorted(known) == sorted(row.name for row in BY_IDS)
 
 
-@pytest.mark.parametrize("orders", ["1", 7, ["1"], [None]])
+@pytest.mark.parametrize("orders", ["1", "", b"", 7, ["1"], [None]])
 def test_what_is_no_order_is_refused_before_anything_is_sent(orders: Any) -> None:
     """Nor is any other order of the list sent."""
 
