@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -61,6 +62,9 @@ async def test_any_mixture_is_cancelled_at_once() -> None:
         assert (result.source.product, result.source.kind) == (order.product, order.kind)
         assert result.source.contract_code == order.contract_code
     assert set(told) == set(outcome)
+    parts = outcome.parts  # runs of orders of one source
+    assert all(it.source == part.source for part in parts for batch in part.batches for it in batch)
+    assert all(one.source != other.source for one, other in pairwise(parts))
     assert not exchange.book.open()
     assert not exchange.refused
 
