@@ -236,7 +236,7 @@ def _has_names(order: OpenOrder) -> bool:
 def _doubt(pages: Sequence[OrderStates]) -> Finding | None:
     """Say why pages are not the whole list, whose first page is read first and last."""
     *before, last = pages
-    if before and last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
+    if last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
         return _CHANGED
     return _TOO_FEW if len(queries.ids(pages)) < last.least else None
 
