@@ -10,11 +10,12 @@ from clients import CONTRACTS, in_process, over_a_socket
 from msgspec.structs import replace
 from virtualtime import run
 
-from htx_cancel import CancelStatus, Priority
+from htx_cancel import CancelStatus, InvalidTypeError, InvalidValueError, Priority
 from htx_cancel.endpoints import LISTS
+from htx_cancel.listing import QueryBatch
 from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.sandbox import Exchange
-from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.sandbox.faults import Fault, FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES
 from htx_cancel.sandbox.seeding import KINDS
 
@@ -179,6 +180,51 @@ def test_a_list_that_needs_a_contract_after_all_is_asked_for_each(name: str) -> 
         assert (orders.complete, orders.walked) == (True, True)
 
     run(main())
+
+
+@pytest.mark.parametrize("code", [1013, 1014])
+def test_other_refusals_that_ask_for_a_contract_are_understood(code: int) -> None:
+    """Of a list of the whole account; one of a contract stands."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = fill(exchange, "coin_m_swap.open_orders", 6)
+        refused = Fault("refused", executed=False, code=code)
+        faults = FaultPlan({LISTS["coin_m_swap.open_orders"].path: [refused]})
+        async with in_process(exchange, faults=faults) as client:
+            orders = await client.coin_m_swap.open_orders()
+        assert {order.order_id for order in orders} == ids
+        assert (orders.complete, orders.walked) == (True, True)
+        faults = FaultPlan({LISTS["coin_m_swap.open_orders"].path: [refused]})
+        async with in_process(exchange, faults=faults) as client:
+            orders = await client.coin_m_swap.open_orders("BTC-USD")
+        assert (orders.complete, orders.walked) == (False, False)
+        assert str(code) in orders.missing[0]
+
+    run(main())
+
+
+@NAMES
+@pytest.mark.parametrize(("given", "error"), [("", InvalidValueError), (7, InvalidTypeError)])
+def test_what_is_no_contract_is_refused(name: str, given: Any, error: type[Exception]) -> None:
+    """Before anything is sent; it is not taken for the whole account."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(error):
+                await attrgetter(name)(client)(given)
+        assert not exchange.calls
+
+    run(main())
+
+
+@NAMES
+def test_what_is_asked_is_in_the_query_or_in_the_body(name: str) -> None:
+    """Never in both."""
+    batch = QueryBatch(LISTS[name], "order_id", {"limit": 5})
+    got = {"GET": ({"limit": "5"}, b""), "POST": ({}, b'{"limit":5}')}
+    assert (batch.params, batch.body()) == got[LISTS[name].method]
 
 
 def test_a_list_waits_for_its_budget_and_ends_with_its_time() -> None:
