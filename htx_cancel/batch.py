@@ -109,6 +109,11 @@ class Form(Struct):
     as_object: bool = False  #: whether a body of objects is a lone object
     settled: bool = False  #: whether a body of that form was understood
 
+    @property
+    def size(self) -> int:
+        """How many ids go in a request."""
+        return 1 if self.as_object else self.most
+
 
 class CancelBatch(Batch):
     """Some ids to cancel, and which of them to send again."""
@@ -165,7 +170,6 @@ class CancelBatch(Batch):
         found = list(map(answer.named.get, self._sent))
         if not (self._known or rest) and found.count(ACCEPTED) == len(found):  # nearly always
             self._known = dict.fromkeys(self._sent, _AT_ONCE)
-            self.pending = ()
             return RetryAction.STOP
         left, wanted = list[str](), set[RetryAction]()
         sent = answer.whole.meaning is not Meaning.NOT_SENT
@@ -178,7 +182,7 @@ class CancelBatch(Batch):
                 left.append(order_id)
                 wanted.add(action)
         self.pending = [*left, *rest]
-        if rest:
+        if rest and not answer.account_wide:
             wanted.add(RetryAction.WAIT_FOR_BUDGET)
         return self._one_of(wanted, answer)
 

@@ -95,8 +95,8 @@ class CallRunner:
     ) -> Outcome:
         arguments.contract_code(contract_code)
         field, listed = ids
-        batches = await _batches(field, listed, endpoint.batch_size)
         form = self._forms.setdefault(endpoint.path, Form(endpoint.batch_size))
+        batches = await _batches(field, listed, form.size)
         spec = JobSpec(endpoint, contract_code, batches, form, field)
         return await self._run(Outcome, spec, options)
 
@@ -177,7 +177,7 @@ class CallRunner:
                 (source.field, ids),
                 _told(options, source),
             )
-            for source, ids in mixed.grouped(keys).items()
+            for source, ids in (await mixed.grouped(keys)).items()
         ]
         return await mixed.joined(keys, await asyncio.gather(*calls))
 

@@ -68,7 +68,7 @@ class KindReport(Struct, frozen=True):
         product: such as ``coin_m_swap``.
         kind: such as ``trigger_orders``.
         proved: whether it was listed twice, completely, without an order, after the last cancel.
-        accepted: the number of orders whose cancel was accepted.
+        accepted: the number of orders whose cancel was accepted, or that were closed by then.
         appeared: the number of orders that were first listed after the first listing.
         remaining: what was listed last, and may be open.
         why: what else keeps it from being proved, such as a list that could not be read.

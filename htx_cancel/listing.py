@@ -106,9 +106,9 @@ class Lister:
 
     async def _page(self, contract_code: str, variant: Mapping[str, str], page: str) -> OrderStates:
         """Read one page, with as many attempts as a batch has."""
-        permit = None if self.refused else await self.permit()
+        permit = await self.permit()
         if permit is None:
-            self.failed = self.refused or NOT_ASKED
+            self.failed = NOT_ASKED
             return OrderStates(self.failed)
         given = {**queries.page_params(self._query, contract_code, page), **variant}
         states = await self.ask(QueryBatch(self._query, self._field, given), permit)
@@ -236,7 +236,7 @@ def _has_names(order: OpenOrder) -> bool:
 def _doubt(pages: Sequence[OrderStates]) -> Finding | None:
     """Say why pages are not the whole list, whose first page is read first and last."""
     *before, last = pages
-    if before and last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
+    if last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
         return _CHANGED
     return _TOO_FEW if len(queries.ids(pages)) < last.least else None
 

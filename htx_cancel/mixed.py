@@ -9,19 +9,20 @@ Rules:
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from htx_cancel.errors import InvalidTypeError
 from htx_cancel.orders import OpenOrder, OrderRef, reference
-from htx_cancel.outcome import OrderResult, Outcome, Part, Source
+from htx_cancel.outcome import CancelStatus, OrderResult, Outcome, Part, Source
 
 YIELD_EVERY = 200  #: orders looked at between two turns of the event loop
 
 Key = tuple[Source, str]  #: a source, and an id of it
+Item = TypeVar("Item")
 
 
 async def sources(orders: Iterable[OpenOrder | OrderRef]) -> dict[Key, None]:
@@ -31,19 +32,26 @@ async def sources(orders: Iterable[OpenOrder | OrderRef]) -> dict[Key, None]:
     keys: dict[Key, None] = {}
     for looked, given in enumerate(orders, 1):
         ref = reference(given)
-        source = Source(ref.method, ref.contract_code, ref.field)
-        keys[source, ref.id] = None
+        keys[Source(ref.method, ref.contract_code, ref.field), ref.id] = None
         if looked % YIELD_EVERY == 0:
             await asyncio.sleep(0)
     return keys
 
 
-def grouped(keys: Iterable[Key]) -> dict[Source, list[str]]:
+async def grouped(keys: Iterable[Key]) -> dict[Source, list[str]]:
     """Put together what one call can carry."""
     groups: dict[Source, list[str]] = {}
-    for source, order_id in keys:
+    async for source, order_id in _in_turns(keys):
         groups.setdefault(source, []).append(order_id)
     return groups
+
+
+async def _in_turns(items: Iterable[Item]) -> AsyncIterator[Item]:
+    """Go through many; let the event loop turn now and then."""
+    for looked, item in enumerate(items, 1):
+        yield item
+        if looked % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
 
 
 def named(source: Source, results: Iterable[OrderResult]) -> tuple[OrderResult, ...]:
@@ -54,20 +62,22 @@ def named(source: Source, results: Iterable[OrderResult]) -> tuple[OrderResult, 
 async def joined(keys: Iterable[Key], outcomes: Sequence[Outcome]) -> Outcome:
     """Join the outcomes of the calls into one, in the order in which the orders were given."""
     found: dict[Key, OrderResult] = {}
-    for part in (part for outcome in outcomes for part in outcome.parts):
-        for number, batch in enumerate(part.batches, 1):
-            found.update(((part.source, it.order_id), it) for it in named(part.source, batch))
-            if number % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-    parts = [
-        Part(source, (tuple([found[key] for key in run]),))
-        for source, run in groupby(keys, key=itemgetter(0))
-    ]
+    counts: Counter[CancelStatus] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+        for part in outcome.parts:
+            async for result in _in_turns(chain.from_iterable(part.batches)):
+                found[part.source, result.order_id] = replace(result, source=part.source)
+    runs: list[tuple[Source, list[OrderResult]]] = []
+    async for key in _in_turns(keys):
+        if not runs or runs[-1][0] != key[0]:
+            runs.append((key[0], []))
+        runs[-1][1].append(found[key])
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     waits = [outcome.retry_in for outcome in outcomes if outcome.retry_in is not None]
     return Outcome(
-        parts,
-        Counter(result.status for result in found.values()),
+        [Part(source, (tuple(results),)) for source, results in runs],
+        counts,
         error=errors[0] if errors else None,
         retry_in=min(waits, default=None),
     )

@@ -65,6 +65,31 @@ def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
         assert batch(*ids).take(answer) is RetryAction.BACKOFF
 
 
+def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
+    """The rest of it was not sent, and is not."""
+    form = Form(2)
+    ids = ("1", "2", "3")
+    attempts = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=form)
+    attempts.begin(0.0)
+    assert attempts.take(AttemptResult(Finding(Meaning.AUTH, 1200, "no"))) is RetryAction.STOP
+    assert [(it.status, it.attempts, it.message) for it in attempts.results()] == [
+        (CancelStatus.REJECTED, 1, "no"),
+        (CancelStatus.REJECTED, 1, "no"),
+        (CancelStatus.UNSENT, 0, "the rest of its request was not sent"),
+    ]
+
+
+def test_only_a_request_that_was_refused_as_a_whole_is_sent_in_another_way() -> None:
+    """Not one that was answered for an id, nor one with a single id."""
+    form = Form(10)
+    for ids, named in ((("1", "2"), {"1": Finding(Meaning.ACCEPTED)}), (("1",), {})):
+        attempts = CancelBatch(usdt_m.ORDERS, "BTC-USDT", "order_id", ids, number=0, form=form)
+        attempts.begin(0.0)
+        answer = AttemptResult(Finding(Meaning.INVALID, 1052), None, named)
+        assert attempts.take(answer) is RetryAction.STOP
+        assert form == Form(10)
+
+
 def v5_algo(**changes: Any) -> Exchange:
     """Return an exchange whose call for algo orders differs from what we take it for."""
     path = usdt_m.ALGO_ORDERS.path
@@ -92,6 +117,7 @@ def test_a_request_that_is_refused_as_too_long_is_halved_for_good() -> None:
             assert {it.attempts for it in outcome} == {2, 3}
             path = usdt_m.ALGO_ORDERS.path
             assert bodies(exchange, path) == [-10, -5, 2, 2, 2, 2, 2]
+            assert asyncio.get_running_loop().time() < 0.01
             exchange.log.clear()
             outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[10:])
         assert len(outcome.accepted) == 10
@@ -135,6 +161,28 @@ def test_a_refusal_of_both_forms_stands() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("form", ["object", "objects"])
+@pytest.mark.parametrize("first", [("BTC-USDT", None), ("NONE-USDT", "7"), ("BTC-USDT", "bad")])
+def test_the_form_that_worked_is_kept(form: str, first: tuple[str, str | None]) -> None:
+    """Whatever was refused before it was known, and after, for another reason than its form."""
+
+    async def main() -> None:
+        exchange = v5_algo(ids_as=form)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(30)]
+        code, order_id = first
+        async with in_process(exchange) as client:
+            cancel_algo = client.usdt_m.cancel_algo_orders
+            await cancel_algo(code, [order_id or ids.pop()])
+            assert len((await cancel_algo("BTC-USDT", ids[:10])).accepted) == 10
+            refused = await cancel_algo("BTC-USDT", ["bad"])
+            assert [(it.status, it.code) for it in refused] == [(CancelStatus.REJECTED, 1067)]
+            exchange.log.clear()
+            assert len((await cancel_algo("BTC-USDT", ids[10:20])).accepted) == 10
+        assert bodies(exchange, usdt_m.ALGO_ORDERS.path) == ([1] * 10 if form == "object" else [10])
+
+    run(main())
+
+
 @pytest.mark.parametrize(("form", "requests"), [("objects", [-3, 2]), ("object", [-1, 1, 1])])
 def test_a_wrong_contract_does_not_change_the_form_that_worked(
     form: str, requests: list[int]
@@ -154,6 +202,41 @@ def test_a_wrong_contract_does_not_change_the_form_that_worked(
         assert all(it.status is CancelStatus.REJECTED for outcome in wrong for it in outcome)
         path = usdt_m.ALGO_ORDERS.path
         assert bodies(exchange, path)[-len(requests) :] == requests
+
+    run(main())
+
+
+@pytest.mark.parametrize("changes", [{"ids_as": "object"}, {"max_ids": 2}])
+def test_small_requests_of_a_later_call_go_at_the_same_time(changes: dict[str, Any]) -> None:
+    """What the first call learned cuts the ids of the next, even if each is tried only once."""
+
+    async def main() -> None:
+        exchange = v5_algo(**changes)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(30)]
+        loop = asyncio.get_running_loop()
+        async with in_process(exchange, delay=0.1) as client:
+            await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[:10])
+            await asyncio.sleep(10.0)
+            began = loop.time()
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[10:])
+            assert len(outcome.accepted) == 20
+            assert loop.time() - began < 0.5
+
+    run(main())
+
+
+def test_a_form_that_is_refused_needs_more_than_one_attempt() -> None:
+    """A client that makes only one says what it did not send, and has learned for the next call."""
+
+    async def main() -> None:
+        exchange = v5_algo(max_ids=5)
+        ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(10)]
+        async with in_process(exchange, retry=RetryPolicy(max_attempts=1)) as client:
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
+            assert {it.code for it in outcome.rejected} == {1052}
+            assert len(outcome.rejected) == 10
+            outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
+        assert len(outcome.accepted) == 10
 
     run(main())
 

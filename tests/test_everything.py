@@ -107,7 +107,7 @@ def test_nothing_is_proved_while_the_book_has_an_open_order(seed: int) -> None:
     async def main() -> None:
         chance = random.Random(seed)
         exchange = Exchange(list_lag=0.2, cancel_after=chance.choice((0.0, 0.05)))
-        fill(exchange, 2000 if seed % 10 == 0 else 150, chance)
+        fill(exchange, 2000 if seed % 2 == 0 else 150, chance)
         exchange.settling.add("ETH-USD")
         loop = asyncio.get_running_loop()
         loop.call_later(chance.uniform(0.0, 40.0), exchange.settling.clear)
@@ -354,6 +354,70 @@ def test_one_empty_listing_is_no_proof() -> None:
             report = await client.cancel_everything(products=["usdt_m"], kinds=["orders"])
         assert report.proved
         assert not exchange.book.open()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("last", "again"), [(0.35, False), (0.6, True), (2.0, True)])
+def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
+    last: float, again: bool
+) -> None:
+    """An order that was placed there meanwhile is found; a proof of just now stands."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        for moment in (0.1, 0.35, 0.6, 0.85, 1.1, 1.35, 1.6, 2.0):
+            if moment <= last:
+                loop.call_later(moment, exchange.book.add, "swap", "BTC-USD")
+        if again:
+            loop.call_later(0.5, exchange.book.add, "v5", "BTC-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m", "coin_m_swap"], kinds=["orders"]
+            )
+        assert report.proved
+        assert not exchange.book.open()
+        listings = exchange.calls["/v5/trade/order/opens"] / 2  # one for each margin mode
+        assert listings == (5 if again else 2)
+
+    run(main())
+
+
+def test_a_contract_in_settlement_keeps_the_others_waiting_for_a_while_only() -> None:
+    """Its cancels are tried for a few seconds; then all is listed, time and again."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("swap", "BTC-USD")
+        exchange.settling.add("BTC-USD")
+        loop = asyncio.get_running_loop()
+        listed: list[float] = []
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(
+                products=["coin_m_swap"],
+                kinds=["orders"],
+                timeout=8.0,
+                on_progress=lambda _: listed.append(loop.time()),
+            )
+        assert not report.proved
+        # All of it for two seconds, by ids for two more, and so on: a third try would be too late.
+        assert listed[:2] == pytest.approx([4.0, 6.25], abs=0.01)
+
+    run(main())
+
+
+def test_an_accepted_order_that_is_listed_on_is_cancelled_again_after_a_second() -> None:
+    """Not each time it is listed, since lists lag behind."""
+
+    async def main() -> None:
+        exchange = Exchange(cancel_after=2.6)
+        exchange.book.add("swap", "BTC-USD")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=["coin_m_swap"], kinds=["orders"])
+        assert report.proved
+        sent = [it.now - EPOCH for it in exchange.log if it.path == "/swap-api/v1/swap_cancel"]
+        assert sent == pytest.approx([1.0, 2.0], abs=0.01)
 
     run(main())
 

@@ -10,10 +10,12 @@ from clients import CONTRACTS, in_process, over_a_socket
 from msgspec.structs import replace
 from virtualtime import run
 
-from htx_cancel import CancelStatus, Priority
+from htx_cancel import CancelStatus, InvalidTypeError, InvalidValueError, Priority
 from htx_cancel.endpoints import LISTS
-from htx_cancel.orders import OpenOrder
+from htx_cancel.listing import QueryBatch
+from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import Fault, FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES
 from htx_cancel.sandbox.seeding import KINDS
 
@@ -131,6 +133,34 @@ def test_a_page_that_cannot_be_read_makes_the_listing_say_so(name: str) -> None:
         assert not orders.complete
         assert all("404 HTX has no such path" in it for it in orders.missing)
         assert "404" in repr(orders)
+        assert orders.refused
+
+    run(main())
+
+
+def test_a_listing_says_in_a_line_what_it_holds() -> None:
+    """And what is missing."""
+    order = OpenOrder("coin_m_swap", "orders", "BTC-USD", "7")
+    orders = OpenOrders([order, order])
+    assert repr(orders) == "<OpenOrders: 2>"
+    assert (orders.complete, orders.missing, orders.refused, orders.walked) == (
+        True,
+        (),
+        False,
+        False,
+    )
+    assert repr(OpenOrders([], missing=("a", "b"))) == "<OpenOrders: 0, but for a; b>"
+
+
+def test_contracts_that_cannot_be_listed_make_the_listing_say_so() -> None:
+    """Where each of them would have to be asked."""
+
+    async def main() -> None:
+        faults = FaultPlan(share=1.0, kinds=["html"])
+        async with in_process(Exchange(), faults=faults) as client:
+            orders = await client.coin_m_swap.open_trigger_orders(timeout=5.0)
+        assert orders.missing == ("the list: the contracts could not be listed",)
+        assert orders.walked
 
     run(main())
 
@@ -150,6 +180,51 @@ def test_a_list_that_needs_a_contract_after_all_is_asked_for_each(name: str) -> 
         assert (orders.complete, orders.walked) == (True, True)
 
     run(main())
+
+
+@pytest.mark.parametrize("code", [1013, 1014])
+def test_other_refusals_that_ask_for_a_contract_are_understood(code: int) -> None:
+    """Of a list of the whole account; one of a contract stands."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = fill(exchange, "coin_m_swap.open_orders", 6)
+        refused = Fault("refused", executed=False, code=code)
+        faults = FaultPlan({LISTS["coin_m_swap.open_orders"].path: [refused]})
+        async with in_process(exchange, faults=faults) as client:
+            orders = await client.coin_m_swap.open_orders()
+        assert {order.order_id for order in orders} == ids
+        assert (orders.complete, orders.walked) == (True, True)
+        faults = FaultPlan({LISTS["coin_m_swap.open_orders"].path: [refused]})
+        async with in_process(exchange, faults=faults) as client:
+            orders = await client.coin_m_swap.open_orders("BTC-USD")
+        assert (orders.complete, orders.walked) == (False, False)
+        assert str(code) in orders.missing[0]
+
+    run(main())
+
+
+@NAMES
+@pytest.mark.parametrize(("given", "error"), [("", InvalidValueError), (7, InvalidTypeError)])
+def test_what_is_no_contract_is_refused(name: str, given: Any, error: type[Exception]) -> None:
+    """Before anything is sent; it is not taken for the whole account."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            with pytest.raises(error):
+                await attrgetter(name)(client)(given)
+        assert not exchange.calls
+
+    run(main())
+
+
+@NAMES
+def test_what_is_asked_is_in_the_query_or_in_the_body(name: str) -> None:
+    """Never in both."""
+    batch = QueryBatch(LISTS[name], "order_id", {"limit": 5})
+    got = {"GET": ({"limit": "5"}, b""), "POST": ({}, b'{"limit":5}')}
+    assert (batch.params, batch.body()) == got[LISTS[name].method]
 
 
 def test_a_list_waits_for_its_budget_and_ends_with_its_time() -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from clients import CONTRACTS, in_process, over_a_socket
+from clients import CONTRACTS, add, in_process, over_a_socket
 from virtualtime import run
 
 from htx_cancel import (
@@ -15,6 +17,8 @@ from htx_cancel import (
     OpenOrder,
     OrderRef,
     OrderResult,
+    Outcome,
+    mixed,
 )
 from htx_cancel.endpoints import ENDPOINTS
 from htx_cancel.sandbox import Exchange
@@ -58,6 +62,9 @@ async def test_any_mixture_is_cancelled_at_once() -> None:
         assert (result.source.product, result.source.kind) == (order.product, order.kind)
         assert result.source.contract_code == order.contract_code
     assert set(told) == set(outcome)
+    parts = outcome.parts  # runs of orders of one source
+    assert all(it.source == part.source for part in parts for batch in part.batches for it in batch)
+    assert all(one.source != other.source for one, other in pairwise(parts))
     assert not exchange.book.open()
     assert not exchange.refused
 
@@ -102,6 +109,61 @@ def test_a_mixed_outcome_says_what_is_wrong_with_each_part() -> None:
         ]
         assert outcome.error is not None
         assert outcome.error.code == 404
+
+    run(main())
+
+
+def test_a_great_mixture_leaves_others_their_turns() -> None:
+    """It is looked at, put into groups and joined in slices."""
+
+    async def main() -> None:
+        count = 100 * mixed.YIELD_EVERY
+        loop = asyncio.get_running_loop()
+        turns = [0]  # how many orders were looked at in each turn of the loop
+
+        def turn() -> None:
+            turns.append(0)
+            loop.call_soon(turn)
+
+        def orders() -> Iterator[OrderRef]:
+            for number in range(1, count + 1):
+                turns[-1] += 1
+                yield OrderRef("coin_m_swap", ("orders", "tpsl_orders")[number % 2], "A-B", number)
+
+        turn()
+        keys = await mixed.sources(orders())
+        assert len(keys) == count
+        assert max(turns) <= mixed.YIELD_EVERY
+        turns.clear()
+        groups = await mixed.grouped(keys)
+        assert len(turns) >= 100
+        outcomes = [
+            Outcome.of([OrderResult(it, CancelStatus.ACCEPTED) for it in ids], source=source)
+            for source, ids in groups.items()
+        ]
+        turns.clear()
+        joined = await mixed.joined(keys, outcomes)
+        assert len(turns) >= 200
+        assert [(it.source, it.order_id) for it in joined] == list(keys)
+
+    run(main())
+
+
+def test_a_mixed_outcome_says_when_what_was_too_late_could_leave() -> None:
+    """The first of it."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        swap = add(exchange, "swap_tpsl", 100)
+        v5 = add(exchange, "v5", 800)
+        orders = [OrderRef("coin_m_swap", "tpsl_orders", "BTC-USD", it) for it in swap]
+        orders += [OrderRef("usdt_m", "orders", "BTC-USDT", it) for it in v5]
+        async with in_process(exchange) as client:
+            outcome = await client.cancel(orders, timeout=0.5)
+            assert (len(outcome.accepted), len(outcome.unsent)) == (770, 130)
+            assert outcome.retry_in == pytest.approx(1.0, abs=0.02)  # v5: three seconds
+            again = await client.cancel(orders[50:])
+        assert again.retry_in is None
 
     run(main())
 
@@ -161,7 +223,30 @@ def test_a_reference_that_nothing_could_cancel_is_refused(
         OrderRef(*given)
 
 
-@pytest.mark.parametrize("orders", ["1", 7, ["1"], [None]])
+def test_a_reference_is_a_value() -> None:
+    """It can be kept in a set, and not be changed."""
+    made = [OrderRef("usdt_m", "orders", "BTC-USDT", "7") for _ in range(2)]
+    assert len(set(made)) == 1
+    with pytest.raises(AttributeError):
+        made[0].order_id = "8"  # type: ignore[misc]
+    order = OpenOrder("usdt_m", "orders", "BTC-USDT", "7")
+    with pytest.raises(AttributeError):
+        order.order_id = "8"  # type: ignore[misc]
+
+
+def test_a_refusal_of_a_reference_says_what_was_given() -> None:
+    """And which methods there are."""
+    with pytest.raises(InvalidValueError, match=r"must be given, got neither$"):
+        OrderRef("usdt_m", "orders", "BTC-USDT")
+    with pytest.raises(InvalidValueError, match=r"must be given, got both$"):
+        OrderRef("usdt_m", "orders", "BTC-USDT", "1", "2")
+    with pytest.raises(InvalidValueError, match=r"must name one of coin_m_f") as raised:
+        OrderRef("usdt_m", "all_orders", "BTC-USDT", "1")
+    known = str(raised.value).partition(" one of ")[2].rpartition(", got ")[0].split(", ")
+    assert sorted(known) == sorted(row.name for row in BY_IDS)
+
+
+@pytest.mark.parametrize("orders", ["1", "", b"", 7, ["1"], [None]])
 def test_what_is_no_order_is_refused_before_anything_is_sent(orders: Any) -> None:
     """Nor is any other order of the list sent."""
 
