@@ -86,6 +86,26 @@ class Sender:
         self._wall_clock = wall_clock
         self._ahead = 0.0  # the exchange's clock, before ours
 
+    def call_context(
+        self, budgets: tuple[str, ...], priority: Priority, deadline: float
+    ) -> CallContext:
+        """Begin a call: it has the next place in the queue. ``deadline`` is loop time."""
+        return CallContext(
+            budgets=budgets,
+            priority=priority,
+            ticket=self.budgets.ticket(),
+            began=asyncio.get_running_loop().time(),
+            deadline=deadline,
+            policy=self.policy,
+        )
+
+    async def permit(self, call: CallContext) -> Permit | None:
+        """Wait for leave to send one request; ``None`` if that cannot be in time."""
+        try:
+            return (await self.permits(call))[0]
+        except (TooLateError, NotSentError):
+            return None
+
     async def permits(self, call: CallContext, most: int = 1) -> list[Permit]:
         """Wait for leave to send; return at least one permit, and no more than ``most``.
 
@@ -157,11 +177,8 @@ class Sender:
         else:
             await self.reconnect.sleep(backoff, call.priority)
         asked = loop.time()
-        try:
-            (permit,) = await self.permits(call)
-        except (TooLateError, NotSentError):
-            return None
-        if batch.left and action is RetryAction.BACKOFF:
+        permit = await self.permit(call)
+        if permit is not None and batch.left and action is RetryAction.BACKOFF:
             batch.began += loop.time() - asked  # it waited its turn
         return permit
 

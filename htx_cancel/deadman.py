@@ -25,7 +25,7 @@ from htx_cancel import hooks
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
 from htx_cancel.endpoints import COUNTDOWNS, Countdown
-from htx_cancel.errors import NotArmedError, NotSentError, TooLateError
+from htx_cancel.errors import NotArmedError
 from htx_cancel.limits.permit import Priority
 from htx_cancel.outcome import STATUS, CancelStatus, Finding
 from htx_cancel.retry import RETRY, RetryAction
@@ -238,21 +238,13 @@ class ProductCountdown:
 
     async def _send(self, seconds: float, *, within: float) -> CountdownBatch:
         """Send one request of it; try it again until ``within`` seconds are over."""
-        self._call = call = CallContext(
-            budgets=(self.row.pool,),
-            priority=Priority.URGENT,
-            ticket=self._sender.budgets.ticket(),
-            began=self._loop.time(),
-            deadline=self._loop.time() + within,
-            policy=self._sender.policy,
-        )
+        deadline = self._loop.time() + within
+        self._call = call = self._sender.call_context((self.row.pool,), Priority.URGENT, deadline)
         batch = CountdownBatch(self, seconds)
-        try:
-            (permit,) = await self._sender.permits(call)
-        except (TooLateError, NotSentError):
-            return batch
-        self._batch = batch
-        await self._sender.run(batch, permit, call)
+        permit = await self._sender.permit(call)
+        if permit is not None:
+            self._batch = batch
+            await self._sender.run(batch, permit, call)
         return batch
 
     def _why(self, reply: CountdownReply, asked: float) -> str:

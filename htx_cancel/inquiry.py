@@ -21,7 +21,7 @@ from itertools import islice
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import CallContext, Sender
+from htx_cancel.attempt import Sender
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.listing import Lister, QueryBatch
@@ -59,14 +59,7 @@ class Inquiry(ABC):
         self._query = query
         self._sender = asker.sender
         self._tell = asker.tell
-        self._call = CallContext(
-            budgets=(query.budget,),
-            priority=asker.priority,
-            ticket=0,
-            began=0.0,
-            deadline=asker.deadline,
-            policy=asker.sender.policy,
-        )
+        self._call = asker.sender.call_context((query.budget,), asker.priority, asker.deadline)
         self._lister = Lister(asker.sender, query, source.field, self._call)
 
     async def run(self) -> None:

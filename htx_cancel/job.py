@@ -25,7 +25,7 @@ from math import inf
 from msgspec import Struct
 
 from htx_cancel import hooks
-from htx_cancel.attempt import CANCELLED, TOO_LATE, CallContext, Sender
+from htx_cancel.attempt import CANCELLED, TOO_LATE, Sender
 from htx_cancel.batch import CancelAll, CancelBatch, Form
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import NotSentError, TooLateError
@@ -86,7 +86,6 @@ class Job:
 
     def __init__(self, spec: JobSpec, options: Options, sender: Sender, jobs: "set[Job]") -> None:
         self._loop = asyncio.get_running_loop()
-        budgets = sender.budgets
         self.tally = Tally(len(spec.batches))
         self.calls: tuple[CallResult, ...] = ()
         self.error: Finding | None = None
@@ -95,13 +94,10 @@ class Job:
         self._spec = spec
         self._on_batch = options.on_batch
         self._sender = sender
-        self._call = CallContext(
-            budgets=spec.endpoint.budgets(charge_pools=budgets.charge_pools),
-            priority=options.priority,
-            ticket=budgets.ticket(),
-            began=self._loop.time(),
-            deadline=options.deadline,
-            policy=sender.policy,
+        self._call = sender.call_context(
+            spec.endpoint.budgets(charge_pools=sender.budgets.charge_pools),
+            options.priority,
+            options.deadline,
         )
         self._jobs = jobs  # those under way
         self._fed = 0  # batches that were given a permit, from the first on

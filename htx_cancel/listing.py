@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
 from htx_cancel.endpoints import CATALOGUES, LISTS, Query
-from htx_cancel.errors import InvalidTypeError, InvalidValueError, NotSentError, TooLateError
+from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.outcome import Finding
@@ -118,10 +118,7 @@ class Lister:
 
     async def permit(self) -> Permit | None:
         """Take the budget's next token; ``None`` if that cannot be in time."""
-        try:
-            return (await self._sender.permits(self._call))[0]
-        except (TooLateError, NotSentError):
-            return None
+        return await self._sender.permit(self._call)
 
     async def ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
         """Send one query; one that fails says nothing."""
@@ -166,14 +163,8 @@ class Listing:
 
     async def read(self, contract_code: str) -> bool:
         """Read all variants of the list; ``False`` if it has to be asked for each contract."""
-        call = CallContext(
-            budgets=(self._query.budget,),
-            priority=self._priority,
-            ticket=self._sender.budgets.ticket(),
-            began=asyncio.get_running_loop().time(),
-            deadline=self._deadline,
-            policy=self._sender.policy,
-        )
+        budgets = (self._query.budget,)
+        call = self._sender.call_context(budgets, self._priority, self._deadline)
         found = (self._variant(contract_code, it, call) for it in self._query.variants)
         return all(await asyncio.gather(*found))
 
