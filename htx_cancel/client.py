@@ -258,8 +258,8 @@ class CancelClient:
     async def cancel_everything(
         self,
         *,
-        products: Iterable[str] = everything.PRODUCTS,
-        kinds: Iterable[str] = everything.KINDS,
+        products: Iterable[str] = endpoints.PRODUCTS,
+        kinds: Iterable[str] = endpoints.KINDS,
         contracts: Iterable[str] | None = None,
         timeout: float = 30.0,
         on_progress: everything.OnProgress | None = None,
@@ -309,7 +309,7 @@ class CancelClient:
     def dead_man_switch(
         self,
         *,
-        products: Iterable[str] = deadman.PRODUCTS,
+        products: Iterable[str] = endpoints.PRODUCTS,
         seconds: float = 30.0,
         on_alert: OnAlert | None = None,
     ) -> DeadManSwitch:

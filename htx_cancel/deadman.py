@@ -34,9 +34,6 @@ from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.countdown import OFF, CountdownReply
 from htx_cancel.wire.envelope import AttemptResult
 
-#: What is armed by default: the products of today's accounts.
-PRODUCTS = ("coin_m_swap", "coin_m_futures", "usdt_m")
-
 SHORTEST = 5.0  #: seconds of a countdown, by the exchange's pages
 QUARTERS = 4  #: renewals in the length of a countdown
 TOLERANCE = 1.0  #: seconds by which a reply may name another time than was asked for

@@ -21,7 +21,15 @@ from typing import Protocol, Unpack
 from msgspec import Struct
 
 from htx_cancel import arguments, hooks
-from htx_cancel.endpoints import ENDPOINTS, LISTS, Endpoint
+from htx_cancel.endpoints import (
+    ALGO_TYPES,
+    ALL_KINDS,
+    ALL_PRODUCTS,
+    ENDPOINTS,
+    Endpoint,
+    has_contract,
+    list_of,
+)
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Priority
@@ -33,18 +41,6 @@ APART = 0.25  #: seconds from one empty listing to the next: lists lag behind
 PATIENCE = 3.0  #: seconds for a cancel beyond its turn: a contract in settlement may take longer
 FRESH = 1.0  #: seconds for which a proof holds while other products are not proved
 RESEND = 1.0  #: seconds after which an accepted order that is still listed is cancelled again
-
-PRODUCTS = ("coin_m_swap", "coin_m_futures", "usdt_m")
-LEGACY = ("usdt_m_v1_isolated", "usdt_m_v1_cross")
-KINDS = ("orders", "trigger_orders")
-PROTECTIVE = ("tpsl_orders", "trailing_orders")
-
-#: The types of v5 algo orders, by kind.
-ALGO_TYPES: Mapping[str, tuple[str, ...]] = {
-    "trigger_orders": ("trigger",),
-    "tpsl_orders": ("tpsl", "tp", "sl"),
-    "trailing_orders": ("trailing_stop",),
-}
 
 
 class Remaining(Struct, frozen=True):
@@ -144,8 +140,7 @@ class Kind:
     @property
     def method(self) -> str:
         """The client's method that lists it."""
-        name = f"{self.product}.open_{self.name}"
-        return name if name in LISTS else f"{self.product}.open_algo_orders"
+        return f"{self.product}.open_{list_of(self.product, self.name)}"
 
     def take(self, listed: OpenOrders, now: float) -> None:
         """Take a listing."""
@@ -278,8 +273,8 @@ class Everything:
         checked = {(kind.product, kind.kind) for kind in kinds}
         unchecked = tuple(
             f"{product}.{name}"
-            for product in (*PRODUCTS, *LEGACY)
-            for name in (*KINDS, *PROTECTIVE)
+            for product in ALL_PRODUCTS
+            for name in ALL_KINDS
             if (product, name) not in checked
         )
         return EverythingReport(proved, kinds, unchecked, self._loop.time() - self._began)
@@ -378,8 +373,8 @@ class Everything:
 def scope(products: Iterable[str], kinds: Iterable[str]) -> dict[str, list[str]]:
     """Check which kinds of which products are to be cancelled."""
     found = {}
-    names = arguments.some("kinds", kinds, (*KINDS, *PROTECTIVE))
-    for product in arguments.some("products", products, (*PRODUCTS, *LEGACY)):
+    names = arguments.some("kinds", kinds, ALL_KINDS)
+    for product in arguments.some("products", products, ALL_PRODUCTS):
         found[product] = names
     return found
 
@@ -390,7 +385,7 @@ def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, l
         raise InvalidTypeError(f"contracts must be several contract codes, got {contracts!r}")
     found: dict[str, list[str]] = {product: [] for product in products}
     for code in dict.fromkeys(map(arguments.contract_code, contracts)):
-        fitting = [product for product in found if product.startswith(_trades(code.upper()))]
+        fitting = [product for product in found if has_contract(product, code)]
         if not fitting:
             raise InvalidValueError(f"contracts must be of {', '.join(found)}, got {code!r}")
         for product in fitting:
@@ -398,12 +393,3 @@ def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, l
     if not any(found.values()):
         raise InvalidValueError("contracts must be one or more contract codes, got none")
     return {product: codes for product, codes in found.items() if codes}
-
-
-def _trades(code: str) -> tuple[str, ...]:
-    """Say how the names of the products begin that have a contract."""
-    if "-USDT" in code:
-        return ("usdt_m",)
-    if code.endswith("-USD"):
-        return ("coin_m_swap",)
-    return ("coin_m_futures",) if code.isalnum() else ()

@@ -12,10 +12,12 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "hooks": set(),
     "endpoints.row": {"arguments"},
+    "endpoints.kinds": set(),
     **{f"endpoints.{product}": {"endpoints.row"} for product in PRODUCTS},
     "endpoints.__main__": {"endpoints"},
     "endpoints.__init__": {
         "endpoints",
+        "endpoints.kinds",
         "endpoints.row",
         *(f"endpoints.{product}" for product in PRODUCTS),
     },
@@ -84,6 +86,7 @@ TRANSPORT = {"errors", "wire.transport"}
 PURE = {
     "arguments",
     "batch",
+    "endpoints.kinds",
     "endpoints.row",
     *(f"endpoints.{product}" for product in PRODUCTS),
     "errors",

@@ -14,7 +14,7 @@ from htx_cancel import CancelStatus, EverythingReport, OrderResult
 from htx_cancel.cli import app, demo
 from htx_cancel.cli.drill import EACH, judge
 from htx_cancel.cli.groups import workloads
-from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS
 from htx_cancel.sandbox import Book
 from htx_cancel.sandbox.rules import PRODUCTS as KINDS
 

@@ -1,5 +1,6 @@
 """``htx-cancel guard`` against a sandbox on a socket: armed while it runs, disarmed by a signal."""
 
+import inspect
 import io
 import os
 import signal
@@ -11,11 +12,10 @@ import pytest
 from cli_sandbox import KEYS, Sandbox, runner, served, start
 from rich.console import Console
 
-from htx_cancel import Alert, AlertKind, deadman
+from htx_cancel import Alert, AlertKind, CancelClient
 from htx_cancel.cli import app
 from htx_cancel.cli.guard import Alerts
-from htx_cancel.cli.scope import ALL_PRODUCTS, PRODUCTS
-from htx_cancel.endpoints import COUNTDOWNS
+from htx_cancel.endpoints import ALL_PRODUCTS, COUNTDOWNS, PRODUCTS
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
 
@@ -183,7 +183,8 @@ def test_missing_keys_are_named() -> None:
 
 def test_the_products_are_those_of_the_client() -> None:
     """By default, and all that have a countdown."""
-    assert PRODUCTS == deadman.PRODUCTS
+    given = inspect.signature(CancelClient.dead_man_switch).parameters
+    assert given["products"].default == PRODUCTS
     assert set(COUNTDOWNS) == set(ALL_PRODUCTS)
 
 

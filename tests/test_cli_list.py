@@ -1,5 +1,6 @@
 """``htx-cancel list`` against a sandbox on a socket: what is open, for people and for ``run``."""
 
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,13 @@ from pathlib import Path
 import pytest
 from cli_sandbox import KEYS, Sandbox, fill, lines, runner, served
 
-from htx_cancel import everything
+from htx_cancel import CancelClient
 from htx_cancel.cli import app, scope
-from htx_cancel.endpoints import LISTS
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, LISTS, PRODUCTS, list_of
 from htx_cancel.sandbox.rules import ALGO_TYPES
 
 Capture = pytest.CaptureFixture[str]
-EVERY = ("--products", ",".join(scope.ALL_PRODUCTS))
+EVERY = ("--products", ",".join(ALL_PRODUCTS))
 
 
 @pytest.fixture
@@ -56,8 +57,8 @@ def test_people_see_a_table_for_each_kind_of_each_product(sandbox: Sandbox) -> N
     result = sandbox.invoke("list")
     assert result.exit_code == 0
     text = result.stdout
-    for product in scope.PRODUCTS:
-        for kind in scope.ALL_KINDS:
+    for product in PRODUCTS:
+        for kind in ALL_KINDS:
             assert f"{product} {kind.replace('_', ' ')}" in text
     for order in sandbox.exchange.book.open():
         assert (order.order_id in text) == (not order.kind.startswith(("linear", "cross")))
@@ -92,7 +93,7 @@ def test_only_the_contracts_named_are_listed(
     listed = lines(capfd.readouterr().out)
     assert {it["contract_code"] for it in listed} == expected
     assert len({it["order_id"] for it in listed}) == len(listed)
-    assert {it["product"] for it in listed} <= set(scope.PRODUCTS)
+    assert {it["product"] for it in listed} <= set(PRODUCTS)
 
 
 def test_a_list_that_is_not_complete_is_said_to_be_so(capfd: Capture) -> None:
@@ -175,16 +176,23 @@ def test_missing_keys_are_named() -> None:
 
 
 def test_the_words_and_defaults_are_those_of_the_client() -> None:
-    """Products, kinds, which of them protect, and the types of algo orders; all are listed."""
-    assert scope.PRODUCTS == everything.PRODUCTS
-    assert scope.LEGACY == everything.LEGACY
-    assert scope.KINDS == everything.KINDS
-    assert scope.PROTECTIVE == everything.PROTECTIVE
-    kinds = {each: kind for kind, some in everything.ALGO_TYPES.items() for each in some}
-    assert kinds == scope.ALGO_KINDS
-    for product in scope.ALL_PRODUCTS:
-        for kind in scope.ALL_KINDS:
-            assert f"{product}.open_{scope.list_of(product, kind)}" in LISTS
+    """Products and kinds; all are listed."""
+    given = inspect.signature(CancelClient.cancel_everything).parameters
+    about = scope.Scope()
+    assert about.products == given["products"].default
+    assert about.kinds == given["kinds"].default
+    for product in ALL_PRODUCTS:
+        for kind in ALL_KINDS:
+            assert f"{product}.open_{list_of(product, kind)}" in LISTS
+
+
+@pytest.mark.parametrize(("code", "taken"), [("btc-usd", True), ("BTC-USD", True), ("A-B", False)])
+def test_a_contract_is_of_the_product_whose_form_it_has(code: str, *, taken: bool) -> None:
+    """In small letters as well; what no product can have is refused before anything is sent."""
+    with served() as sandbox:
+        result = sandbox.invoke("list", "--products", "coin_m_swap", "--contracts", code)
+        assert result.exit_code == (0 if taken else 2)
+        assert bool(sandbox.exchange.calls) is taken
 
 
 def test_the_help_lists_the_exit_codes() -> None:

@@ -16,7 +16,7 @@ from htx_cancel import (
     InvalidValueError,
     RetryPolicy,
 )
-from htx_cancel.everything import KINDS, LEGACY, PRODUCTS, PROTECTIVE
+from htx_cancel.endpoints import KINDS, LEGACY, PRODUCTS, PROTECTIVE
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES, Kind

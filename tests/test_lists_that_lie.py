@@ -11,8 +11,7 @@ from clients import CONTRACTS, EPOCH, add, credentials, in_process
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, EverythingReport, InvalidValueError, RetryPolicy
-from htx_cancel.endpoints import CATALOGUES, LISTS
-from htx_cancel.everything import KINDS, PROTECTIVE
+from htx_cancel.endpoints import CATALOGUES, KINDS, LISTS, PROTECTIVE
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, Kind

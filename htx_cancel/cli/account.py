@@ -11,7 +11,7 @@ from htx_cancel.cli.everything import Options, cancel_everything
 from htx_cancel.cli.guard import hold
 from htx_cancel.cli.listing import counted, list_all, show_missing, show_orders
 from htx_cancel.cli.output import opened
-from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS, KINDS, PRODUCTS, scope, some
+from htx_cancel.cli.scope import scope, some
 from htx_cancel.cli.shell import (
     HTX,
     BaseUrl,
@@ -22,6 +22,7 @@ from htx_cancel.cli.shell import (
     credentials,
     ended,
 )
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, KINDS, PRODUCTS
 
 Products = Annotated[
     str,

@@ -7,7 +7,8 @@ from rich.console import Console
 from htx_cancel import CancelClient, Credentials, EverythingReport
 from htx_cancel.cli.panic import PanicView, kind_table, verdict
 from htx_cancel.cli.progress import can_draw
-from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS, Scope
+from htx_cancel.cli.scope import Scope
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS
 from htx_cancel.sandbox import Book, Exchange, SandboxServer
 from htx_cancel.sandbox.seeding import add_seeded
 from htx_cancel.sandbox.windows import WindowRule

@@ -22,10 +22,11 @@ from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.cli.listing import Found, open_orders, show_missing
 from htx_cancel.cli.panic import PanicView, show_report
 from htx_cancel.cli.progress import can_draw
-from htx_cancel.cli.scope import ALL_KINDS, PROTECTIVE, Scope, kind_of
+from htx_cancel.cli.scope import Scope, kind_of
 from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.stop import Stop
 from htx_cancel.cli.tables import make_table
+from htx_cancel.endpoints import ALL_KINDS, PROTECTIVE
 
 WORD = "cancel"
 

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from htx_cancel import CancelClient, Credentials, OpenOrder, OpenOrders
-from htx_cancel.cli.scope import ALL_KINDS, ALL_PRODUCTS, Scope, kind_of, list_of
+from htx_cancel.cli.scope import Scope, kind_of
 from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.tables import make_table
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, list_of
 
 
 class Found(Struct, frozen=True):

@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.table import Table
 
 from htx_cancel import EverythingReport, KindReport
-from htx_cancel.cli.scope import ALL_KINDS, Scope
+from htx_cancel.cli.scope import Scope
 from htx_cancel.cli.tables import make_table
+from htx_cancel.endpoints import ALL_KINDS
 
 _SHOWN = 20  #: orders of one kind that may be open
 

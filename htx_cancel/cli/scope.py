@@ -4,8 +4,7 @@ Rules:
 
 * Words are those of ``client.cancel_everything``, and so are the defaults.
 * A contract belongs to the products whose form it has: ``BTC-USD`` is a swap, ``BTC-USDT`` a USDT-M
-  contract, and anything else a delivery contract or a coin. One that is of no product named is
-  refused.
+  contract, and a word a delivery contract or a coin. One that is of no product named is refused.
 * A product of which no contract is named is left out where contracts are named.
 """
 
@@ -15,23 +14,10 @@ from msgspec import Struct
 
 from htx_cancel import OpenOrder, arguments
 from htx_cancel.cli.input_file import BadInputError
-from htx_cancel.endpoints import LISTS
-
-PRODUCTS = ("coin_m_swap", "coin_m_futures", "usdt_m")
-LEGACY = ("usdt_m_v1_isolated", "usdt_m_v1_cross")
-KINDS = ("orders", "trigger_orders")
-PROTECTIVE = ("tpsl_orders", "trailing_orders")
-ALL_PRODUCTS = (*PRODUCTS, *LEGACY)
-ALL_KINDS = (*KINDS, *PROTECTIVE)
+from htx_cancel.endpoints import ALGO_TYPES, ALL_KINDS, ALL_PRODUCTS, KINDS, PRODUCTS, has_contract
 
 #: The kind of a v5 algo order, by its type.
-ALGO_KINDS: Mapping[str, str] = {
-    "trigger": "trigger_orders",
-    "tpsl": "tpsl_orders",
-    "tp": "tpsl_orders",
-    "sl": "tpsl_orders",
-    "trailing_stop": "trailing_orders",
-}
+ALGO_KINDS: Mapping[str, str] = {each: kind for kind, types in ALGO_TYPES.items() for each in types}
 
 
 class Scope(Struct, frozen=True):
@@ -45,7 +31,7 @@ class Scope(Struct, frozen=True):
         """Return the contracts of a product to ask for; ``None`` is for all of them."""
         if self.contracts is None:
             return (None,)
-        return tuple(code for code in self.contracts if _is_of(code, product))
+        return tuple(code for code in self.contracts if has_contract(product, code))
 
     def there(self) -> Iterator[tuple[str, str]]:
         """Go through the products and kinds that it is about."""
@@ -62,11 +48,6 @@ def kind_of(order: OpenOrder) -> str:
     return ALGO_KINDS.get(order.type, order.kind)
 
 
-def list_of(product: str, kind: str) -> str:
-    """Name the kind under which the client lists orders of this one."""
-    return kind if f"{product}.open_{kind}" in LISTS else "algo_orders"
-
-
 def scope(products: str, kinds: str, contracts: str | None) -> Scope:
     """Read words with commas between them; raise ``BadInputError`` for one that is not known."""
     found = Scope(
@@ -76,7 +57,7 @@ def scope(products: str, kinds: str, contracts: str | None) -> Scope:
     )
     for code in found.contracts or ():
         arguments.contract_code(code)
-        if not any(_is_of(code, product) for product in found.products):
+        if not any(has_contract(product, code) for product in found.products):
             raise BadInputError(f"--contracts must be of {', '.join(found.products)}, got {code!r}")
     return found
 
@@ -91,9 +72,3 @@ def some(option: str, given: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _words(given: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in given.split(",")))
-
-
-def _is_of(code: str, product: str) -> bool:
-    if "-USDT" in code:
-        return product.startswith("usdt_m")
-    return product == ("coin_m_swap" if code.endswith("-USD") else "coin_m_futures")

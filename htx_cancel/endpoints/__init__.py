@@ -12,20 +12,39 @@ from htx_cancel.endpoints import (
     usdt_m_v1_cross,
     usdt_m_v1_isolated,
 )
+from htx_cancel.endpoints.kinds import (
+    ALGO_TYPES,
+    ALL_KINDS,
+    ALL_PRODUCTS,
+    KINDS,
+    LEGACY,
+    PRODUCTS,
+    PROTECTIVE,
+    has_contract,
+)
 from htx_cancel.endpoints.row import POOLS, Catalogue, Countdown, Endpoint, Limit, Query
 
 __all__ = [
+    "ALGO_TYPES",
+    "ALL_KINDS",
+    "ALL_PRODUCTS",
     "BUDGETS",
     "CATALOGUES",
     "COUNTDOWNS",
     "ENDPOINTS",
+    "KINDS",
+    "LEGACY",
     "LISTS",
+    "PRODUCTS",
+    "PROTECTIVE",
     "QUERIES",
     "Catalogue",
     "Countdown",
     "Endpoint",
     "Limit",
     "Query",
+    "has_contract",
+    "list_of",
 ]
 
 _PRODUCTS = (coin_m_swap, coin_m_futures, usdt_m, usdt_m_v1_isolated, usdt_m_v1_cross)
@@ -44,6 +63,12 @@ LISTS: dict[str, Query] = {
     for name, row in vars(product).items()
     if name.startswith("OPEN_")
 }
+
+
+def list_of(product: str, kind: str) -> str:
+    """Name the kind under which the client lists orders of this one: v5 has one list for more."""
+    return kind if f"{product}.open_{kind}" in LISTS else "algo_orders"
+
 
 #: What tells which contracts there are, by product, where not all calls can do without; the two
 #: margin modes of v1 have one together.
