@@ -448,3 +448,13 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     book.sync("a", claim=0, given=[900_000] * 5)
     book.now -= 10.0
     assert book.sync("b", waiting=(0, 5, 0)).fresh == [900_000] * 3
+
+
+def test_who_waits_without_a_share_is_told_of_as_well() -> None:
+    """More processes than tokens: what rests here is to be handed on when nobody waits here."""
+    book = Book()
+    assert book.sync("b", calls=1, waiting=(0, 1, 0)).held == 1
+    assert book.sync("a", calls=1, waiting=(0, 1, 0)).held == 0
+    assert book.sync("b", calls=1, claim=1, used=1).others
+    book.sync("a", calls=1)
+    assert not book.sync("b", calls=1, claim=1, used=1).others

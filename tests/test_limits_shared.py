@@ -26,7 +26,7 @@ from htx_cancel import (
     WrongLoopError,
 )
 from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
-from htx_cancel.limits.store import Answer, Lent, encode
+from htx_cancel.limits.store import Answer, Lent, Recall, decode_message, encode
 from htx_cancel.sandbox import Exchange, InProcessTransport
 
 POOL, FIVE = "usdt_m_trade", "/swap-api/v1/swap_trigger_cancel"
@@ -415,6 +415,40 @@ def test_whatever_becomes_of_messages_no_window_has_too_many(seed: int) -> None:
                 assert now() < 300.0
             world.check()
             assert len(world.arrivals[POOL]) == 100
+
+    run(main())
+
+
+class Recalling(LuaStore):
+    """A way to the store on which, once, a recall overtakes the answer to a message."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network, delay=0.05)
+        self.queue: asyncio.Queue[bytes] | None = None
+        self.given: list[int] = []
+
+    async def sync(self, message: bytes) -> bytes:
+        """Take a message there and an answer back."""
+        self.given += [at for want in decode_message(message).wants for at in want.given]
+        if self.queue is not None:
+            recall = encode([Recall(POOL, 1, urgent=False)])
+            asyncio.get_running_loop().call_later(0.03, self.queue.put_nowait, recall)
+            self.queue = None
+        return await super().sync(message)
+
+
+def test_a_recall_that_overtakes_an_answer_is_not_forgotten() -> None:
+    """The answer to an older message does not know of it."""
+
+    async def main() -> None:
+        async with World() as world:
+            store = Recalling(world.network)
+            one = await world.join(store=store)
+            await one.send()
+            store.queue = world.network.queues[one.budgets.process]
+            await asyncio.sleep(RENEWAL + 0.3)
+            assert store.queue is None
+            assert len(store.given) == 1
 
     run(main())
 

@@ -266,9 +266,14 @@ local function take(want)
     budget.needs[me].soonest = math.min(budget.needs[me].soonest, now + delay)
   end
   local give = recall(title, budget, shares, math.max(pressing, 0))
+  local others = false  -- whether anybody else waits for more than it holds
+  for name, need in pairs(budget.needs) do
+    local wanted = need.used + need.urgent + need.routine + need.background
+    others = others or (name ~= me and wanted > (budget.held[name] or 0))
+  end
   return {title, budget.n, budget.window, budget.held[me] or 0, lent, give,
     math.max(budget.hold - now, 0), math.max(shares[me] or 0, math.floor(budget.n / #names)),
-    elsewhere(budget, shares) > 0}
+    others}
 end
 
 local answers = {}

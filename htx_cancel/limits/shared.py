@@ -88,8 +88,9 @@ class _Line:
         self.demand = 0  #: tokens that the store knows to be needed here
         self.given: list[float] = []  #: when each is free that the store has not confirmed, yet
         self.owed = 0  #: tokens that the store wants back
+        self.recalled = 0  #: of these, since the last message left
         self.urgently = False  #: whether for an urgent call elsewhere
-        self.others = False  #: whether others lack tokens
+        self.others = False  #: whether others wait for more than they hold
         self.fetch = False  #: whether tokens came home that are needed here
         self.limit: Limit | None = None  #: the store's word
         self.hold_told = -inf
@@ -97,6 +98,7 @@ class _Line:
     def owe(self, count: int, *, urgent: bool) -> None:
         """Note that the store wants tokens back."""
         self.owed = max(self.owed, count)
+        self.recalled = max(self.recalled, count)
         self.urgently = (self.urgently and self.owed > 0) or urgent
 
     @property
@@ -138,6 +140,7 @@ class _Line:
     def want(self, waiting: Waiting, narrow: int, now: float) -> Want:
         """Say what is held and needed here."""
         self.give(waiting, narrow, now)
+        self.recalled = 0
         budget, pressing = self.budget, max(waiting[0] - self.urgent_told, 0)
         self.urgent_told, self.demand = waiting[0], self.needed(waiting)
         self.hold_told = max(self.hold_told, budget.held_until)
@@ -173,7 +176,7 @@ class _Line:
             budget.held_until = max(budget.held_until, now + lent.hold / MICROSECONDS)
             self.hold_told = budget.held_until
         if not self.urgently or not self.owed:
-            self.owed, self.urgently = lent.give, False
+            self.owed, self.urgently = max(lent.give, self.recalled), False
         return lost, differs
 
 

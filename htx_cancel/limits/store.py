@@ -56,7 +56,7 @@ class Lent(Struct, array_like=True, frozen=True):
     give: int  #: tokens that it should give back
     hold: int  #: for how long a refusal holds the budget
     fair: int  #: tokens that it can count on
-    others: bool  #: whether others lack tokens
+    others: bool  #: whether others wait for more than they hold
 
 
 class Answer(Struct, array_like=True, frozen=True):
