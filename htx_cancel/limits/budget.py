@@ -274,13 +274,13 @@ class Budget:
         extra = max(0, len(self.foreign) - reserve)
         back = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
         back += [at + self._rest for at in self.unanswered]
-        usable = self.tokens - reserve
+        usable = max(self.tokens - reserve, 0)
         slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
         return (slots + [start + self.period] * usable)[:usable]
 
-    def coming_back(self, now: float, *, urgent: bool = False) -> list[float]:
-        """Predict when each token can be spent that is not free now, in order."""
-        return self.slots(now, urgent=urgent)[max(0, self.room(now, urgent=urgent)) :]
+    def expected_slots(self, now: float, *, urgent: bool = False) -> list[float]:
+        """Predict when each token can be spent first that will be usable, in order."""
+        return self.slots(now, urgent=urgent)
 
 
 def time_of_nth(slots: list[float], period: float, count: int) -> float:

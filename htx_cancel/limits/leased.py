@@ -68,19 +68,14 @@ class LeasedBudget(Budget):
         """Say when the next token comes back; ``inf`` if the store must speak first."""
         return super().next_at(now) if now < self.link.ends_at else inf
 
-    def slots(self, now: float, *, urgent: bool = False) -> list[float]:
-        """Predict when each usable token can be spent first: those due to this process, too."""
+    def expected_slots(self, now: float, *, urgent: bool = False) -> list[float]:
+        """Predict when each token can be spent first, those due to this process among them."""
         held = self.tokens
         self.tokens = max(held, self.fair, self.reserve + 1)
         try:
-            return super().slots(now, urgent=urgent)
+            return self.slots(now, urgent=urgent)
         finally:
             self.tokens = held
-
-    def coming_back(self, now: float, *, urgent: bool = False) -> list[float]:
-        """Predict when each token held can be spent that is not free now, in order."""
-        slots = super().slots(now, urgent=urgent) if self.tokens > self.reserve else []
-        return slots[max(0, self.room(now, urgent=urgent)) :]
 
     def settle(self, now: float) -> None:
         """Free the tokens that have rested, and remember those that would rest longer elsewhere."""

@@ -122,7 +122,7 @@ class Forecast:
 
     def _of(self, budget: Budget) -> list[float]:
         if budget.name not in self._slots:
-            self._slots[budget.name] = budget.slots(self._now, urgent=self._urgent)
+            self._slots[budget.name] = budget.expected_slots(self._now, urgent=self._urgent)
         return self._slots[budget.name]
 
     def time_of_nth(self, budget: Budget, count: int) -> float:
@@ -179,7 +179,8 @@ def reserved_for_earlier(
         if budget in lane.budgets
         for at in demand_times(lane, budget, waiter.rank, now, until)
     )
-    back = budget.coming_back(now, urgent=waiter.urgent)
+    free = max(0, budget.room(now, urgent=waiter.urgent))
+    back = budget.slots(now, urgent=waiter.urgent)[free:]
     return max((n - bisect_right(back, at) for n, at in enumerate(needs, 1)), default=0)
 
 

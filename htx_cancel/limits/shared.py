@@ -13,6 +13,7 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import ceil, inf
 from secrets import token_hex
 from types import TracebackType
@@ -27,7 +28,7 @@ from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.limits import store as wire
 from htx_cancel.limits.budget import Budget
 from htx_cancel.limits.leased import LeasedBudget, Link
-from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
+from htx_cancel.limits.limiter import IN_FLIGHT, SHORTEST_TIMER, Budgets
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
 from htx_cancel.limits.queue import Lane, Waiter
 from htx_cancel.limits.round_trip import RoundTrips
@@ -220,6 +221,7 @@ class SharedBudgets(Budgets):
                 f"when_cut_off must be FAIR_SHARE, HOLD or a Share, got {when_cut_off!r}"
             )
         self._link = Link()
+        self._leased: dict[str, LeasedBudget] = {}
         super().__init__(
             limits,
             max_in_flight=max_in_flight,
@@ -239,10 +241,11 @@ class SharedBudgets(Budgets):
         self._failed = False  # whether the last message was not answered
         self._away = False  # and an event has told so
         self._synced_at = -inf
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timer_of_lease: asyncio.TimerHandle | None = None
 
     def _ledger(self, name: str, limit: Limit) -> Budget:
-        return LeasedBudget(name, limit, self._round_trips, self._link)
+        self._leased[name] = LeasedBudget(name, limit, self._round_trips, self._link)
+        return self._leased[name]
 
     # joining and leaving
 
@@ -264,8 +267,7 @@ class SharedBudgets(Budgets):
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
-        for timer in self._timers:
-            timer.cancel()
+        self._stop_timer()
         for line in self._lines.values():
             line.given += line.budget.give(line.budget.held, asyncio.get_running_loop().time())
         await self._sync(bye=True)
@@ -303,7 +305,8 @@ class SharedBudgets(Budgets):
 
     def _on_end(self, permit: Permit, end: End) -> None:
         super()._on_end(permit, end)
-        if end == "refused" or any(it.owed or it.others or it.taught for it in self._in_use()):
+        lines = self._lines.values()
+        if end == "refused" or any(it.owed or it.others or it.taught for it in lines):
             self._news.set()
 
     def _in_use(self) -> list[_Line]:
@@ -311,8 +314,7 @@ class SharedBudgets(Budgets):
         for lane in self._lanes.values():
             for budget in lane.budgets:
                 if budget.name not in self._lines:
-                    assert isinstance(budget, LeasedBudget)  # noqa: S101 - for the type checker
-                    self._lines[budget.name] = _Line(budget)
+                    self._lines[budget.name] = _Line(self._leased[budget.name])
         return list(self._lines.values())
 
     def _queue(self, budget: Budget) -> Waiting:
@@ -344,19 +346,17 @@ class SharedBudgets(Budgets):
         while True:
             self._news.clear()
             until = self._synced_at + (AGAIN if self._failed else RENEWAL)
-            look_at = until if self._failed else min([until, *map(self._gives_at, self._in_use())])
-            if not self._reason(loop.time()) and loop.time() < until:
-                try:
-                    async with asyncio.timeout_at(max(look_at, loop.time() + 0.001)):
-                        await self._news.wait()
-                except TimeoutError:
-                    pass
-            if self._reason(loop.time()) or loop.time() >= until:
+            if loop.time() >= until or self._reason(loop.time()):
                 try:
                     await self._sync()
                 except Exception as error:  # noqa: BLE001 - ours, or an answer that makes no sense
                     hooks.report("an answer of the store could not be taken", error)
                     self._failed = True
+                continue
+            look_at = until if self._failed else min([until, *map(self._gives_at, self._in_use())])
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(max(look_at, loop.time() + SHORTEST_TIMER)):
+                    await self._news.wait()
 
     def _reason(self, now: float) -> bool:
         """Say whether the store should hear of anything now."""
@@ -440,9 +440,12 @@ class SharedBudgets(Budgets):
     # without the store
 
     def _set_timer(self, when: float, then: Callable[[], None]) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers = [asyncio.get_running_loop().call_at(when, then)]
+        self._stop_timer()
+        self._timer_of_lease = asyncio.get_running_loop().call_at(when, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer_of_lease is not None:
+            self._timer_of_lease.cancel()
 
     def _lose(self) -> None:
         """Do without the store, if the lease has ended: others may hold what was held here."""
@@ -478,16 +481,15 @@ class SharedBudgets(Budgets):
         return 1 / self._link.processes
 
     def _live_on(self, part: float | None, *, held_only: bool = False) -> None:
-        for budget in self._budgets.values():
-            assert isinstance(budget, LeasedBudget)  # noqa: S101 - for the type checker
+        for budget in self._leased.values():
             budget.live_on(part, held_only=held_only)
 
     def _state(self, budget: Budget, now: float) -> BudgetState:
-        assert isinstance(budget, LeasedBudget)  # noqa: S101 - for the type checker
+        leased = self._leased[budget.name]
         return replace(
             super()._state(budget, now),
-            held=budget.held,
-            fair=budget.fair,
+            held=leased.held,
+            fair=leased.fair,
             processes=self._link.processes,
             store=self._link.state,
         )
