@@ -160,7 +160,7 @@ class CancelClient:
         """
         self._calls.closed = True
         for switch in self._switches:
-            switch.close()
+            switch.close(CLOSED)
         for confirmation in self._confirmations:
             confirmation.stop()
         for job in self._calls.jobs:

@@ -37,6 +37,7 @@ from htx_cancel.wire.envelope import AttemptResult
 SHORTEST = 5.0  #: seconds of a countdown, by the exchange's pages
 QUARTERS = 4  #: renewals in the length of a countdown
 TOLERANCE = 1.0  #: seconds by which a reply may name another time than was asked for
+EARLY = 0.001  #: seconds by which a timer of an event loop may come too soon
 AGAIN = 1.0  #: seconds between two renewals that fail
 DISARM_WITHIN = 5.0  #: seconds that a clean exit may take
 
@@ -44,7 +45,6 @@ MILLISECONDS = 0.001  #: the unit of the exchange's pages
 SECONDS = 1.0  #: the unit of an exchange that misreads these
 WRONG_TYPE = 1067  #: the code of a field of another type than the exchange wants
 
-CLOSED = "the client was closed"
 _NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be sent in time")
 
 
@@ -134,7 +134,7 @@ class ProductCountdown:
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
-        self._told: tuple[AlertKind, str] | None = None  # the last failure that was told of
+        self._told = ""  # the last failure that was told of, since it was renewed
         self._call: CallContext | None = None
         self._batch: CountdownBatch | None = None  # under way
         self._task: asyncio.Task[None] | None = None
@@ -165,7 +165,7 @@ class ProductCountdown:
         if not _names(batch, self._seconds, TOLERANCE):
             return self._why(batch.reply, self._seconds)
         self.ends_at = batch.sent_at + min(batch.reply.seconds, self._seconds)
-        self._told = None
+        self._told = ""
         self._watch_over(batch.sent_at + 2 * self.quarter)
         return ""
 
@@ -192,7 +192,7 @@ class ProductCountdown:
             renewed_at = self.ends_at - self._seconds
             await asyncio.sleep(renewed_at + self.quarter - self._loop.time())
             while not self._stopped and (why := await self._renew()):
-                self._tell_once(AlertKind.FAILED, why)
+                self._tell_once(why)
                 await asyncio.sleep(AGAIN)
 
     async def _renew(self) -> str:
@@ -252,11 +252,11 @@ class ProductCountdown:
             return f"the exchange {counts}, asked for {asked:g} s"
         return " ".join(filter(None, [str(whole.code or ""), whole.message]))
 
-    def _tell_once(self, kind: AlertKind, message: str) -> None:
+    def _tell_once(self, failure: str) -> None:
         """Alert of a failure, unless it is the same as the last time."""
-        if self._told != (kind, message) and not self._stopped:
-            self._told = (kind, message)
-            self.alert(kind, message)
+        if self._told != failure and not self._stopped:
+            self._told = failure
+            self.alert(AlertKind.FAILED, failure)
 
     def _watch_over(self, when: float) -> None:
         """Alert at a time if it was not renewed by then."""
@@ -265,7 +265,7 @@ class ProductCountdown:
         self._watch = self._loop.call_at(when, self._late, when)
 
     def _late(self, when: float) -> None:
-        if self.remaining <= TOLERANCE / 1000:
+        if self.remaining <= EARLY:
             self.alert(AlertKind.EXPIRED, "the exchange may have cancelled the orders")
             return
         ago = self._seconds - self.remaining
@@ -296,7 +296,7 @@ class DeadManSwitch:
         self._on_alert = on_alert
         self._check_open = check_open
         self._all: list[ProductCountdown] = []
-        self._closed = False
+        self._closed = ""  # why, once it is
 
     def __repr__(self) -> str:
         return f"<DeadManSwitch of {', '.join(self._products)}: {self.remaining:.1f} s remaining>"
@@ -333,7 +333,7 @@ class DeadManSwitch:
         """Arm all, or disarm those that are armed and raise."""
         why = await asyncio.gather(*(one.arm() for one in self._all))
         if self._closed:
-            why = [CLOSED] * len(self._all)
+            why = [self._closed] * len(self._all)
         if any(why):
             await self._disarm()
             failed = zip(self._products, why, strict=True)
@@ -359,16 +359,16 @@ class DeadManSwitch:
         for one in self._all:
             one.stop()
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:
         """Renew nothing any more; the countdowns stay armed."""
-        self._closed = True
+        self._closed = why
         for one in self._all:
             if one.stop():
-                one.alert(AlertKind.STOPPED, CLOSED)
+                one.alert(AlertKind.STOPPED, why)
 
     async def _disarm(self) -> None:
         """Disarm all; alert of those of which it is not certain."""
-        why = [CLOSED] * len(self._all)
+        why = [self._closed] * len(self._all)
         if not self._closed:
             why = await asyncio.gather(*(one.disarm() for one in self._all))
         for one, words in zip(self._all, why, strict=True):
