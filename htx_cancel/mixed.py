@@ -30,11 +30,9 @@ async def sources(orders: Iterable[OpenOrder | OrderRef]) -> dict[Key, None]:
     if not isinstance(orders, Iterable) or isinstance(orders, str | bytes):
         raise InvalidTypeError(f"orders must be an iterable of orders, got {type(orders).__name__}")
     keys: dict[Key, None] = {}
-    for looked, given in enumerate(orders, 1):
+    async for given in _in_turns(orders):
         ref = reference(given)
         keys[Source(ref.method, ref.contract_code, ref.field), ref.id] = None
-        if looked % YIELD_EVERY == 0:
-            await asyncio.sleep(0)
     return keys
 
 
