@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.messages import HttpRequest
-from htx_cancel.sandbox.parameters import body_of
+from htx_cancel.sandbox.parameters import fields_of
 from htx_cancel.sandbox.rules import COUNTDOWNS, Interface
 from htx_cancel.sandbox.texts import refusal
 from htx_cancel.sandbox.windows import milliseconds
@@ -35,7 +35,7 @@ class Countdowns:
         self, interface: Interface, request: HttpRequest, now: float, ahead: float
     ) -> dict[str, Any]:
         """Arm or disarm one; return what is told, by a clock that is ``ahead``."""
-        fields = body_of(interface, request)
+        fields = fields_of(interface, request)
         kind = str if interface.envelope == "v5" else int
         given = fields.get("on_off")
         if type(given) is not kind or str(given) not in ("0", "1"):

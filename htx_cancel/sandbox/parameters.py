@@ -55,10 +55,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def read(interface: Interface, request: HttpRequest) -> Wanted:
     """Return what a request asks for; raise ``Refused``."""
-    try:
-        body = _body(request, b"{}" if interface.anywhere else b"")
-    except msgspec.DecodeError:
-        raise refusal(interface, 1030) from None
+    body = _read_body(interface, request)
     fields = _fields(interface, body)
     name = "symbol" if interface.by_symbol else "contract_code"
     contract_code = _words(interface, fields, name).upper()
@@ -96,10 +93,15 @@ def asked(request: HttpRequest) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def body_of(interface: Interface, request: HttpRequest) -> dict[str, Any]:
+def fields_of(interface: Interface, request: HttpRequest) -> dict[str, Any]:
     """Return the fields of a request; raise ``Refused``."""
+    return _fields(interface, _read_body(interface, request))
+
+
+def _read_body(interface: Interface, request: HttpRequest) -> Body:
+    """Return what a request gives; raise ``Refused`` if that cannot be read."""
     try:
-        return _fields(interface, _body(request, b"{}"))
+        return _body(request, b"{}" if interface.anywhere else b"")
     except msgspec.DecodeError:
         raise refusal(interface, 1030) from None
 
