@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -115,6 +116,26 @@ def typed(text: str, *arguments: str, url: str) -> "subprocess.CompletedProcess[
     finally:
         os.close(terminal)
         os.close(keyboard)
+
+
+def seen(*arguments: str, url: str, folder: Path | None = None) -> tuple[int, bytes]:
+    """Run the command in a terminal; return its code, and all that was written on the screen."""
+    screen, terminal = os.openpty()
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
+        stdout=terminal,
+        stderr=terminal,
+        cwd=folder,
+        env=os.environ | KEYS | {"TERM": "xterm"},
+        check=False,
+    )
+    os.close(terminal)
+    text = b""
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(screen, 4096):
+            text += part
+    os.close(screen)
+    return done.returncode, text
 
 
 def start(*arguments: str, url: str, pipesize: int = -1) -> "subprocess.Popen[str]":

@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 import typer
-from cli_sandbox import KEYS, Sandbox, fill, runner, served, typed
+from cli_sandbox import KEYS, Sandbox, fill, runner, seen, served, typed
 from rich.console import Console
 
 from htx_cancel import EverythingReport, KindReport, Remaining
@@ -263,22 +262,8 @@ def _to(sandbox: Sandbox) -> tuple[str, str]:
 
 def test_a_terminal_sees_a_table_while_it_goes_on(sandbox: Sandbox) -> None:
     """It is drawn over itself, and the report comes after it."""
-    screen, terminal = os.openpty()
-    words = ["everything", "--yes", *USDT_M, *_to(sandbox)]
-    done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "htx_cancel", *words],
-        stdout=terminal,
-        stderr=terminal,
-        env=os.environ | KEYS | {"TERM": "xterm"},
-        check=False,
-    )
-    os.close(terminal)
-    text = b""
-    with suppress(OSError):  # the end of a terminal
-        while part := os.read(screen, 4096):
-            text += part
-    os.close(screen)
-    assert done.returncode == 0
+    code, text = seen("everything", "--yes", *USDT_M, url=sandbox.server.base_url)
+    assert code == 0
     during, _, after = text.partition(b"What became of the orders")
     assert b"Cancelling for" in during
     assert b"\x1b[2K" in during

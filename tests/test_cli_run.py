@@ -6,13 +6,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cli_sandbox import EXAMPLE, KEYS, Sandbox, as_file, lines, runner, served, start
+from cli_sandbox import EXAMPLE, KEYS, Sandbox, as_file, lines, runner, seen, served, start
 from rich.console import Console
 
 from htx_cancel import CancelStatus, Credentials
@@ -395,23 +394,10 @@ def test_without_the_extra_it_says_what_to_install(name: str) -> None:
 def test_bars_and_results_do_not_share_a_terminal(tmp_path: Path, option: str, bars: bool) -> None:
     """Where the results go to the terminal as well there are lines instead of bars."""
     path = tmp_path / "orders.csv"
-    screen, terminal = os.openpty()
     with served() as sandbox:
         path.write_text(sandbox.add_open(3))
-        command = [sys.executable, "-m", "htx_cancel", "run", str(path), "--output", option]
-        subprocess.run(  # noqa: S603 - our own interpreter
-            [*command, "--base-url", sandbox.server.base_url],
-            stdout=terminal,
-            stderr=terminal,
-            cwd=tmp_path,
-            env=os.environ | KEYS | {"TERM": "xterm"},
-            check=True,
-        )
-    os.close(terminal)
-    text = b""
-    with suppress(OSError):  # the end of a terminal
-        while part := os.read(screen, 4096):
-            text += part
-    os.close(screen)
+        words = ["run", str(path), "--output", option]
+        code, text = seen(*words, url=sandbox.server.base_url, folder=tmp_path)
+    assert code == 0
     assert (b"\x1b[2K" in text) is bars
     assert (b"3 of 3 ids answered" in text) is not bars

@@ -5,12 +5,11 @@ import sys
 import time
 
 import pytest
-from cli_sandbox import KEYS, Sandbox, runner
+from cli_sandbox import KEYS, runner, served
 from servers import server
 
 from htx_cancel import Limit, RedisStore, SharedBudgets
 from htx_cancel.cli import app
-from htx_cancel.sandbox import Exchange, SandboxServer
 
 PASSWORD = "canary-of-the-password"
 
@@ -29,9 +28,8 @@ def test_a_run_takes_part_and_the_book_shows_it() -> None:
             assert shown.exit_code == 0
             return shown.output, budgets.process
 
-    exchange = Exchange(access_key=KEYS["HTX_ACCESS_KEY"], secret_key=KEYS["HTX_SECRET_KEY"])
-    order = exchange.book.add("swap", "BTC-USD")
-    with server() as running, Sandbox(exchange, SandboxServer(exchange)) as sandbox:
+    with server() as running, served() as sandbox:
+        order = sandbox.exchange.book.add("swap", "BTC-USD")
         nobody = runner().invoke(app, ["--store", running.url, "--account", "mm", "budgets"])
         assert (nobody.exit_code, nobody.output) == (0, "Nobody shares anything.\n")
         words = ["cancel", "--base-url", sandbox.server.base_url]
