@@ -13,6 +13,7 @@ Rules:
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from math import inf
 from operator import attrgetter
@@ -334,10 +335,8 @@ class Everything:
         await asyncio.gather(*(self._list(method, others, codes) for method in methods))
         for kind in plain:
             await self._list(kind.method, plain, codes)
-        now = self._loop.time()
-        due = {kind: kind.due(now) for kind in kinds}
-        if any(due.values()) and self._left() > 0:
-            await asyncio.gather(*(self._cancel(kind, orders) for kind, orders in due.items()))
+        if self._left() > 0:
+            await self._cancel(product)
         if self._on_progress is not None:
             hooks.call("on_progress", self._on_progress, self.report())
 
@@ -358,16 +357,31 @@ class Everything:
             if kind.method == method:
                 kind.take(whole, self._loop.time())
 
-    async def _cancel(self, kind: Kind, orders: Sequence[OpenOrder]) -> None:
-        """Cancel orders by their ids."""
-        if not orders:
-            return
-        row = ENDPOINTS[orders[0].ref.method]
-        requests = -(-len(orders) // row.batch_size)
-        wait = self._client.budgets.wait(row.budgets(), count=requests, priority=Priority.URGENT)
-        timeout = self._within(wait + PATIENCE)
+    async def _cancel(self, product: str) -> None:
+        """Cancel by ids; a kind has the time that all take which share its budget."""
+        now = self._loop.time()
+        due = {kind: orders for kind in self._kinds[product] if (orders := kind.due(now))}
+        requests: Counter[tuple[str, ...]] = Counter()
+        for orders in due.values():
+            row = _row_of(orders)
+            of_contracts = Counter(order.contract_code for order in orders).values()
+            requests[row.budgets()] += sum(-(-count // row.batch_size) for count in of_contracts)
+        calls = []
+        for kind, orders in due.items():
+            names = _row_of(orders).budgets()
+            wait = self._client.budgets.wait(names, count=requests[names], priority=Priority.URGENT)
+            calls.append(self._cancel_kind(kind, orders, wait + PATIENCE))
+        await asyncio.gather(*calls)
+
+    async def _cancel_kind(self, kind: Kind, orders: Sequence[OpenOrder], seconds: float) -> None:
+        timeout = self._within(seconds)
         outcome = await self._client.cancel(orders, timeout=timeout, priority=Priority.URGENT)
         kind.told(outcome, self._loop.time())
+
+
+def _row_of(orders: Sequence[OpenOrder]) -> Endpoint:
+    """Return the call that cancels orders of one kind."""
+    return ENDPOINTS[orders[0].ref.method]
 
 
 def scope(products: Iterable[str], kinds: Iterable[str]) -> dict[str, list[str]]:

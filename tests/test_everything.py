@@ -99,6 +99,28 @@ def test_a_calm_account_is_proved_empty_in_little_more_than_the_limits_take() ->
     assert sum(it.accepted for it in report.kinds) == 2000
 
 
+@pytest.mark.parametrize("coins", [1, 400])
+def test_a_calm_account_with_many_algo_orders_is_listed_three_times(coins: int) -> None:
+    """Their cancels by ids have all the time that the limits make them take."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for number in range(3000):
+            kind = ALGO_TYPES[number % len(ALGO_TYPES)]
+            exchange.book.add("v5_algo", f"C{number % coins}-USDT", algo_type=kind)
+        async with in_process(exchange, delay=0.005) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m"], kinds=ALL_KINDS, timeout=60.0
+            )
+        assert report.proved
+        assert not exchange.refused
+        # Of each of five types seven pages, and then two empty ones.
+        assert exchange.calls["/v5/algo/order/opens"] == 5 * (7 + 2)
+        assert report.seconds <= 1.1 * (exchange.calls["/v5/algo/cancel_orders"] / 72 * 3.0)
+
+    run(main())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_nothing_is_proved_while_the_book_has_an_open_order(seed: int) -> None:
@@ -380,6 +402,7 @@ def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
         assert not exchange.book.open()
         listings = exchange.calls["/v5/trade/order/opens"] / 2  # one for each margin mode
         assert listings == (5 if again else 2)
+        assert exchange.calls["/v5/trade/cancel_all_orders"] == 1
 
     run(main())
 
