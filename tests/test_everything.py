@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from clients import CONTRACTS, EPOCH, in_process, over_a_socket
+from clients import CONTRACTS, EPOCH, ONCE, in_process, over_a_socket
 from virtualtime import VirtualLoop, run
 
 from htx_cancel import (
@@ -97,6 +97,83 @@ def test_a_calm_account_is_proved_empty_in_little_more_than_the_limits_take() ->
     by_name = {f"{it.product}.{it.kind}": it for it in report.kinds}
     assert len(by_name) == 12
     assert sum(it.accepted for it in report.kinds) == 2000
+    assert not any(it.why for it in report.kinds)
+
+
+def test_each_contract_has_the_time_until_its_turn() -> None:
+    """The cancel-all calls of forty contracts take eight seconds: nothing is left for ids."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for number in range(30):
+            exchange.book.add("swap_trigger", f"C{number}-USD")
+        async with in_process(exchange, delay=0.005) as client:
+            report = await client.cancel_everything(
+                products=["coin_m_swap"], kinds=["trigger_orders"]
+            )
+        assert report.proved
+        assert exchange.calls["/swap-api/v1/swap_trigger_cancelall"] == 40
+        assert "/swap-api/v1/swap_trigger_cancel" not in exchange.calls
+
+    run(main())
+
+
+def test_all_of_it_is_urgent() -> None:
+    """Cancels and lists leave first in each window, though others wait for two minutes."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        add(exchange, "v5_algo", random.Random(8))
+        async with in_process(exchange, delay=0.005) as client:
+
+            async def other(budget: str) -> None:
+                (await client.budgets.acquire((budget,))).replied()
+
+            names = ["usdt_m_trade", "usdt_m_read"] * 3000
+            others = [asyncio.create_task(other(name)) for name in names]
+            await asyncio.sleep(0.5)
+            report = await client.cancel_everything(
+                products=["usdt_m"], kinds=ALL_KINDS, timeout=60.0
+            )
+            assert report.proved
+            assert exchange.calls["/v5/trade/cancel_all_orders"] == 1
+            assert report.seconds < 31.0  # two cancels and four listings of two steps each
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+    run(main())
+
+
+class Broken(Budgets):
+    """Budgets that cannot say how long a wait is, of one product."""
+
+    def wait(self, names: tuple[str, ...], **given: Any) -> float:
+        """Raise for coin-M swaps."""
+        if names == ("coin_m_swap_trade",):
+            raise RuntimeError("wait")
+        return super().wait(names, **given)
+
+
+def test_a_product_whose_work_fails_costs_the_others_nothing() -> None:
+    """It is reported, and not proved."""
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        exchange = Exchange()
+        stuck = exchange.book.add("swap", "BTC-USD")
+        exchange.book.add("v5", "BTC-USDT")
+        async with in_process(exchange, budgets=Broken()) as client:
+            report = await client.cancel_everything(
+                products=["coin_m_swap", "usdt_m"], kinds=["orders"], timeout=3.0
+            )
+        assert not report.proved
+        assert [it.proved for it in report.kinds] == [False, True]
+        assert exchange.book.open() == [stuck]
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+    assert {str(failure["exception"]) for failure in loop.failures} == {"wait"}
 
 
 @pytest.mark.parametrize("coins", [1, 400])
@@ -407,6 +484,27 @@ def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
     run(main())
 
 
+def test_an_old_proof_is_not_made_fresh_by_a_list_that_could_not_be_read() -> None:
+    """The third listing fails, and would have shown an order."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        for moment in (0.1, 0.35, 0.6, 0.85, 1.1):
+            loop.call_later(moment, exchange.book.add, "swap", "BTC-USD")
+        loop.call_later(0.5, exchange.book.add, "v5", "BTC-USDT")
+        faults = FaultPlan({"/v5/trade/order/opens": [None] * 4 + ["html"] * 2})
+        async with in_process(exchange, faults=faults, retry=ONCE) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m", "coin_m_swap"], kinds=["orders"]
+            )
+        assert faults.struck == {"html": 2}
+        assert report.proved
+        assert not exchange.book.open()
+
+    run(main())
+
+
 def test_a_contract_in_settlement_keeps_the_others_waiting_for_a_while_only() -> None:
     """Its cancels are tried for a few seconds; then all is listed, time and again."""
 
@@ -476,6 +574,7 @@ def test_a_caller_who_goes_away_leaves_nothing_running() -> None:
         ({"kinds": ["stops"]}, InvalidValueError),
         ({"kinds": 7}, InvalidTypeError),
         ({"contracts": "BTC-USD"}, InvalidTypeError),
+        ({"contracts": 7}, InvalidTypeError),
         ({"contracts": ["BTC-USDT"], "products": ["coin_m_swap"]}, InvalidValueError),
         ({"timeout": None}, InvalidTypeError),
         ({"timeout": 0}, InvalidValueError),

@@ -161,6 +161,7 @@ def test_contracts_that_cannot_be_listed_make_the_listing_say_so() -> None:
             orders = await client.coin_m_swap.open_trigger_orders(timeout=5.0)
         assert orders.missing == ("the list: the contracts could not be listed",)
         assert orders.walked
+        assert not orders.refused
 
     run(main())
 
