@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from clients import EPOCH, ONCE, add, in_process
+from clients import EPOCH, ONCE, add, in_process, nothing_is_left
 from transports import Answering
 from virtualtime import run
 
@@ -108,6 +108,24 @@ def test_what_was_read_before_a_page_failed_is_listed() -> None:
         assert {order.order_id for order in orders} == {*ids[:20], *ids[70:]}
         assert orders.missing == ("BTC-USD: the connection was lost",)
         assert not orders.refused
+
+    run(main())
+
+
+def test_a_listing_that_the_end_of_the_client_cuts_short_says_so() -> None:
+    """It is not taken for an empty list, and nothing is left running."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        add(exchange, "swap", 220)
+        client = in_process(exchange, delay=DELAY)
+        listed = asyncio.create_task(client.coin_m_swap.open_orders("BTC-USD"))
+        await asyncio.sleep(0.5)
+        await client.aclose()
+        assert asyncio.get_running_loop().time() < 0.6
+        orders = await listed
+        assert orders.missing == ("the list: the client was closed",)
+        nothing_is_left(client)
 
     run(main())
 
