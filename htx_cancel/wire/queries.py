@@ -196,10 +196,12 @@ def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
 def _decimal(row: Mapping[str, Any], *names: str) -> Decimal | None:
     """Return the first of these fields that is a number, or a text that is one."""
     for name in names:
-        with suppress(InvalidOperation):
-            number = Decimal(str(row.get(name)))
-            if number.is_finite():
-                return number
+        given = row.get(name)
+        if isinstance(given, str | int | float) and not isinstance(given, bool):
+            with suppress(InvalidOperation):
+                number = Decimal(str(given))
+                if number.is_finite():
+                    return number
     return None
 
 
