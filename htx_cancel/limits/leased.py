@@ -115,8 +115,7 @@ class LeasedBudget(Budget):
 
     def hold(self, held: int, fresh: list[float], now: float) -> None:
         """Hold so many tokens from now on; the ``fresh`` ones are free so many seconds later."""
-        if self._share is None:
-            self._held_before.append((now, self.held))
+        self._held_before.append((now, self.held))
         self.held = held
         for delay in fresh:
             if delay > 0:
@@ -143,7 +142,6 @@ class LeasedBudget(Budget):
             ledger.remove(at)
             self.returned += 1
             given.append(free_at)
-        self._held_before.append((now, self.held))
         self.held -= len(given)
         self._count()
         return given
@@ -156,5 +154,4 @@ class LeasedBudget(Budget):
         self._share = share
         self._most_of_share = self.held if held_only else inf
         self._count()
-        if share is not None:
-            self.held = max(self.held, self.tokens)
+        self.held = max(self.held, self.tokens)
