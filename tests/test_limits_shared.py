@@ -28,6 +28,7 @@ from htx_cancel import (
 from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
 from htx_cancel.limits.store import Answer, Lent, Recall, decode_message, encode
 from htx_cancel.sandbox import Exchange, InProcessTransport
+from htx_cancel.wire.transport import Reply, Request
 
 POOL, FIVE = "usdt_m_trade", "/swap-api/v1/swap_trigger_cancel"
 SWAP_POOL = "coin_m_swap_trade"
@@ -184,6 +185,26 @@ def test_an_urgent_call_leaves_with_the_next_token_of_anybody() -> None:
             world.check(FIVE)
             await asyncio.gather(*tasks)
             world.check(FIVE)
+
+    run(main())
+
+
+def test_an_urgent_call_swaps_a_token_of_its_own_for_a_sooner_one() -> None:
+    """What it holds rests, and another process's is free before that."""
+
+    async def main() -> None:
+        async with World(limits={FIVE: Limit(2, 1.0)}) as world:
+            other, urgent = await world.join(), await world.join()
+            await asyncio.sleep(2.0)
+            await other.send(FIVE)
+            await asyncio.sleep(0.59)
+            await urgent.send(FIVE, priority=Priority.URGENT)
+            task = asyncio.create_task(other.send_many(3, FIVE))
+            began = now()
+            await urgent.send(FIVE, priority=Priority.URGENT)
+            assert now() - began < 0.45
+            await task
+            world.check(FIVE, limit=Limit(2, 1.0))
 
     run(main())
 
@@ -609,32 +630,49 @@ def test_a_client_cancels_through_shared_budgets() -> None:
     run(main())
 
 
+class Noting(InProcessTransport):
+    """A transport that notes how often the store was spoken to before each request left."""
+
+    def __init__(self, exchange: Exchange, store: LuaStore) -> None:
+        super().__init__(exchange, epoch=EPOCH)
+        self.syncs: list[int] = []
+        self._store = store
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Carry a request."""
+        self.syncs.append(self._store.syncs)
+        return await super().send(request, timeout=timeout)
+
+
 def test_a_permit_that_is_too_old_is_not_used() -> None:
-    """The process stood still between its grant and the write: nothing is sent with that."""
+    """The process stood still between its grant and the write: it asks the store for another."""
 
     async def main() -> None:
         exchange = Exchange()
         ids = add(exchange, "swap", 1)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        stalls = iter([5.0])
+        stalled: list[int] = []
 
         def stalling_clock() -> float:
-            loop.stall(next(stalls, 0.0))
+            if not stalled:
+                loop.stall(5.0)
+            stalled.append(one.store.syncs)
             return EPOCH + loop.time()
 
         async with World(limits={}) as world:
             one = await world.join()
+            transport = Noting(exchange, one.store)
             async with CancelClient(
                 credentials(),
-                transport=InProcessTransport(exchange, epoch=EPOCH),
+                transport=transport,
                 wall_clock=stalling_clock,
                 budgets=one.budgets,
             ) as client:
                 outcome = await client.coin_m_swap.cancel_orders("BTC-USD", ids)
         assert outcome.settled
-        (call,) = exchange.log
-        assert call.now > EPOCH + 5.0
+        assert len(exchange.log) == len(transport.syncs) == 1
+        assert transport.syncs[0] > stalled[0]
 
     run(main())
 

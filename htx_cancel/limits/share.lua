@@ -162,29 +162,37 @@ end
 
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
 
+-- How many tokens at home are free before those that a process holds.
+local function sooner(budget, need)
+  local number = 0
+  for _, at in ipairs(budget.home) do number = number + (at < need.soonest and 1 or 0) end
+  return number
+end
+
+-- Tokens that others lack, urgent calls that wait elsewhere, and tokens at home that are for these.
 local function elsewhere(budget, shares)
-  local lacked, urgent, urgently = 0, 0, 0
-  for name, share in pairs(shares) do
-    local lack = name ~= me and math.max(share - (budget.held[name] or 0), 0) or 0
-    lacked = lacked + lack
-    if budget.needs[name].urgent > 0 then urgently = urgently + lack end
-  end
+  local lacked, urgent, theirs = 0, 0, 0
   for name, need in pairs(budget.needs) do
-    if name ~= me then urgent = urgent + need.urgent end
+    if name ~= me then
+      local lack = math.max((shares[name] or 0) - (budget.held[name] or 0), 0)
+      lacked, urgent = lacked + lack, urgent + need.urgent
+      if need.urgent > 0 then
+        theirs = theirs + math.max(lack, math.min(need.urgent, sooner(budget, need)))
+      end
+    end
   end
-  return lacked, urgent, urgently
+  return lacked, urgent, theirs
 end
 
 local function lend(budget, shares, spare, pressing, swapped)
   local held, need = budget.held[me] or 0, budget.needs[me]
-  local lacked, urgent, urgently = elsewhere(budget, shares)
+  local lacked, urgent, theirs = elsewhere(budget, shares)
   local lack, skip = (shares[me] or 0) - held, 0
   if need.urgent > 0 then
-    local sooner = 0
-    for _, at in ipairs(budget.home) do sooner = sooner + (at < need.soonest and 1 or 0) end
-    lack = math.max(lack, math.min(sooner, need.urgent, math.max(pressing, swapped)))
+    local wanted = math.min(need.urgent, math.max(pressing, swapped))
+    lack = math.max(lack, math.min(wanted, sooner(budget, need)))
   else
-    skip = urgently + kept
+    skip = theirs + kept
   end
   if lacked + urgent == 0 then
     local ahead = math.floor(budget.n / (#names + 1)) - (held - need.used)
