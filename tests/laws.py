@@ -50,10 +50,11 @@ ARROWS: dict[str, set[str]] = {
     | {f"limits.{name}" for name in ("budget", "headers", "permit", "queue", "round_trip")},
     "limits.reconnect": {"hooks"},
     "limits.leased": {"endpoints", "limits.budget", "limits.round_trip"},
+    "limits.loan": {"endpoints", "limits.leased", "limits.store"},
     "limits.store": set(),
     "limits.redis": {"errors"},
     "limits.shared": {"arguments", "endpoints", "errors", "hooks", "limits"}
-    | {f"limits.{name}" for name in ("budget", "leased", "limiter", "permit", "queue")}
+    | {f"limits.{name}" for name in ("budget", "leased", "limiter", "loan", "permit", "queue")}
     | {"limits.round_trip", "limits.store"},
     "hosts": {"wire.signing"},
     "probe": {"errors", "hooks", "hosts", "limits.limiter", "wire.transport"},

@@ -106,14 +106,15 @@ def test_idle_tokens_go_first_and_then_those_that_rest_longest(*, gave_up: bool)
         assert (budget.held, budget.room(10.5), budget.room(12.0)) == (2, 0, 2)
 
 
-def test_some_idle_tokens_may_be_kept() -> None:
-    """They are given to an urgent call all the same."""
+@pytest.mark.parametrize("soonest", [False, True])
+def test_some_idle_tokens_may_be_kept(*, soonest: bool) -> None:
+    """The others are given first, and then those that rest."""
     budget = ledger(3)
     use(budget, 10.0)
-    assert budget.give(3, 10.5, keep=1) == [10.5, 10.0 + REST]
+    assert budget.give(3, 10.5, keep=1, soonest=soonest) == [10.5, 10.0 + REST]
     assert budget.held == 1
-    assert budget.give(1, 10.5, keep=1) == []
-    assert budget.give(1, 10.5, keep=1, soonest=True) == [10.5]
+    assert budget.give(1, 10.5, keep=1, soonest=soonest) == []
+    assert budget.give(1, 10.5, soonest=soonest) == [10.5]
 
 
 def test_tokens_that_change_hands_are_nobody_s_foreign_use() -> None:

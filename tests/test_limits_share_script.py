@@ -90,9 +90,8 @@ class Sharing(RuleBasedStateMachine):
 
     def _message(self, number: int, need: tuple[int, int, int], narrow: int = 0) -> bytes:
         process = self.processes[number]
-        return store.encode(
-            process.message(self.now, self.CALLS, self.WINDOW, waiting=need, narrow=narrow)
-        )
+        wants = {"waiting": need, "narrow": narrow, "scarcer": {NAME: 1}, "along": narrow}
+        return store.encode(process.message(self.now, self.CALLS, self.WINDOW, **wants))
 
     @rule(number=which, need=need, narrow=st.integers(0, 3), doubled=st.booleans())
     def sync(self, number: int, need: tuple[int, int, int], narrow: int, *, doubled: bool) -> None:
@@ -200,12 +199,16 @@ class Book:
         self.known: set[str] = set()
         self.kept = kept
 
-    def sync(self, process: str, *, calls: int = 5, **wants: object) -> Lent:
+    def sync(self, process: str, **want: object) -> Lent:
         """Send what a process holds and needs; return what it may hold."""
+        return self.sync_all(process, want)[0]
+
+    def sync_all(self, process: str, *wants: dict[str, object]) -> list[Lent]:
+        """Send what it holds and needs of several budgets."""
         self.serials[process] += 1
         given: dict[str, object] = {
             "name": NAME,
-            "calls": calls,
+            "calls": 5,
             "window": US,
             "taught": False,
             "claim": 0,
@@ -214,7 +217,6 @@ class Book:
             "under_way": 0,
             "soonest": US,
             "waiting": (0, 0, 0),
-            **wants,
         }
         message = Message(
             process,
@@ -224,11 +226,10 @@ class Book:
             process in self.known,
             False,
             self.kept,
-            [Want(**given)],  # type: ignore[arg-type]
+            [Want(**{**given, **want}) for want in wants],  # type: ignore[arg-type]
         )
         self.known.add(process)
-        (lent,) = store.decode_answer(self.server.run(store.encode(message))).lents
-        return lent
+        return store.decode_answer(self.server.run(store.encode(message))).lents
 
     def recalls(self) -> dict[str, list[tuple[int, bool]]]:
         """Return what was published since the last look: tokens to give, and whether urgently."""
@@ -257,6 +258,38 @@ def test_equals_get_equal_shares() -> None:
     assert book.recalls() == {"b": [(0, False)]}
     lent = book.sync("b", calls=6, waiting=(0, 6, 0))
     assert (lent.held, lent.fresh, lent.fair) == (3, [0, 0, 500], 3)
+
+
+def test_what_an_even_division_leaves_over_goes_to_others_in_turn() -> None:
+    """With more processes than tokens, each has one in at least one of two turns."""
+    book = Book()
+    processes = [f"p{number}" for number in range(8)]
+    shares = Counter[str]()
+    for _ in range(2):
+        for _ in range(2):
+            found = {it: book.sync(it, waiting=(0, 5, 0)).fair for it in processes}
+        assert sum(found.values()) == 5
+        assert max(found.values()) == 1
+        shares.update(found)
+        book.now += 4.0
+    assert min(shares[it] for it in processes) == 1
+
+
+def test_who_had_no_need_before_gets_an_equal_part_at_first() -> None:
+    """And is told to ask again, since others may be about to ask, too."""
+    book = Book()
+    book.sync("b", name="another")
+    assert book.sync("a", waiting=(0, 9, 0)).held == 3
+    assert book.recalls() == {"a": [(0, False)]}
+    assert book.sync("a", claim=3, used=3, waiting=(0, 6, 0)).held == 5
+    assert book.recalls() == {}
+
+
+def test_an_urgent_call_that_had_no_need_before_gets_all_at_once() -> None:
+    """Whoever else may be about to ask."""
+    book = Book()
+    book.sync("b", name="another")
+    assert book.sync("a", waiting=(5, 0, 0), pressing=5).held == 5
 
 
 def test_nobody_is_told_the_same_twice() -> None:
@@ -298,6 +331,44 @@ def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
     assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
     book.sync("b", calls=6, waiting=(0, 6, 0), narrow=4)
     assert book.recalls() == {"a": [(5, False)]}
+
+
+def wide(**want: object) -> dict[str, object]:
+    """Say what is needed of a budget, two of whose tokens go with one of a scarcer budget."""
+    limits = {"calls": 8, "window": 2 * US, "soonest": 2 * US}
+    return {"name": "wide", **limits, "scarcer": {NAME: 2}, **want}
+
+
+def test_tokens_go_along_with_those_of_a_scarcer_budget() -> None:
+    """To whoever is lent these, and to nobody before; some soon and some later ones."""
+    book = Book()
+    hungry: dict[str, object] = {"waiting": (0, 8, 0)}
+    assert [it.held for it in book.sync_all("a", hungry, wide(**hungry, narrow=8))] == [5, 8]
+    book.sync_all("b", hungry, wide(**hungry, narrow=2))
+    book.sync_all("c", hungry, wide(**hungry, narrow=2))
+    book.sync_all(
+        "a",
+        {**hungry, "claim": 3, "used": 3, "given": [50, 50]},
+        wide(**hungry, claim=4, used=4, given=[10, 20, 30, 40], narrow=6, along=4),
+    )
+    assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
+    scarce, found = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(**hungry, narrow=2))
+    assert (scarce.fresh, found.fresh) == ([50], [10, 30])
+    scarce, found = book.sync_all("c", {"waiting": (0, 1, 0)}, wide(**hungry, narrow=2))
+    assert (scarce.fresh, found.fresh) == ([50], [20, 40])
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_was_put_aside_is_everybody_s_when_nobody_needs_it(*, taken: bool) -> None:
+    """No call charges both budgets any more, or the scarcer tokens went to others."""
+    book = Book()
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
+    book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], narrow=2, along=2))
+    assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
+    if taken:
+        assert book.sync("c", waiting=(0, 5, 0)).fresh == [9]
+    book.sync_all("a", {"claim": 4}, wide(claim=6, used=6, narrow=2 if taken else 0))
+    assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 2
 
 
 def test_background_calls_get_what_nobody_else_needs() -> None:

@@ -228,30 +228,70 @@ def test_kept_tokens_are_for_urgent_calls_of_any_process() -> None:
     run(main())
 
 
-def test_composite_budgets_take_little_more_than_their_least_time() -> None:
-    """Calls that charge a scarcer budget find tokens of the pool, in whichever process."""
+def test_whoever_wants_much_gets_an_equal_part() -> None:
+    """Also where there are more processes than tokens, and whatever their names are."""
+
+    async def main() -> None:
+        async with World() as world:
+            joined = [await world.join() for _ in range(8)]
+            sent = [0] * 8
+
+            async def send(number: int) -> None:
+                while True:
+                    await joined[number].send(FIVE)
+                    sent[number] += 1
+
+            tasks = [asyncio.create_task(send(number)) for number in [*range(8)] * 6]
+            await asyncio.sleep(32.0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            world.check(FIVE)
+            assert sum(sent) > 32 * 5 * 0.95
+            assert min(sent) > 0.7 * 20
+
+    run(main())
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("rest", [0.0, 4.0])
+def test_composite_budgets_take_little_more_than_their_least_time(
+    processes: int, rest: float
+) -> None:
+    """Calls that charge a scarcer budget find tokens of the pool, in whichever process.
+
+    Whether these begin to use their budgets, or did so before. And the store is not told again and
+    again what it knows.
+    """
     limits = {SWAP_POOL: Limit(36, 3.0), FIVE: Limit(5, 1.0)}
 
     async def main() -> None:
         async with World(limits=limits) as world:
-            joined = [await world.join() for _ in range(4)]
+            joined = [await world.join() for _ in range(processes)]
+            if rest:
+                await asyncio.gather(*(it.send(FIVE, SWAP_POOL) for it in joined))
+                await asyncio.sleep(rest)
+                world.arrivals.clear()
+            began, before = now(), sum(it.store.syncs for it in joined)
             ended: dict[str, float] = {}
 
             async def narrow(it: Process) -> None:
-                await it.send_many(13, FIVE, SWAP_POOL)
-                ended["narrow"] = now()
+                await it.send_many(52 // processes, FIVE, SWAP_POOL)
+                ended["narrow"] = now() - began
 
             async def wide(it: Process) -> None:
-                await it.send_many(30, SWAP_POOL)
-                ended["wide"] = now()
+                await it.send_many(120 // processes, SWAP_POOL)
+                ended["wide"] = now() - began
 
             await asyncio.gather(*map(narrow, joined), *map(wide, joined))
-            world.check(FIVE, limit=limits[FIVE])
-            world.check(SWAP_POOL, limit=limits[SWAP_POOL])
-            assert ended["narrow"] < 10.0 * 1.25
-            assert ended["wide"] < 12.0 * 1.25
+            for name, limit in limits.items():
+                world.check(name, limit=limit)
+            assert ended["narrow"] < 10.0 * 1.15
+            assert ended["wide"] < 12.0 * 1.15
+            assert sum(it.store.syncs for it in joined) - before < 80 * processes
 
-    run(main())
+    for _ in range(4):  # each process has another name
+        run(main())
 
 
 def test_a_killed_process_s_tokens_are_back_after_its_lease() -> None:

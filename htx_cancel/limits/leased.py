@@ -126,7 +126,7 @@ class LeasedBudget(Budget):
     def give(self, count: int, now: float, *, soonest: bool = False, keep: int = 0) -> list[float]:
         """Give tokens back; return when each of them is free, in loop time.
 
-        The soonest, or else idle ones but for those to ``keep``, and then those that rest longest.
+        Idle ones but for those to ``keep``, and then those that rest longest, or the ``soonest``.
         None that is under way.
         """
         self.settle(now)
@@ -135,7 +135,7 @@ class LeasedBudget(Budget):
         resting = [(at + self._rest, self.cooling, at) for at in self.cooling]
         resting += [(at + self._rest, self.unanswered, at) for at in self.unanswered]
         resting.sort(key=lambda each: each[0], reverse=not soonest)
-        given = idle[: max(min(count, len(idle) - (0 if soonest else keep)), 0)]
+        given = idle[: max(min(count, len(idle) - keep), 0)]
         for at in given[self.idle - len(early) :]:
             self._early.remove(at)
         for free_at, ledger, at in resting[: max(count - len(given), 0)]:

@@ -279,7 +279,7 @@ class Budgets:
         """Count the requests of a waiter that may leave now; ``stuck`` go before it."""
         room = waiter.lane.room(now, urgent=waiter.urgent)
         for budget in waiter.lane.budgets if room > 0 and stuck else ():
-            reserved = reserved_for_earlier(budget, waiter, stuck, now)
+            reserved = reserved_for_earlier(budget, waiter.rank, stuck, now)
             room = min(room, budget.room(now, urgent=waiter.urgent) - reserved)
         return room
 

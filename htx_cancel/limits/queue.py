@@ -164,9 +164,7 @@ class Forecast:
         )
 
 
-def reserved_for_earlier(
-    budget: Budget, waiter: Waiter, earlier: Iterable[Lane], now: float
-) -> int:
+def reserved_for_earlier(budget: Budget, rank: Rank, earlier: Iterable[Lane], now: float) -> int:
     """Count the tokens of a budget that earlier lanes need before others have come back.
 
     A token spent now is back in one window. Until then those lanes live on what is free now and
@@ -177,19 +175,25 @@ def reserved_for_earlier(
         at
         for lane in earlier
         if budget in lane.budgets
-        for at in demand_times(lane, budget, waiter.rank, now, until)
+        for at in demand_times(lane, budget, rank, now, until)
     )
-    free = max(0, budget.room(now, urgent=waiter.urgent))
-    back = budget.slots(now, urgent=waiter.urgent)[free:]
+    urgent = rank[0] == Priority.URGENT
+    free = max(0, budget.room(now, urgent=urgent))
+    back = budget.slots(now, urgent=urgent)[free:]
     return max((n - bisect_right(back, at) for n, at in enumerate(needs, 1)), default=0)
 
 
 def demand_times(
     lane: Lane, shared: Budget, rank: Rank, now: float, until: float
 ) -> Iterator[float]:
-    """Predict when those before a place could use tokens of a budget, were there always one."""
+    """Predict when those before a place could use tokens of a budget, were there always one.
+
+    Never, where another process holds all tokens of another budget.
+    """
     view = Forecast((), rank, now)
     others = [budget for budget in lane.budgets if budget is not shared]
+    if not all(budget.tokens for budget in others):
+        return
     for count in range(1, lane.ahead(rank) + 1):
         at = max((view.time_of_nth(budget, count) for budget in others), default=now)
         if at > until:

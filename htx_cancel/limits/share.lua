@@ -14,9 +14,13 @@
 -- * When a lease has ended, the tokens of its process are free one window later. If all leases have,
 --   and one comes back and claims tokens, all were cut off: that is a loss.
 -- * Urgent calls come first, then those that charge a scarcer budget too, then routine ones in
---   equal shares, then background ones. What nobody lacks is lent ahead of need, in part.
+--   equal shares, then background ones. What nobody lacks is lent ahead of need, in part. Who had no
+--   need before is lent an equal part at first, and the rest when it asks again, which it is told to.
+-- * A token of a scarcer budget takes along those of a wider one that go with it. They are put aside
+--   for whom it is lent to.
 -- * Time is the server's, in microseconds, and never runs backwards. It travels as delays only.
 
+local TURN = 4  -- windows, for which the remainder of an even division stays where it is
 local KEPT_FOR = 86400  -- seconds, without a message, that the book is kept
 
 local me, serial, lease, grace, known, bye, kept, wants = unpack(cmsgpack.unpack(ARGV[1]))
@@ -85,7 +89,7 @@ table.sort(names)
 
 local function open(title, n, window, claim)
   local budget = {n = n, window = window, hold = 0, home = repeated(now, n), held = {},
-    unknown = 0, known_at = 0, needs = {}, asked = {}}
+    unknown = 0, known_at = 0, needs = {}, asked = {}, aside = 0}
   local young = uptime < lease + grace + window
   if claim > 0 or young or now < book.distrusted_until then lose(budget) end
   book.budgets[title] = budget
@@ -124,40 +128,46 @@ end
 
 -- 3. How many tokens each process should hold.
 
--- Divide tokens in equal shares, nobody getting more than it demands; return what is left.
-local function divide(demands, left, shares)
+-- Divide tokens in equal shares, nobody getting more than it demands; return what is left. What an
+-- even division leaves over goes to others in each turn, so that nobody is left out for long.
+local function divide(demands, left, shares, from)
   local takers = {}
-  for _, name in ipairs(names) do
+  for i = 1, #names do
+    local name = names[(from + i) % #names + 1]
     if (demands[name] or 0) > 0 then table.insert(takers, name) end
   end
-  table.sort(takers, function(a, b)
-    if demands[a] ~= demands[b] then return demands[a] < demands[b] end
-    return a < b
-  end)
-  for i, name in ipairs(takers) do
-    local share = math.min(demands[name], math.floor(left / (#takers - i + 1)))
-    shares[name] = (shares[name] or 0) + share
-    left = left - share
+  local hungry = #takers
+  while hungry > 0 and left > 0 do
+    local level = math.max(math.floor(left / hungry), 1)
+    hungry = 0
+    for _, name in ipairs(takers) do
+      local share = math.min(demands[name], level, left)
+      shares[name] = (shares[name] or 0) + share
+      demands[name], left = demands[name] - share, left - share
+      hungry = hungry + (demands[name] > 0 and 1 or 0)
+    end
   end
   return left
 end
 
 local function divide_all(budget)
   local shares, demands = {}, {{}, {}, {}, {}}
+  local from = math.floor(now / (TURN * budget.window)) * budget.n
   for name, need in pairs(budget.needs) do
     demands[1][name] = need.urgent > 0 and need.urgent + need.under_way or 0
   end
-  local left = math.max(divide(demands[1], budget.n, shares) - kept, 0)
+  local left = math.max(divide(demands[1], budget.n, shares, from) - kept, 0)
   for name, need in pairs(budget.needs) do
     demands[2][name] = math.max(need.narrow - (shares[name] or 0), 0)
   end
-  left = divide(demands[2], left, shares)
+  left = divide(demands[2], left, shares, from)
   for name, need in pairs(budget.needs) do
-    demands[3][name] = math.max(need.used + need.routine - (shares[name] or 0), 0)
+    local wanted = math.min(need.used + need.routine, budget.n)
+    demands[3][name] = math.max(wanted - (shares[name] or 0), 0)
     demands[4][name] = need.background
   end
-  left = divide(demands[3], left, shares)
-  return shares, divide(demands[4], left, shares)
+  left = divide(demands[3], left, shares, from)
+  return shares, divide(demands[4], left, shares, from)
 end
 
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
@@ -184,24 +194,33 @@ local function elsewhere(budget, shares)
   return lacked, urgent, theirs
 end
 
-local function lend(budget, shares, spare, pressing, swapped)
+-- Take tokens from home: so many, evenly spread, of those after the first ones.
+local function fetch(budget, lent, count, first, among)
+  for i = 0, math.min(count, #budget.home - first) - 1 do
+    local place = first + 1 + math.floor(i * among / count) - i
+    local at = table.remove(budget.home, math.min(place, #budget.home))
+    table.insert(lent, math.max(at - now, 0))
+  end
+end
+
+local function lend(budget, shares, spare, pressing, swapped, carried, first_need)
   local held, need = budget.held[me] or 0, budget.needs[me]
   local lacked, urgent, theirs = elsewhere(budget, shares)
-  local lack, skip = (shares[me] or 0) - held, 0
+  local lack, skip = (shares[me] or 0) - held, theirs + kept
   if need.urgent > 0 then
     local wanted = math.min(need.urgent, math.max(pressing, swapped))
-    lack = math.max(lack, math.min(wanted, sooner(budget, need)))
-  else
-    skip = theirs + kept
+    lack, skip = math.max(lack, math.min(wanted, sooner(budget, need))), 0
+  elseif first_need then  -- others may be about to ask, too
+    lack = math.min(lack, math.max(math.ceil(budget.n / #names) - held, 0))
   end
   if lacked + urgent == 0 then
     local ahead = math.floor(budget.n / (#names + 1)) - (held - need.used)
     lack = math.max(lack, math.min(ahead, (shares[me] or 0) + spare - held))
   end
   local lent = {}
-  for _ = 1, math.min(lack, #budget.home - skip) do
-    table.insert(lent, math.max(table.remove(budget.home, skip + 1) - now, 0))
-  end
+  fetch(budget, lent, carried, skip, budget.aside + carried)
+  lack = lack - #lent
+  fetch(budget, lent, lack, skip + (need.urgent > 0 and 0 or budget.aside), lack)
   budget.held[me] = held + #lent > 0 and held + #lent or nil
   return lent
 end
@@ -217,14 +236,15 @@ local function notify(name, budget, notice)
   table.insert(notices[name], notice)
 end
 
-local function recall(title, budget, shares, urgent)
-  local short = kept - #budget.home
+local function recall(title, budget, shares, urgent, first_need)
+  local short = kept + budget.aside - #budget.home
   for name, share in pairs(shares) do
     local lack = share - (budget.held[name] or 0)
     if lack > 0 then
-      local stay = budget.needs[name].urgent > 0 and 0 or kept
+      local stay = budget.needs[name].urgent > 0 and 0 or kept + budget.aside
       short = short + lack
-      if name ~= me and #budget.home > stay then notify(name, budget, {title, 0, false}) end
+      local told = name == me and not first_need
+      if not told and #budget.home > stay then notify(name, budget, {title, 0, false}) end
     end
   end
   for name, need in pairs(budget.needs) do  -- who waits urgently, for a token that is free later
@@ -250,9 +270,26 @@ local function recall(title, budget, shares, urgent)
   return mine
 end
 
+local lent_now = {}  -- tokens lent to the caller, by budget
+
+-- Put tokens aside that came along with tokens of scarcer budgets, until those are lent, or nobody
+-- needs them; return how many go to the caller, who was just lent some of those.
+local function put_aside(budget, scarcer, along)
+  local carried, most, narrow = 0, 0, 0
+  for name, ratio in pairs(scarcer) do
+    local other = book.budgets[name]
+    carried = carried + ratio * (lent_now[name] or 0)
+    most = most + ratio * (other and #other.home or 0)
+  end
+  for _, need in pairs(budget.needs) do narrow = narrow + need.narrow end
+  carried = math.min(carried, budget.aside + along)
+  budget.aside = math.min(budget.aside + along - carried, most, narrow)
+  return carried
+end
+
 local function take(want)
-  local title, n, window, taught, claim, given, used, under_way, soonest, waiting, narrow, pressing,
-    hold = unpack(want)
+  local title, n, window, taught, claim, given, used, under_way, soonest, waiting, narrow,
+    scarcer, along, pressing, hold = unpack(want)
   local budget = book.budgets[title] or open(title, n, window, claim)
   if taught then budget.n, budget.window = n, window end
   if now + hold > math.max(budget.hold, now) then
@@ -261,19 +298,23 @@ local function take(want)
       if name ~= me then notify(name, budget, {title, 0, false}) end
     end
   end
+  local before = budget.needs[me] or {used = 0, routine = 0, background = 0}
+  local first_need = before.used + before.routine + before.background == 0
   local swapped = math.max((budget.held[me] or 0) - claim, 0)
   settle(budget, claim, given)
   add_up(budget)
   budget.needs[me] = {used = used, under_way = under_way, soonest = now + soonest,
     urgent = waiting[1], routine = waiting[2], background = waiting[3], narrow = narrow}
   budget.asked[me] = nil
+  local carried = put_aside(budget, scarcer, along)
   local shares, spare = divide_all(budget)
-  local lent = bye and {} or lend(budget, shares, spare, pressing, swapped)
+  local lent = bye and {} or lend(budget, shares, spare, pressing, swapped, carried, first_need)
+  lent_now[title] = #lent
   for _, delay in ipairs(lent) do
     pressing = pressing - (delay == 0 and 1 or 0)
     budget.needs[me].soonest = math.min(budget.needs[me].soonest, now + delay)
   end
-  local give = recall(title, budget, shares, math.max(pressing, 0))
+  local give = recall(title, budget, shares, math.max(pressing, 0), first_need)
   local others = false  -- whether anybody else waits for more than it holds
   for name, need in pairs(budget.needs) do
     local wanted = need.used + need.urgent + need.routine + need.background

@@ -29,10 +29,11 @@ from htx_cancel.limits import store as wire
 from htx_cancel.limits.budget import Budget
 from htx_cancel.limits.leased import LeasedBudget, Link
 from htx_cancel.limits.limiter import IN_FLIGHT, SHORTEST_TIMER, Budgets
+from htx_cancel.limits.loan import Loan, Needs
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
-from htx_cancel.limits.queue import Lane, Waiter
+from htx_cancel.limits.queue import Lane, Rank, Waiter, reserved_for_earlier
 from htx_cancel.limits.round_trip import RoundTrips
-from htx_cancel.limits.store import MICROSECONDS, Answer, Lent, Message, Store, Want
+from htx_cancel.limits.store import MICROSECONDS, Answer, Message, Store, Want
 
 LEASE = 2.0  #: seconds
 RENEWAL = 0.6  #: seconds between two messages, if nothing else asks for one
@@ -73,112 +74,7 @@ FAIR_SHARE = _FairShare()  #: while the store is away: an equal part, by the pro
 HOLD = _Hold()  #: while the store is away: send nothing
 
 WhenCutOff = Share | _FairShare | _Hold
-Waiting = tuple[int, int, int]  #: calls that wait for a budget, by priority
-
-
-def _microseconds(seconds: float) -> int:
-    return max(ceil(seconds * MICROSECONDS), 0) if seconds > -inf else 0
-
-
-class _Line:
-    """What this process and the store have told one another of one budget."""
-
-    def __init__(self, budget: LeasedBudget) -> None:
-        self.budget = budget
-        self.urgent_told = 0  #: urgent calls that the store knows to wait
-        self.demand = 0  #: tokens that the store knows to be needed here
-        self.given: list[float] = []  #: when each is free that the store has not confirmed, yet
-        self.owed = 0  #: tokens that the store wants back
-        self.recalled = 0  #: of these, since the last message left
-        self.urgently = False  #: whether for an urgent call elsewhere
-        self.others = False  #: whether others wait for more than they hold
-        self.fetch = False  #: whether tokens came home that are needed here
-        self.limit: Limit | None = None  #: the store's word
-        self.hold_told = -inf
-
-    def owe(self, count: int, *, urgent: bool) -> None:
-        """Note that the store wants tokens back."""
-        self.owed = max(self.owed, count)
-        self.recalled = max(self.recalled, count)
-        self.urgently = (self.urgently and self.owed > 0) or urgent
-
-    @property
-    def taught(self) -> bool:
-        """Whether replies of the exchange have said what the store does not know."""
-        return self.limit is not None and self.limit != self.budget.limit
-
-    def needed(self, waiting: Waiting) -> int:
-        """Count the tokens that are needed here."""
-        return min(self.budget.used + sum(waiting), self.budget.calls)
-
-    def is_due(self, waiting: Waiting, now: float) -> bool:
-        """Say whether the store should hear of it now."""
-        budget = self.budget
-        budget.settle(now)
-        return (
-            self.fetch
-            or self.taught
-            or budget.held_until > max(now, self.hold_told)
-            or (self.owed > 0 and budget.held > budget.in_flight)
-            or (self.others and not any(waiting) and budget.idle > 0)
-            or (waiting[0] > self.urgent_told and budget.room(now, urgent=True) <= 0)
-            or (any(waiting) and self.needed(waiting) > max(budget.held, self.demand))
-        )
-
-    def give(self, waiting: Waiting, narrow: int, now: float) -> None:
-        """Give back what is owed, what others lack and nobody here does, or what may be swapped."""
-        budget, given = self.budget, list[float]()
-        if self.owed:
-            given = budget.give(self.owed, now, soonest=self.urgently, keep=narrow)
-            self.owed -= len(given)
-        elif self.fetch and waiting[0]:  # for sooner ones
-            given = budget.give(min(waiting[0], budget.used - budget.in_flight), now)
-        elif self.others and not any(waiting):
-            given = budget.give(budget.idle, now)
-        self.given += given
-        self.fetch = False
-
-    def want(self, waiting: Waiting, narrow: int, now: float) -> Want:
-        """Say what is held and needed here."""
-        self.give(waiting, narrow, now)
-        self.recalled = 0
-        budget, pressing = self.budget, max(waiting[0] - self.urgent_told, 0)
-        self.urgent_told, self.demand = waiting[0], self.needed(waiting)
-        self.hold_told = max(self.hold_told, budget.held_until)
-        return Want(
-            name=budget.name,
-            calls=budget.calls,
-            window=round(budget.seconds * MICROSECONDS),
-            taught=self.taught,
-            claim=budget.held,
-            given=[_microseconds(at - now) for at in self.given],
-            used=min(budget.used, budget.held),
-            under_way=min(budget.in_flight, budget.held),
-            soonest=_microseconds(min(budget.next_at(now) - now, budget.seconds)),
-            waiting=waiting,
-            narrow=narrow,
-            pressing=pressing,
-            hold=_microseconds(budget.held_until - now),
-        )
-
-    def take(self, lent: Lent, now: float) -> tuple[bool, bool]:
-        """Take the store's answer; say whether tokens were lost, and whether the limit differs."""
-        budget = self.budget
-        fresh = [delay / MICROSECONDS for delay in lent.fresh]
-        lost = lent.held - len(fresh) < budget.held
-        limit = Limit(lent.calls, lent.window / MICROSECONDS)
-        differs = limit != budget.limit
-        if differs:
-            budget.obey(limit)
-        self.limit, self.given, self.others = limit, [], lent.others
-        budget.fair = lent.fair
-        budget.hold(lent.held, fresh, now)
-        if lent.hold:
-            budget.held_until = max(budget.held_until, now + lent.hold / MICROSECONDS)
-            self.hold_told = budget.held_until
-        if not self.urgently or not self.owed:
-            self.owed, self.urgently = max(lent.give, self.recalled), False
-        return lost, differs
+LAST: Rank = (int(Priority.BACKGROUND), inf)  #: a place in the queue behind all others
 
 
 class SharedBudgets(Budgets):
@@ -233,7 +129,7 @@ class SharedBudgets(Budgets):
         self._store = store
         self._kept = keep_for_urgent and arguments.whole("keep_for_urgent", keep_for_urgent)
         self._when_cut_off = when_cut_off
-        self._lines: dict[str, _Line] = {}
+        self._loans: dict[str, Loan] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._serial = 0
@@ -268,12 +164,12 @@ class SharedBudgets(Budgets):
             task.cancel()
         await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
         self._stop_timer()
-        for line in self._lines.values():
-            line.given += line.budget.give(line.budget.held, asyncio.get_running_loop().time())
+        for loan in self._loans.values():
+            loan.given += loan.budget.give(loan.budget.held, asyncio.get_running_loop().time())
         await self._sync(bye=True)
-        for line in self._lines.values():
-            line.budget.hold(0, [], asyncio.get_running_loop().time())
-        self._lines.clear()
+        for loan in self._loans.values():
+            loan.budget.hold(0, [], asyncio.get_running_loop().time())
+        self._loans.clear()
         self._link.state, self._link.ends_at = "cut_off", -inf
         await self._store.close()
 
@@ -295,8 +191,8 @@ class SharedBudgets(Budgets):
         super()._drop(waiter)
         if waiter.urgent:
             for budget in waiter.lane.budgets:
-                if (line := self._lines.get(budget.name)) is not None:
-                    line.urgent_told = max(line.urgent_told - waiter.wanted, 0)
+                if (loan := self._loans.get(budget.name)) is not None:
+                    loan.urgent_told = max(loan.urgent_told - waiter.wanted, 0)
 
     def _arm(self, now: float) -> None:
         super()._arm(now)
@@ -305,38 +201,32 @@ class SharedBudgets(Budgets):
 
     def _on_end(self, permit: Permit, end: End) -> None:
         super()._on_end(permit, end)
-        lines = self._lines.values()
-        if end == "refused" or any(it.owed or it.others or it.taught for it in lines):
+        loans = self._loans.values()
+        if end == "refused" or any(it.owed or it.others or it.taught for it in loans):
             self._news.set()
 
-    def _in_use(self) -> list[_Line]:
+    def _in_use(self) -> list[Loan]:
         """List the budgets that anybody here has asked for."""
         for lane in self._lanes.values():
             for budget in lane.budgets:
-                if budget.name not in self._lines:
-                    self._lines[budget.name] = _Line(self._leased[budget.name])
-        return list(self._lines.values())
+                if budget.name not in self._loans:
+                    self._loans[budget.name] = Loan(self._leased[budget.name])
+        return list(self._loans.values())
 
-    def _queue(self, budget: Budget) -> Waiting:
-        """Count the calls that wait for a budget, by priority; no more than it has tokens."""
+    def _needs(self, budget: Budget, now: float) -> Needs:
+        """Count what calls here need of a budget."""
         lanes = [lane for lane in self._lanes.values() if budget in lane.budgets]
         urgent, routine, background = (
             min(sum(lane.queued(priority) for lane in lanes), budget.calls) for priority in Priority
         )
-        return urgent, routine, background
-
-    def _narrow(self, budget: Budget) -> int:
-        """Count the tokens that calls need here which charge a scarcer budget, too.
-
-        As many as that lets through in one window of this one.
-        """
-        total = 0
-        for lane in self._lanes.values():
-            scarcer = [it for it in lane.budgets if budget in lane.budgets and _scarcer(it, budget)]
-            if scarcer and (queued := len(lane.heap) - lane.dead):
-                through = [ceil(budget.seconds / it.seconds) * max(it.tokens, 1) for it in scarcer]
-                total += min(queued + scarcer[0].in_flight, *through)
-        return min(total, budget.calls)
+        narrow = {lane: found for lane in lanes if (found := _scarcer(lane, budget))}
+        queued = [lane for lane in narrow if lane.head() is not None]
+        return Needs(
+            (urgent, routine, background),
+            min(sum(_most(lane, budget, narrow[lane]) for lane in queued), budget.calls),
+            reserved_for_earlier(budget, LAST, queued, now) if queued else 0,
+            {it.name: _ratio(budget, it) for found in narrow.values() for it in found},
+        )
 
     # talking to the store
 
@@ -361,20 +251,29 @@ class SharedBudgets(Budgets):
     def _reason(self, now: float) -> bool:
         """Say whether the store should hear of anything now."""
         return not self._failed and any(
-            line.is_due(self._queue(line.budget), now) for line in self._in_use()
+            loan.is_due(self._needs(loan.budget, now), now) for loan in self._in_use()
         )
 
-    def _gives_at(self, line: _Line) -> float:
+    def _gives_at(self, loan: Loan) -> float:
         """Say when a token has rested that others lack, and nobody here."""
-        waits = not line.others or any(self._queue(line.budget))
-        return inf if waits else line.budget.next_at(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        waits = not loan.others or any(self._needs(loan.budget, now).waiting)
+        return inf if waits else loan.budget.next_at(now)
+
+    def _wants(self, now: float) -> list[Want]:
+        """Say what is held and needed of each budget, the scarcest first."""
+        wants = []
+        for loan in sorted(self._in_use(), key=lambda it: _rate(it.budget)):
+            needs = self._needs(loan.budget, now)
+            along = sum(n * self._loans[name].given_now for name, n in needs.scarcer.items())
+            wants.append(loan.want(needs, along, now))
+        return wants
 
     async def _sync(self, *, bye: bool = False) -> None:
         """Send one message, and take what the store answers."""
         self._lose()
         now = self._synced_at = asyncio.get_running_loop().time()
         self._serial += 1
-        lines = self._in_use()
         message = Message(
             process=self.process,
             serial=self._serial,
@@ -383,10 +282,7 @@ class SharedBudgets(Budgets):
             known=self._known,
             bye=bye,
             kept=self._kept,
-            wants=[
-                line.want(self._queue(line.budget), self._narrow(line.budget), now)
-                for line in lines
-            ],
+            wants=self._wants(now),
         )
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
@@ -404,7 +300,7 @@ class SharedBudgets(Budgets):
         now = asyncio.get_running_loop().time()
         was, self._known = self._link.state, True
         for lent in answer.lents:
-            lost, differs = self._lines[lent.name].take(lent, now)
+            lost, differs = self._loans[lent.name].take(lent, now)
             if lost:
                 self._tell(BudgetEvent("lease_lost", (lent.name,)))
             if differs:
@@ -432,9 +328,9 @@ class SharedBudgets(Budgets):
             await asyncio.sleep(AGAIN)
 
     def _recall(self, name: str, give: int, *, urgent: bool) -> None:
-        if (line := self._lines.get(name)) is not None:
-            line.fetch = line.fetch or give == 0
-            line.owe(give, urgent=urgent)
+        if (loan := self._loans.get(name)) is not None:
+            loan.fetch = loan.fetch or give == 0
+            loan.owe(give, urgent=urgent)
             self._news.set()
 
     # without the store
@@ -458,8 +354,8 @@ class SharedBudgets(Budgets):
         loop = asyncio.get_running_loop()
         self._link.state = "cut_off"
         if self._when_cut_off is HOLD:
-            for line in self._in_use():
-                line.budget.hold(0, [], loop.time())
+            for loan in self._in_use():
+                loan.budget.hold(0, [], loop.time())
         else:
             self._link.state, self._link.ends_at = "own_share", inf
             self._live_on(self._part, held_only=self._known)
@@ -501,6 +397,22 @@ def _leave_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _scarcer(one: Budget, other: Budget) -> bool:
-    """Say whether a budget lets fewer calls through than another."""
-    return one.calls / one.seconds < other.calls / other.seconds
+def _rate(budget: Budget) -> float:
+    return budget.calls / budget.seconds
+
+
+def _scarcer(lane: Lane, budget: Budget) -> list[Budget]:
+    """List the budgets of a lane that let fewer calls through than another."""
+    return [it for it in lane.budgets if _rate(it) < _rate(budget)]
+
+
+def _ratio(budget: Budget, scarcer: Budget) -> int:
+    """Count how often a token of a scarcer budget can be used in one window of another."""
+    return ceil(budget.seconds / scarcer.seconds)
+
+
+def _most(lane: Lane, budget: Budget, scarcer: list[Budget]) -> int:
+    """Count the calls of a lane that can use a budget in one window, those under way among them."""
+    through = [_ratio(budget, it) * max(it.tokens, 1) for it in scarcer]
+    queued = sum(lane.queued(priority) for priority in Priority)
+    return min(queued + scarcer[0].in_flight, *through)

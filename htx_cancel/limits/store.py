@@ -28,6 +28,8 @@ class Want(Struct, array_like=True, frozen=True):
     soonest: int  #: when the first one of those that rest is free
     waiting: tuple[int, int, int]  #: calls that wait for one, by priority
     narrow: int = 0  #: tokens that calls need which charge a scarcer budget too
+    scarcer: dict[str, int] = {}  #: those budgets, and how many tokens go with one of theirs
+    along: int = 0  #: tokens given back that go with tokens of theirs
     pressing: int = 0  #: urgent calls that came since the last message
     hold: int = 0  #: for how long a refusal holds the budget
 
