@@ -1,6 +1,7 @@
 """Budgets shared by several processes, on virtual time: the script in an embedded Lua."""
 
 import asyncio
+import pickle
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -291,11 +292,15 @@ def test_a_process_that_stood_still_uses_nothing_that_was_lent_to_others() -> No
     run(main())
 
 
-def test_with_hold_nothing_is_sent_while_the_store_is_away() -> None:
-    """What is held serves until the lease ends; then all wait, and go on when it is back."""
+@pytest.mark.parametrize("hold", [HOLD, pickle.loads(pickle.dumps(HOLD))])  # noqa: S301 - ours
+def test_with_hold_nothing_is_sent_while_the_store_is_away(hold: Any) -> None:
+    """What is held serves until the lease ends; then all wait, and go on when it is back.
+
+    So with a copy that was given to another process.
+    """
 
     async def main() -> None:
-        async with World(when_cut_off=HOLD) as world:
+        async with World(when_cut_off=hold) as world:
             joined = [await world.join() for _ in range(2)]
             await asyncio.gather(*(it.send() for it in joined))
             for it in joined:

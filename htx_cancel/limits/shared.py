@@ -457,7 +457,7 @@ class SharedBudgets(Budgets):
         """Live as ``when_cut_off`` says."""
         loop = asyncio.get_running_loop()
         self._link.state = "cut_off"
-        if self._when_cut_off is HOLD:
+        if isinstance(self._when_cut_off, _Hold):
             for line in self._in_use():
                 line.budget.hold(0, [], loop.time())
         else:
