@@ -39,7 +39,7 @@ from htx_cancel.sandbox.windows import WindowRule
 
 POOL, FIVE = "usdt_m_trade", "/linear-swap-api/v1/swap_trigger_cancel"
 #: What is canceled here, the budget that it charges, and the orders in one call.
-KINDS: dict[Kind, tuple[str, int]] = {"v5": (POOL, 1), "linear_trigger": (FIVE, 10)}
+KINDS: dict[Kind, tuple[str, int]] = {"v5": (POOL, 1), "linear_trigger": (FIVE, 20)}
 PATIENCE = 30.0  #: seconds after which a process is taken to hang
 
 _SPAWN = multiprocessing.get_context("spawn")
