@@ -410,6 +410,25 @@ def test_a_token_on_its_way_to_an_urgent_call_is_nobody_else_s() -> None:
     assert book.sync("b", waiting=(1, 0, 0)).fresh == [300]
 
 
+def test_nobody_is_told_to_fetch_what_is_for_an_urgent_call_elsewhere() -> None:
+    """Two that lack a token would wake one another without end, and get none."""
+    book = Book()
+    book.sync("d", calls=7, waiting=(0, 7, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("d", claim=3, given=[900_000] * 4, used=3)
+    assert book.sync("c", waiting=(1, 0, 0)).fresh == [900_000] * 2
+    for waiting in ((0, 1, 0), (0, 5, 0)):
+        for process in ("a", "b"):
+            book.sync(process, claim=waiting[1] // 5, used=waiting[1] // 5, waiting=waiting)
+    book.sync("d", claim=2, given=[200], used=2)
+    for process in ("a", "b", "a"):
+        book.recalls()
+        assert book.sync(process, claim=1, used=1, waiting=(0, 5, 0)).held == 1
+        assert not {"a", "b"} & book.recalls().keys()
+    book.sync("c", claim=1, used=1, given=[900_000], waiting=(1, 0, 0))
+    assert book.recalls()["b"] == [(0, False)]
+
+
 def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
     """Though it holds one already, which is free later."""
     book = Book()

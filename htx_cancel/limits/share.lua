@@ -169,11 +169,11 @@ local function sooner(budget, need)
   return number
 end
 
--- Tokens that others lack, urgent calls that wait elsewhere, and tokens at home that are for these.
-local function elsewhere(budget, shares)
+-- Tokens that others than one lack, urgent calls that wait there, and tokens at home for these.
+local function elsewhere(budget, shares, one)
   local lacked, urgent, theirs = 0, 0, 0
   for name, need in pairs(budget.needs) do
-    if name ~= me then
+    if name ~= one then
       local lack = math.max((shares[name] or 0) - (budget.held[name] or 0), 0)
       lacked, urgent = lacked + lack, urgent + need.urgent
       if need.urgent > 0 then
@@ -186,7 +186,7 @@ end
 
 local function lend(budget, shares, spare, pressing, swapped)
   local held, need = budget.held[me] or 0, budget.needs[me]
-  local lacked, urgent, theirs = elsewhere(budget, shares)
+  local lacked, urgent, theirs = elsewhere(budget, shares, me)
   local lack, skip = (shares[me] or 0) - held, 0
   if need.urgent > 0 then
     local wanted = math.min(need.urgent, math.max(pressing, swapped))
@@ -218,11 +218,11 @@ local function notify(name, budget, notice)
 end
 
 local function recall(title, budget, shares, urgent)
-  local short = kept - #budget.home
+  local short, _, _, theirs = kept - #budget.home, elsewhere(budget, shares)
   for name, share in pairs(shares) do
     local lack = share - (budget.held[name] or 0)
     if lack > 0 then
-      local stay = budget.needs[name].urgent > 0 and 0 or kept
+      local stay = budget.needs[name].urgent > 0 and 0 or theirs + kept
       short = short + lack
       if name ~= me and #budget.home > stay then notify(name, budget, {title, 0, false}) end
     end
