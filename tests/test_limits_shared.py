@@ -527,6 +527,54 @@ def test_a_refusal_holds_all() -> None:
     run(main())
 
 
+def test_a_refusal_holds_all_though_the_word_of_it_was_lost() -> None:
+    """It is told until the store has answered."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(), await world.join()
+            await other.send()
+            permit = await one.budgets.acquire((POOL,))
+            one.store.down = True
+            permit.replied()
+            permit.refused()
+            await asyncio.sleep(0.01)
+            one.store.down = False
+            await asyncio.sleep(RENEWAL)
+            began = now()
+            await other.send()
+            assert 2.9 - RENEWAL < now() - began < 3.1 - RENEWAL
+
+    run(main())
+
+
+@pytest.mark.parametrize("used", [2, 12])
+def test_who_waits_urgently_for_the_end_of_a_hold_disturbs_nobody(used: int) -> None:
+    """No token of another's would be of use; and the hold ends, however often it is told."""
+
+    async def main() -> None:
+        async with World() as world:
+            joined = [await world.join() for _ in range(3)]
+            await asyncio.gather(*(it.send_many(used // 2) for it in joined[:2]))
+            await asyncio.sleep(1.0)
+            permit = await joined[2].budgets.acquire((POOL,), priority=Priority.URGENT)
+            permit.replied()
+            permit.refused()
+            refused = now()
+            urgent = [it.send(priority=Priority.URGENT) for it in joined for _ in "ab"]
+            tasks = [asyncio.create_task(each) for each in urgent]
+            await asyncio.sleep(0.5)
+            before = sum(it.store.syncs for it in joined)
+            await asyncio.sleep(2.0)
+            assert sum(it.store.syncs for it in joined) - before < 3 * (2.0 / RENEWAL + 2)
+            await asyncio.sleep(1.0)
+            assert min(at for at in world.arrivals[POOL] if at > refused) < refused + 3.02
+            await asyncio.gather(*tasks)
+            world.check()
+
+    run(main())
+
+
 def test_a_limit_that_replies_teach_is_everybody_s() -> None:
     """By one process, for all; it is told of once."""
 

@@ -94,7 +94,8 @@ class _Line:
         self.others = False  #: whether others wait for more than they hold
         self.fetch = False  #: whether tokens came home that are needed here
         self.limit: Limit | None = None  #: the store's word
-        self.hold_told = -inf
+        self.hold_told = -inf  #: until when the store knows that a refusal holds it
+        self.hold_sent = -inf  #: and until when it was told with the last message
 
     def owe(self, count: int, *, urgent: bool) -> None:
         """Note that the store wants tokens back."""
@@ -144,7 +145,8 @@ class _Line:
         self.recalled = 0
         budget, pressing = self.budget, max(waiting[0] - self.urgent_told, 0)
         self.urgent_told, self.demand = waiting[0], self.needed(waiting)
-        self.hold_told = max(self.hold_told, budget.held_until)
+        news = budget.held_until > self.hold_told  # told back, it would grow with each message
+        self.hold_sent = budget.held_until if news else -inf
         return Want(
             name=budget.name,
             calls=budget.calls,
@@ -154,11 +156,11 @@ class _Line:
             given=[_microseconds(at - now) for at in self.given],
             used=min(budget.used, budget.held),
             under_way=min(budget.in_flight, budget.held),
-            soonest=_microseconds(min(budget.next_at(now) - now, budget.seconds)),
+            soonest=_microseconds(min(budget.soonest(now) - now, budget.seconds)),
             waiting=waiting,
             narrow=narrow,
             pressing=pressing,
-            hold=_microseconds(budget.held_until - now),
+            hold=_microseconds(self.hold_sent - now),
         )
 
     def take(self, lent: Lent, now: float) -> tuple[bool, bool]:
@@ -173,9 +175,9 @@ class _Line:
         self.limit, self.given, self.others = limit, [], lent.others
         budget.fair = lent.fair
         budget.hold(lent.held, fresh, now)
-        if lent.hold:
-            budget.held_until = max(budget.held_until, now + lent.hold / MICROSECONDS)
-            self.hold_told = budget.held_until
+        self.hold_told = max(self.hold_told, self.hold_sent)
+        if lent.hold and now + lent.hold / MICROSECONDS > budget.held_until:
+            self.hold_told = budget.held_until = now + lent.hold / MICROSECONDS
         if not self.urgently or not self.owed:
             self.owed, self.urgently = max(lent.give, self.recalled), False
         return lost, differs
