@@ -5,8 +5,8 @@ budgets through one exchange, routinely and urgently, while processes are killed
 stopped for a while, the store is killed and started again with its file or without, or flushed, and
 ways to it are cut, closed, or slow. At the end, after a quiet time, no budget may be lost: a burst
 of N calls in each goes out at once. Exit code 1 if a status contradicts the book, an id is lost, a
-process hangs, a budget is lost, or, with ``--when-cut-off hold``, any call was refused or would have
-been under another rule.
+process hangs, a budget is lost, or, with ``--when-cut-off hold``, any call was refused or would
+have been under another rule.
 """
 
 import argparse
@@ -29,15 +29,15 @@ from servers import StoreServer
 from shared_processes import FIVE, KINDS, POOL, GoneError, Member, World
 
 from htx_cancel import FAIR_SHARE, HOLD, Limit
-from htx_cancel.limits.shared import GRACE, LEASE
+from htx_cancel.limits.shared import GRACE, LEASE, WhenCutOff
 from htx_cancel.sandbox.rules import Kind
 from htx_cancel.sandbox.windows import WindowRule
 
 LIMITS = {POOL: Limit(72, 3.0), FIVE: Limit(5, 1.0)}
 LONGEST = 3.0  #: of their windows
-CUT_OFF = {"hold": HOLD, "fair_share": FAIR_SHARE}
+CUT_OFF: dict[str, WhenCutOff] = {"hold": HOLD, "fair_share": FAIR_SHARE}
 LOOPS = 2  #: of routine calls, for each process and kind
-RECENT = LEASE + GRACE + 2 * LONGEST  #: seconds after which a fault has no effect
+RECENT = LEASE + GRACE + 2 * LONGEST  #: seconds after which a fault has no more effect
 
 
 class Settings(Struct, frozen=True):
@@ -199,7 +199,7 @@ class Soak:
             task.cancel()
         for member in self.world.members:
             await self._collect(member)
-        await asyncio.sleep(LEASE + GRACE + 2 * LONGEST)
+        await asyncio.sleep(RECENT)
         for kind in KINDS:
             await self._burst(kind)
 

@@ -80,6 +80,16 @@ def test_a_token_that_was_lost_is_not_given() -> None:
         assert budget.give(1, 10.6, soonest=soonest) == []
 
 
+def test_nor_is_one_that_was_lost_idle() -> None:
+    """It could be used here sooner than elsewhere, and that is the time that counts."""
+    budget = ledger(2)
+    use(budget, 10.0, 10.01)
+    now = 10.01 + REST - FLOOR + 1e-9
+    assert budget.room(now) == 2
+    budget.hold(1, [], now)
+    assert budget.give(2, now) == [10.01 + REST]
+
+
 def test_nor_is_one_in_its_place_while_a_call_is_under_way() -> None:
     """The call has the token that is left."""
     budget = ledger(2)

@@ -134,10 +134,10 @@ class LeasedBudget(Budget):
         """Give tokens back; return when each of them is free, in loop time.
 
         The soonest, or else idle ones but for those to ``keep``, and then those that rest longest.
-        None that is under way. Of what rests, as many as were lost are not given: the soonest ones.
+        None that is under way. As many as were lost are not given: the soonest ones.
         """
         self.settle(now)
-        early = list(self._early)[: self.idle]
+        early = list(self._early)[-self.idle :] if self.idle else []
         idle = [now] * (self.idle - len(early)) + early
         resting = [(at + self._rest, self.cooling, at) for at in self.cooling]
         resting += [(at + self._rest, self.unanswered, at) for at in self.unanswered]
