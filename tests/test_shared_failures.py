@@ -25,7 +25,7 @@ from htx_cancel.sandbox.windows import WindowRule
 
 pytestmark = pytest.mark.slow
 
-WINDOW = 1.0
+WINDOW = 0.7  #: seconds
 LIMITS = {POOL: Limit(24, WINDOW), FIVE: Limit(5, WINDOW)}
 RULES: tuple[WindowRule, ...] = get_args(WindowRule)
 
