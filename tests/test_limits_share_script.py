@@ -443,6 +443,21 @@ def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
     assert swapped.fresh == [200]
 
 
+def test_no_token_is_sooner_than_one_that_is_free_already() -> None:
+    """It was given back, and another urgent call waits here: for something else than a token."""
+    book = Book(kept=1)
+    book.sync("a", waiting=(0, 9, 0))
+    for held in (1, 2):
+        lent = book.sync("b", claim=held - 1, waiting=(held, 0, 0), soonest=0, pressing=1)
+        assert lent.held == held
+        book.sync("a", claim=4 - held, given=[0], used=4 - held, waiting=(0, 9, 0))
+    book.now += 0.1
+    book.recalls()
+    assert book.sync("b", claim=1, given=[0], waiting=(1, 0, 0), soonest=0).fresh == []
+    book.sync("a", claim=2, used=2, waiting=(0, 9, 0))
+    assert "b" not in book.recalls()
+
+
 def test_who_holds_idle_tokens_gives_half_of_them_at_once() -> None:
     """Not one by one."""
     book = Book()

@@ -162,10 +162,12 @@ end
 
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
 
--- How many tokens at home are free before those that a process holds.
+-- How many tokens at home are free before those that a process holds: none, if these are free now.
 local function sooner(budget, need)
   local number = 0
-  for _, at in ipairs(budget.home) do number = number + (at < need.soonest and 1 or 0) end
+  for _, at in ipairs(budget.home) do
+    number = number + (math.max(at, now) < need.soonest and 1 or 0)
+  end
   return number
 end
 
@@ -228,7 +230,7 @@ local function recall(title, budget, shares, urgent)
     end
   end
   for name, need in pairs(budget.needs) do  -- who waits urgently, for a token that is free later
-    if name ~= me and need.urgent > 0 and #budget.home > 0 and budget.home[1] < need.soonest then
+    if name ~= me and need.urgent > 0 and sooner(budget, need) > 0 then
       notify(name, budget, {title, 0, false})
     end
   end
