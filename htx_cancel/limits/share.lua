@@ -162,11 +162,11 @@ end
 
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
 
--- How many tokens at home are free before those that a process holds: none, if these are free now.
+-- How many tokens at home can be used before those that a process holds.
 local function sooner(budget, need)
-  local number = 0
+  local number, from = 0, math.max(now, budget.hold)
   for _, at in ipairs(budget.home) do
-    number = number + (math.max(at, now) < need.soonest and 1 or 0)
+    number = number + (math.max(at, from) < need.soonest and 1 or 0)
   end
   return number
 end
@@ -276,6 +276,7 @@ local function take(want)
     budget.needs[me].soonest = math.min(budget.needs[me].soonest, now + delay)
   end
   local give = recall(title, budget, shares, math.max(pressing, 0))
+  if #lent > 0 then give = 0 end  -- else the same token might come and go without end
   local others = false  -- whether anybody else waits for more than it holds
   for name, need in pairs(budget.needs) do
     local wanted = need.used + need.urgent + need.routine + need.background
