@@ -24,7 +24,7 @@ class Process:
         self.name = name
         self.serial = 0
         self.tokens: list[float] = []  # when each token held is free, in the server's time
-        self.given: list[float] = []  # those given back that no answer has confirmed
+        self.given: list[float] = []  # those that the next message gives back
         self.ends_at = -inf
         self.known = False
 
@@ -34,13 +34,14 @@ class Process:
         if now >= self.ends_at:
             self.tokens = []  # others may hold them
         needs: dict[str, object] = {"waiting": (0, 0, 0), **wants}
+        given, self.given = self.given, []  # told once, answered or not
         want = Want(
             name=NAME,
             calls=calls,
             window=round(window * US),
             taught=False,
             claim=len(self.tokens),
-            given=[round(max(at - now, 0) * US) + 1 for at in self.given],
+            given=[round(max(at - now, 0) * US) + 1 for at in given],
             used=sum(at > now for at in self.tokens),
             under_way=0,
             soonest=round((min(self.tokens, default=now) - now) * US),
@@ -60,7 +61,6 @@ class Process:
     def take(self, answer: Answer, sent_at: float, now: float) -> None:
         """Take an answer to the last message."""
         self.known = True
-        self.given = []
         self.ends_at = sent_at + LEASE
         (lent,) = answer.lents
         kept = lent.held - len(lent.fresh)

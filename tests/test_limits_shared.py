@@ -479,6 +479,42 @@ def test_a_recall_that_overtakes_an_answer_is_not_forgotten() -> None:
     run(main())
 
 
+class Forgetful(LuaStore):
+    """A way to the store on which the answer to each message is lost that gives tokens back."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.given: list[float] = []  #: when they are free
+
+    async def sync(self, message: bytes) -> bytes:
+        """Take a message there and an answer back."""
+        given = [at for want in decode_message(message).wants for at in want.given]
+        self.given += [round(now() + at / 1e6, 3) for at in given]
+        answer = await super().sync(message)
+        if given:
+            raise ConnectionError("the answer was lost")
+        return answer
+
+
+def test_what_an_unanswered_message_gave_back_is_not_told_again() -> None:
+    """The store may have lent other tokens, meanwhile: it would take one of these to be as free."""
+
+    async def main() -> None:
+        async with World() as world:
+            store = Forgetful(world.network)
+            one = await world.join(store=store)
+            other = await world.join()
+            for _ in range(12):
+                await one.send()
+            await other.send()
+            assert store.given
+            assert len(store.given) == len(set(store.given))
+            await asyncio.gather(one.send_many(12), other.send_many(12))
+            world.check()
+
+    run(main())
+
+
 class Senseless(LuaStore):
     """A store that answers for budgets that nobody has asked about, for a while."""
 

@@ -5,8 +5,9 @@ Rules:
 * Tokens are lent to processes on leases. A process grants what it holds by itself, as fast as
   without a store, and speaks to the store when it lacks tokens, has some to give, was told to give,
   or has to renew its lease.
-* One message is under way at a time. One that was not answered may have been read or not: the next
-  one tells again what was given back.
+* One message is under way at a time. One that was not answered may have been read or not, and
+  tokens may have been lent. What it gave back is not told again: the store takes what is missing
+  to be free a window later, whichever tokens these are.
 * The lease counts from when the message left that the store answered.
 * When it has ended the store is away, and the process does as ``when_cut_off`` says.
 """
@@ -87,7 +88,7 @@ class _Line:
         self.budget = budget
         self.urgent_told = 0  #: urgent calls that the store knows to wait
         self.demand = 0  #: tokens that the store knows to be needed here
-        self.given: list[float] = []  #: when each is free that the store has not confirmed, yet
+        self.given: list[float] = []  #: when each is free that the next message gives back
         self.owed = 0  #: tokens that the store wants back
         self.recalled = 0  #: of these, since the last message left
         self.urgently = False  #: whether for an urgent call elsewhere
@@ -147,13 +148,14 @@ class _Line:
         self.urgent_told, self.demand = waiting[0], self.needed(waiting)
         news = budget.held_until > self.hold_told  # told back, it would grow with each message
         self.hold_sent = budget.held_until if news else -inf
+        given, self.given = self.given, []
         return Want(
             name=budget.name,
             calls=budget.calls,
             window=round(budget.seconds * MICROSECONDS),
             taught=self.taught,
             claim=budget.held,
-            given=[_microseconds(at - now) for at in self.given],
+            given=[_microseconds(at - now) for at in given],
             used=min(budget.used, budget.held),
             under_way=min(budget.in_flight, budget.held),
             soonest=_microseconds(min(budget.soonest(now) - now, budget.seconds)),
@@ -172,7 +174,7 @@ class _Line:
         differs = limit != budget.limit
         if differs:
             budget.obey(limit)
-        self.limit, self.given, self.others = limit, [], lent.others
+        self.limit, self.others = limit, lent.others
         budget.fair = lent.fair
         budget.hold(lent.held, fresh, now)
         self.hold_told = max(self.hold_told, self.hold_sent)
