@@ -443,6 +443,52 @@ def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
     assert swapped.fresh == [200]
 
 
+def test_a_token_that_is_hardly_sooner_is_not_worth_a_swap() -> None:
+    """It is later when it has arrived: two such tokens would be swapped without end."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=4, given=[800_000], used=4)
+    book.sync("c", waiting=(1, 0, 0), soonest=800_000)
+    book.recalls()
+    book.sync("a", claim=3, given=[796_000], used=3)
+    assert book.recalls() == {}
+    book.sync("a", claim=2, given=[794_000], used=2)
+    assert book.recalls() == {"c": [(0, False)]}
+
+
+def test_no_token_is_sooner_than_the_end_of_a_hold() -> None:
+    """All that are free by then can be used at the same time."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=4, given=[800_000], used=4)
+    assert book.sync("c", waiting=(1, 0, 0)).fresh == [800_000]
+    for hold, recalls in ((900_000, {}), (0, {"c": [(0, False)]})):
+        book.sync("a", claim=4, used=4, hold=hold)
+        book.sync("c", claim=1, used=1, waiting=(1, 0, 0), soonest=800_000)
+        book.recalls()
+        book.sync("a", claim=3, given=[200], used=3)
+        assert book.recalls() == recalls
+        book.sync("a", claim=4, used=4)
+        book.now += 0.9
+
+
+def test_who_was_lent_a_sooner_token_is_not_told_to_give_one_at_once() -> None:
+    """Though it is more than its share: it might be the same token."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(2, 0, 0), pressing=2)
+    book.sync("a", claim=3, given=[800_000] * 2, used=3)
+    assert book.sync("c", waiting=(2, 0, 0)).held == 2
+    for process in "bde":
+        book.sync(process, waiting=(0, 5, 0))
+    book.sync("a", claim=2, given=[200], used=2, waiting=(0, 5, 0))
+    lent = book.sync("c", claim=1, given=[800_000], used=1, waiting=(1, 0, 0))
+    assert (lent.fresh, lent.give) == ([200], 0)
+    assert book.sync("c", claim=2, used=2, waiting=(1, 0, 0), soonest=200).give == 1
+
+
 def test_no_token_is_sooner_than_one_that_is_free_already() -> None:
     """It was given back, and another urgent call waits here: for something else than a token."""
     book = Book(kept=1)

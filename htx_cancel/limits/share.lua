@@ -18,6 +18,7 @@
 -- * Time is the server's, in microseconds, and never runs backwards. It travels as delays only.
 
 local KEPT_FOR = 86400  -- seconds, without a message, that the book is kept
+local WORTH = 5000  -- microseconds by which a token must be sooner to be swapped: it ages on its way
 
 local me, serial, lease, grace, known, bye, kept, wants = unpack(cmsgpack.unpack(ARGV[1]))
 
@@ -166,7 +167,7 @@ end
 local function sooner(budget, need)
   local number, from = 0, math.max(now, budget.hold)
   for _, at in ipairs(budget.home) do
-    number = number + (math.max(at, from) < need.soonest and 1 or 0)
+    number = number + (math.max(at, from) + WORTH < need.soonest and 1 or 0)
   end
   return number
 end
