@@ -26,7 +26,14 @@ from htx_cancel import (
     SharedBudgets,
     WrongLoopError,
 )
-from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
+from htx_cancel.limits.shared import (
+    ANSWER_WITHIN,
+    BURST,
+    BURST_SECONDS,
+    GRACE,
+    LEASE,
+    RENEWAL,
+)
 from htx_cancel.limits.store import Answer, Lent, Recall, decode_message, encode
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.wire.transport import Reply, Request
@@ -511,6 +518,35 @@ def test_what_an_unanswered_message_gave_back_is_not_told_again() -> None:
             assert len(store.given) == len(set(store.given))
             await asyncio.gather(one.send_many(12), other.send_many(12))
             world.check()
+
+    run(main())
+
+
+class Nagging(LuaStore):
+    """A store that tells its process with each answer that there is something to fetch."""
+
+    async def sync(self, message: bytes) -> bytes:
+        """Take a message there and an answer back."""
+        answer = await super().sync(message)
+        self._network.queues[decode_message(message).process].put_nowait(
+            encode([Recall(POOL, 0, urgent=False)])
+        )
+        return answer
+
+
+def test_whatever_it_is_told_a_process_sends_few_messages() -> None:
+    """And renews its lease all the same, and gets what it needs."""
+
+    async def main() -> None:
+        async with World() as world:
+            one = await world.join(store=Nagging(world.network))
+            await one.send_many(12)
+            before = one.store.syncs
+            await asyncio.sleep(2.0)
+            assert one.store.syncs - before <= 2.0 / BURST_SECONDS * BURST + BURST
+            await one.send_many(24)
+            world.check()
+            assert world.events == []
 
     run(main())
 
