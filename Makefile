@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
-.PHONY: demo test test-lowest check judges bench bench-quick soak clean
+.PHONY: demo test test-lowest check judges bench bench-quick soak soak-shared clean
 
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
@@ -44,6 +44,10 @@ bench-quick: $(VENV)/bench
 # Two hundred thousand orders over real sockets at the published limits: more than ten minutes.
 soak: $(VENV)/test
 	$(BIN)/python tests/soak.py --sockets
+
+# Ten minutes of four processes that share budgets, with faults at random.
+soak-shared: $(VENV)/test
+	$(BIN)/python tests/shared_soak.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -69,6 +69,47 @@ def test_of_idle_tokens_the_one_is_used_that_others_must_wait_for() -> None:
     assert budget.give(2, sooner) == [sooner]
 
 
+def test_a_token_that_was_lost_is_not_given() -> None:
+    """The book knows when it is free; what is given rests as long as any that was used here."""
+    for soonest in (True, False):
+        budget = ledger(3)
+        use(budget, 10.0, 10.2, 10.4)
+        budget.hold(1, [], 10.5)
+        assert budget.give(3, 10.6, soonest=soonest) == [10.4 + REST]
+        assert budget.held == 0
+        assert budget.give(1, 10.6, soonest=soonest) == []
+
+
+def test_nor_is_one_that_was_lost_idle() -> None:
+    """It could be used here sooner than elsewhere, and that is the time that counts."""
+    budget = ledger(2)
+    use(budget, 10.0, 10.01)
+    now = 10.01 + REST - FLOOR + 1e-9
+    assert budget.room(now) == 2
+    budget.hold(1, [], now)
+    assert budget.give(2, now) == [10.01 + REST]
+
+
+def test_nor_is_one_in_its_place_while_a_call_is_under_way() -> None:
+    """The call has the token that is left."""
+    budget = ledger(2)
+    use(budget, 10.0)
+    budget.take(10.1)
+    budget.hold(1, [], 10.2)
+    assert budget.give(1, 10.3) == []
+
+
+def test_when_the_soonest_token_is_free_does_not_depend_on_a_hold() -> None:
+    """Nor on the lease: another's would be of no more use."""
+    budget = ledger(2)
+    use(budget, 10.0)
+    assert budget.soonest(10.1) == 10.1
+    use(budget, 10.2)
+    budget.held_until = 99.0
+    assert budget.soonest(10.3) == 10.0 + REST - FLOOR
+    assert budget.next_at(10.3) == 99.0
+
+
 def test_a_token_that_has_rested_in_full_goes_at_once() -> None:
     """And is not remembered."""
     budget = ledger(2)

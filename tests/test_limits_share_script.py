@@ -24,7 +24,7 @@ class Process:
         self.name = name
         self.serial = 0
         self.tokens: list[float] = []  # when each token held is free, in the server's time
-        self.given: list[float] = []  # those given back that no answer has confirmed
+        self.given: list[float] = []  # those that the next message gives back
         self.ends_at = -inf
         self.known = False
 
@@ -34,13 +34,14 @@ class Process:
         if now >= self.ends_at:
             self.tokens = []  # others may hold them
         needs: dict[str, object] = {"waiting": (0, 0, 0), **wants}
+        given, self.given = self.given, []  # told once, answered or not
         want = Want(
             name=NAME,
             calls=calls,
             window=round(window * US),
             taught=False,
             claim=len(self.tokens),
-            given=[round(max(at - now, 0) * US) + 1 for at in self.given],
+            given=[round(max(at - now, 0) * US) + 1 for at in given],
             used=sum(at > now for at in self.tokens),
             under_way=0,
             soonest=round((min(self.tokens, default=now) - now) * US),
@@ -60,7 +61,6 @@ class Process:
     def take(self, answer: Answer, sent_at: float, now: float) -> None:
         """Take an answer to the last message."""
         self.known = True
-        self.given = []
         self.ends_at = sent_at + LEASE
         (lent,) = answer.lents
         kept = lent.held - len(lent.fresh)
@@ -245,7 +245,9 @@ def test_a_lone_process_gets_what_it_needs_and_some_ahead() -> None:
     """All of it for a long queue; without need half, once it uses the budget."""
     book = Book()
     assert book.sync("a").held == 2
-    assert book.sync("a", claim=2, waiting=(0, 9, 0)).held == 5
+    assert book.sync("a", claim=2).held == 2
+    assert book.sync("a", claim=2, used=2).held == 4
+    assert book.sync("a", claim=4, used=2, waiting=(0, 9, 0)).held == 5
 
 
 def test_equals_get_equal_shares() -> None:
@@ -283,6 +285,8 @@ def test_who_had_no_need_before_gets_an_equal_part_at_first() -> None:
     assert book.recalls() == {"a": [(0, False)]}
     assert book.sync("a", claim=3, used=3, waiting=(0, 6, 0)).held == 5
     assert book.recalls() == {}
+    book.sync("a", claim=2, given=[0, 0, 0])
+    assert book.sync("a", claim=2, waiting=(0, 9, 0)).held == 3
 
 
 def test_an_urgent_call_that_had_no_need_before_gets_all_at_once() -> None:
@@ -358,6 +362,15 @@ def test_tokens_go_along_with_those_of_a_scarcer_budget() -> None:
     assert (scarce.fresh, found.fresh) == ([50], [20, 40])
 
 
+def test_they_are_part_of_what_the_process_lacks() -> None:
+    """Beside them it is lent no more than without them."""
+    book = Book()
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
+    book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=2, given=[9] * 6, narrow=2, along=2))
+    lent = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(waiting=(0, 3, 0), narrow=2))
+    assert [it.held for it in lent] == [1, 3]
+
+
 @pytest.mark.parametrize("taken", [False, True])
 def test_what_was_put_aside_is_everybody_s_when_nobody_needs_it(*, taken: bool) -> None:
     """No call charges both budgets any more, or the scarcer tokens went to others."""
@@ -365,6 +378,8 @@ def test_what_was_put_aside_is_everybody_s_when_nobody_needs_it(*, taken: bool) 
     book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
     book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], narrow=2, along=2))
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
+    assert book.sync("e", **wide(waiting=(1, 0, 0), pressing=1)).held == 1
+    book.sync("e", **wide(given=[9]))
     if taken:
         assert book.sync("c", waiting=(0, 5, 0)).fresh == [9]
     book.sync_all("a", {"claim": 4}, wide(claim=6, used=6, narrow=2 if taken else 0))
@@ -481,6 +496,25 @@ def test_a_token_on_its_way_to_an_urgent_call_is_nobody_else_s() -> None:
     assert book.sync("b", waiting=(1, 0, 0)).fresh == [300]
 
 
+def test_nobody_is_told_to_fetch_what_is_for_an_urgent_call_elsewhere() -> None:
+    """Two that lack a token would wake one another without end, and get none."""
+    book = Book()
+    book.sync("d", calls=7, waiting=(0, 7, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("d", claim=3, given=[900_000] * 4, used=3)
+    assert book.sync("c", waiting=(1, 0, 0)).fresh == [900_000] * 2
+    for waiting in ((0, 1, 0), (0, 5, 0)):
+        for process in ("a", "b"):
+            book.sync(process, claim=waiting[1] // 5, used=waiting[1] // 5, waiting=waiting)
+    book.sync("d", claim=2, given=[200], used=2)
+    for process in ("a", "b", "a"):
+        book.recalls()
+        assert book.sync(process, claim=1, used=1, waiting=(0, 5, 0)).held == 1
+        assert not {"a", "b"} & book.recalls().keys()
+    book.sync("c", claim=1, used=1, given=[900_000], waiting=(1, 0, 0))
+    assert book.recalls()["b"] == [(0, False)]
+
+
 def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
     """Though it holds one already, which is free later."""
     book = Book()
@@ -493,6 +527,67 @@ def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
     assert book.recalls() == {"c": [(0, False)]}
     swapped = book.sync("c", given=[800_000], waiting=(1, 0, 0), soonest=US)
     assert swapped.fresh == [200]
+
+
+def test_a_token_that_is_hardly_sooner_is_not_worth_a_swap() -> None:
+    """It is later when it has arrived: two such tokens would be swapped without end."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=4, given=[800_000], used=4)
+    book.sync("c", waiting=(1, 0, 0), soonest=800_000)
+    book.recalls()
+    book.sync("a", claim=3, given=[796_000], used=3)
+    assert book.recalls() == {}
+    book.sync("a", claim=2, given=[794_000], used=2)
+    assert book.recalls() == {"c": [(0, False)]}
+
+
+def test_no_token_is_sooner_than_the_end_of_a_hold() -> None:
+    """All that are free by then can be used at the same time."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=4, given=[800_000], used=4)
+    assert book.sync("c", waiting=(1, 0, 0)).fresh == [800_000]
+    for hold, recalls in ((900_000, {}), (0, {"c": [(0, False)]})):
+        book.sync("a", claim=4, used=4, hold=hold)
+        book.sync("c", claim=1, used=1, waiting=(1, 0, 0), soonest=800_000)
+        book.recalls()
+        book.sync("a", claim=3, given=[200], used=3)
+        assert book.recalls() == recalls
+        book.sync("a", claim=4, used=4)
+        book.now += 0.9
+
+
+def test_who_was_lent_a_sooner_token_is_not_told_to_give_one_at_once() -> None:
+    """Though it is more than its share: it might be the same token."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("c", waiting=(2, 0, 0), pressing=2)
+    book.sync("a", claim=3, given=[800_000] * 2, used=3)
+    assert book.sync("c", waiting=(2, 0, 0)).held == 2
+    for process in "bdef":
+        book.sync(process, waiting=(0, 5, 0))
+    book.sync("a", claim=2, given=[200], used=2, waiting=(0, 5, 0))
+    lent = book.sync("c", claim=1, given=[800_000], used=1, waiting=(1, 0, 0))
+    assert (lent.fresh, lent.give) == ([200], 0)
+    assert book.sync("c", claim=2, used=2, waiting=(1, 0, 0), soonest=200).give == 1
+
+
+def test_no_token_is_sooner_than_one_that_is_free_already() -> None:
+    """It was given back, and another urgent call waits here: for something else than a token."""
+    book = Book(kept=1)
+    book.sync("a", waiting=(0, 9, 0))
+    for held in (1, 2):
+        lent = book.sync("b", claim=held - 1, waiting=(held, 0, 0), soonest=0, pressing=1)
+        assert lent.held == held
+        book.sync("a", claim=4 - held, given=[0], used=4 - held, waiting=(0, 9, 0))
+    book.now += 0.1
+    book.recalls()
+    assert book.sync("b", claim=1, given=[0], waiting=(1, 0, 0), soonest=0).fresh == []
+    book.sync("a", claim=2, used=2, waiting=(0, 9, 0))
+    assert "b" not in book.recalls()
 
 
 def test_who_holds_idle_tokens_gives_half_of_them_at_once() -> None:

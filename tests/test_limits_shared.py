@@ -1,6 +1,7 @@
 """Budgets shared by several processes, on virtual time: the script in an embedded Lua."""
 
 import asyncio
+import pickle
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -25,7 +26,14 @@ from htx_cancel import (
     SharedBudgets,
     WrongLoopError,
 )
-from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
+from htx_cancel.limits.shared import (
+    ANSWER_WITHIN,
+    BURST,
+    BURST_SECONDS,
+    GRACE,
+    LEASE,
+    RENEWAL,
+)
 from htx_cancel.limits.store import Answer, Lent, Recall, decode_message, encode
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.wire.transport import Reply, Request
@@ -331,11 +339,15 @@ def test_a_process_that_stood_still_uses_nothing_that_was_lent_to_others() -> No
     run(main())
 
 
-def test_with_hold_nothing_is_sent_while_the_store_is_away() -> None:
-    """What is held serves until the lease ends; then all wait, and go on when it is back."""
+@pytest.mark.parametrize("hold", [HOLD, pickle.loads(pickle.dumps(HOLD))])  # noqa: S301 - ours
+def test_with_hold_nothing_is_sent_while_the_store_is_away(hold: Any) -> None:
+    """What is held serves until the lease ends; then all wait, and go on when it is back.
+
+    So with a copy that was given to another process.
+    """
 
     async def main() -> None:
-        async with World(when_cut_off=HOLD) as world:
+        async with World(when_cut_off=hold) as world:
             joined = [await world.join() for _ in range(2)]
             await asyncio.gather(*(it.send() for it in joined))
             for it in joined:
@@ -514,6 +526,71 @@ def test_a_recall_that_overtakes_an_answer_is_not_forgotten() -> None:
     run(main())
 
 
+class Forgetful(LuaStore):
+    """A way to the store on which the answer to each message is lost that gives tokens back."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.given: list[float] = []  #: when they are free
+
+    async def sync(self, message: bytes) -> bytes:
+        """Take a message there and an answer back."""
+        given = [at for want in decode_message(message).wants for at in want.given]
+        self.given += [round(now() + at / 1e6, 3) for at in given]
+        answer = await super().sync(message)
+        if given:
+            raise ConnectionError("the answer was lost")
+        return answer
+
+
+def test_what_an_unanswered_message_gave_back_is_not_told_again() -> None:
+    """The store may have lent other tokens, meanwhile: it would take one of these to be as free."""
+
+    async def main() -> None:
+        async with World() as world:
+            store = Forgetful(world.network)
+            one = await world.join(store=store)
+            other = await world.join()
+            for _ in range(12):
+                await one.send()
+            await other.send()
+            assert store.given
+            assert len(store.given) == len(set(store.given))
+            await asyncio.gather(one.send_many(12), other.send_many(12))
+            world.check()
+
+    run(main())
+
+
+class Nagging(LuaStore):
+    """A store that tells its process with each answer that there is something to fetch."""
+
+    async def sync(self, message: bytes) -> bytes:
+        """Take a message there and an answer back."""
+        answer = await super().sync(message)
+        self._network.queues[decode_message(message).process].put_nowait(
+            encode([Recall(POOL, 0, urgent=False)])
+        )
+        return answer
+
+
+def test_whatever_it_is_told_a_process_sends_few_messages() -> None:
+    """And renews its lease all the same, and gets what it needs."""
+
+    async def main() -> None:
+        async with World() as world:
+            one = await world.join(store=Nagging(world.network))
+            await one.send_many(12)
+            before = one.store.syncs
+            await asyncio.sleep(2.0)
+            assert one.store.syncs - before <= 2.0 / BURST_SECONDS * BURST + BURST
+            await one.send_many(24)
+            world.check()
+            assert world.events == []
+
+    run(main())
+
+
 class Senseless(LuaStore):
     """A store that answers for budgets that nobody has asked about, for a while."""
 
@@ -558,6 +635,54 @@ def test_a_refusal_holds_all() -> None:
             began = now()
             await other.send()
             assert now() - began > 2.9
+
+    run(main())
+
+
+def test_a_refusal_holds_all_though_the_word_of_it_was_lost() -> None:
+    """It is told until the store has answered."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(), await world.join()
+            await other.send()
+            permit = await one.budgets.acquire((POOL,))
+            one.store.down = True
+            permit.replied()
+            permit.refused()
+            await asyncio.sleep(0.01)
+            one.store.down = False
+            await asyncio.sleep(RENEWAL)
+            began = now()
+            await other.send()
+            assert 2.9 - RENEWAL < now() - began < 3.1 - RENEWAL
+
+    run(main())
+
+
+@pytest.mark.parametrize("used", [2, 12])
+def test_who_waits_urgently_for_the_end_of_a_hold_disturbs_nobody(used: int) -> None:
+    """No token of another's would be of use; and the hold ends, however often it is told."""
+
+    async def main() -> None:
+        async with World() as world:
+            joined = [await world.join() for _ in range(3)]
+            await asyncio.gather(*(it.send_many(used // 2) for it in joined[:2]))
+            await asyncio.sleep(1.0)
+            permit = await joined[2].budgets.acquire((POOL,), priority=Priority.URGENT)
+            permit.replied()
+            permit.refused()
+            refused = now()
+            urgent = [it.send(priority=Priority.URGENT) for it in joined for _ in "ab"]
+            tasks = [asyncio.create_task(each) for each in urgent]
+            await asyncio.sleep(0.5)
+            before = sum(it.store.syncs for it in joined)
+            await asyncio.sleep(2.0)
+            assert sum(it.store.syncs for it in joined) - before < 3 * (2.0 / RENEWAL + 2)
+            await asyncio.sleep(1.0)
+            assert min(at for at in world.arrivals[POOL] if at > refused) < refused + 3.02
+            await asyncio.gather(*tasks)
+            world.check()
 
     run(main())
 

@@ -113,6 +113,13 @@ class LeasedBudget(Budget):
         """How many tokens held are neither under way nor resting."""
         return max(self.held - self.used, 0)
 
+    def soonest(self, now: float) -> float:
+        """Say when the first token is free; what holds all of them back does not count."""
+        self.settle(now)
+        resting = [at + self._rest - self.round_trips.floor for at in self.cooling]
+        resting += [at + self._rest for at in self.unanswered]
+        return now if self.idle else min(resting, default=inf)
+
     def hold(self, held: int, fresh: list[float], now: float) -> None:
         """Hold so many tokens from now on; the ``fresh`` ones are free so many seconds later."""
         self._held_before.append((now, self.held))
@@ -127,14 +134,17 @@ class LeasedBudget(Budget):
         """Give tokens back; return when each of them is free, in loop time.
 
         Idle ones but for those to ``keep``, and then those that rest longest, or the ``soonest``.
-        None that is under way.
+        None that is under way. As many as were lost are not given: the soonest ones.
         """
         self.settle(now)
-        early = list(self._early)[: self.idle]
+        early = list(self._early)[-self.idle :] if self.idle else []
         idle = [now] * (self.idle - len(early)) + early
         resting = [(at + self._rest, self.cooling, at) for at in self.cooling]
         resting += [(at + self._rest, self.unanswered, at) for at in self.unanswered]
-        resting.sort(key=lambda each: each[0], reverse=not soonest)
+        resting.sort(key=lambda each: each[0])
+        del resting[: max(self.used - self.held, 0)]
+        if not soonest:
+            resting.reverse()
         given = idle[: max(min(count, len(idle) - keep), 0)]
         for at in given[self.idle - len(early) :]:
             self._early.remove(at)

@@ -34,7 +34,7 @@ class Loan:
         self.budget = budget
         self.urgent_told = 0  #: urgent calls that the store knows to wait
         self.demand = 0  #: tokens that the store knows to be needed here
-        self.given: list[float] = []  #: when each is free that the store has not confirmed, yet
+        self.given: list[float] = []  #: when each is free that the next message gives back
         self.given_now = 0  #: tokens given back with the last message
         self.owed = 0  #: tokens that the store wants back
         self.recalled = 0  #: of these, since the last message left
@@ -42,7 +42,8 @@ class Loan:
         self.others = False  #: whether others wait for more than they hold
         self.fetch = False  #: whether tokens came home that are needed here
         self.limit: Limit | None = None  #: the store's word
-        self.hold_told = -inf
+        self.hold_told = -inf  #: until when the store knows that a refusal holds it
+        self.hold_sent = -inf  #: and until when it was told with the last message
 
     def owe(self, count: int, *, urgent: bool) -> None:
         """Note that the store wants tokens back."""
@@ -62,7 +63,8 @@ class Loan:
     def can_give(self, needs: Needs) -> bool:
         """Say whether a token that the store wants could be given now."""
         budget = self.budget
-        return budget.idle > self._keep(needs) or budget.used > budget.in_flight
+        resting = min(budget.used, budget.held) - budget.in_flight
+        return budget.idle > self._keep(needs) or resting > 0
 
     def _keep(self, needs: Needs) -> int:
         return 0 if self.urgently else needs.keep
@@ -105,23 +107,25 @@ class Loan:
         self.recalled = 0
         budget, pressing = self.budget, max(needs.waiting[0] - self.urgent_told, 0)
         self.urgent_told, self.demand = needs.waiting[0], self.needed(needs)
-        self.hold_told = max(self.hold_told, budget.held_until)
+        news = budget.held_until > self.hold_told  # told back, it would grow with each message
+        self.hold_sent = budget.held_until if news else -inf
+        given, self.given = self.given, []
         return Want(
             name=budget.name,
             calls=budget.calls,
             window=round(budget.seconds * MICROSECONDS),
             taught=self.taught,
             claim=budget.held,
-            given=[_microseconds(at - now) for at in self.given],
+            given=[_microseconds(at - now) for at in given],
             used=min(budget.used, budget.held),
             under_way=min(budget.in_flight, budget.held),
-            soonest=_microseconds(min(budget.next_at(now) - now, budget.seconds)),
+            soonest=_microseconds(min(budget.soonest(now) - now, budget.seconds)),
             waiting=needs.waiting,
             pressing=pressing,
             narrow=needs.narrow,
             scarcer=needs.scarcer,
             along=along,
-            hold=_microseconds(budget.held_until - now),
+            hold=_microseconds(self.hold_sent - now),
         )
 
     def take(self, lent: Lent, now: float) -> tuple[bool, bool]:
@@ -133,12 +137,12 @@ class Loan:
         differs = limit != budget.limit
         if differs:
             budget.obey(limit)
-        self.limit, self.given, self.others = limit, [], lent.others
+        self.limit, self.others = limit, lent.others
         budget.fair = lent.fair
         budget.hold(lent.held, fresh, now)
-        if lent.hold:
-            budget.held_until = max(budget.held_until, now + lent.hold / MICROSECONDS)
-            self.hold_told = budget.held_until
+        self.hold_told = max(self.hold_told, self.hold_sent)
+        if lent.hold and now + lent.hold / MICROSECONDS > budget.held_until:
+            self.hold_told = budget.held_until = now + lent.hold / MICROSECONDS
         if not self.urgently or not self.owed:
             self.owed, self.urgently = max(lent.give, self.recalled), False
         return lost, differs

@@ -22,6 +22,7 @@
 
 local TURN = 4  -- windows, for which the remainder of an even division stays where it is
 local KEPT_FOR = 86400  -- seconds, without a message, that the book is kept
+local WORTH = 5000  -- microseconds by which a token must be sooner to be swapped: it ages on its way
 
 local me, serial, lease, grace, known, bye, kept, wants = unpack(cmsgpack.unpack(ARGV[1]))
 
@@ -166,24 +167,26 @@ local function divide_all(budget)
     demands[3][name] = math.max(wanted - (shares[name] or 0), 0)
     demands[4][name] = need.background
   end
-  left = divide(demands[3], left, shares, from)
-  return shares, divide(demands[4], left, shares, from)
+  divide(demands[4], divide(demands[3], left, shares, from), shares, from)
+  return shares
 end
 
 -- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
 
--- How many tokens at home are free before those that a process holds.
+-- How many tokens at home can be used before those that a process holds.
 local function sooner(budget, need)
-  local number = 0
-  for _, at in ipairs(budget.home) do number = number + (at < need.soonest and 1 or 0) end
+  local number, from = 0, math.max(now, budget.hold)
+  for _, at in ipairs(budget.home) do
+    number = number + (math.max(at, from) + WORTH < need.soonest and 1 or 0)
+  end
   return number
 end
 
--- Tokens that others lack, urgent calls that wait elsewhere, and tokens at home that are for these.
-local function elsewhere(budget, shares)
+-- Tokens that others than one lack, urgent calls that wait there, and tokens at home for these.
+local function elsewhere(budget, shares, one)
   local lacked, urgent, theirs = 0, 0, 0
   for name, need in pairs(budget.needs) do
-    if name ~= me then
+    if name ~= one then
       local lack = math.max((shares[name] or 0) - (budget.held[name] or 0), 0)
       lacked, urgent = lacked + lack, urgent + need.urgent
       if need.urgent > 0 then
@@ -203,9 +206,9 @@ local function fetch(budget, lent, count, first, among)
   end
 end
 
-local function lend(budget, shares, spare, pressing, swapped, carried, first_need)
+local function lend(budget, shares, pressing, swapped, carried, first_need)
   local held, need = budget.held[me] or 0, budget.needs[me]
-  local lacked, urgent, theirs = elsewhere(budget, shares)
+  local lacked, urgent, theirs = elsewhere(budget, shares, me)
   local lack, skip = (shares[me] or 0) - held, theirs + kept
   if need.urgent > 0 then
     local wanted = math.min(need.urgent, math.max(pressing, swapped))
@@ -214,8 +217,7 @@ local function lend(budget, shares, spare, pressing, swapped, carried, first_nee
     lack = math.min(lack, math.max(math.ceil(budget.n / #names) - held, 0))
   end
   if lacked + urgent == 0 then
-    local ahead = math.floor(budget.n / (#names + 1)) - (held - need.used)
-    lack = math.max(lack, math.min(ahead, (shares[me] or 0) + spare - held))
+    lack = math.max(lack, math.floor(budget.n / (#names + 1)) - (held - need.used))
   end
   local lent = {}
   fetch(budget, lent, carried, skip, budget.aside + carried)
@@ -237,18 +239,19 @@ local function notify(name, budget, notice)
 end
 
 local function recall(title, budget, shares, urgent, first_need)
+  local _, _, theirs = elsewhere(budget, shares)
   local short = kept + budget.aside - #budget.home
   for name, share in pairs(shares) do
     local lack = share - (budget.held[name] or 0)
     if lack > 0 then
-      local stay = budget.needs[name].urgent > 0 and 0 or kept + budget.aside
+      local stay = budget.needs[name].urgent > 0 and 0 or theirs + kept + budget.aside
       short = short + lack
       local told = name == me and not first_need
       if not told and #budget.home > stay then notify(name, budget, {title, 0, false}) end
     end
   end
   for name, need in pairs(budget.needs) do  -- who waits urgently, for a token that is free later
-    if name ~= me and need.urgent > 0 and #budget.home > 0 and budget.home[1] < need.soonest then
+    if name ~= me and need.urgent > 0 and sooner(budget, need) > 0 then
       notify(name, budget, {title, 0, false})
     end
   end
@@ -282,8 +285,9 @@ local function put_aside(budget, scarcer, along)
     most = most + ratio * (other and #other.home or 0)
   end
   for _, need in pairs(budget.needs) do narrow = narrow + need.narrow end
-  carried = math.min(carried, budget.aside + along)
-  budget.aside = math.min(budget.aside + along - carried, most, narrow)
+  budget.aside = budget.aside + along
+  carried = math.min(carried, budget.aside)
+  budget.aside = math.min(budget.aside - carried, most, narrow)
   return carried
 end
 
@@ -307,14 +311,15 @@ local function take(want)
     urgent = waiting[1], routine = waiting[2], background = waiting[3], narrow = narrow}
   budget.asked[me] = nil
   local carried = put_aside(budget, scarcer, along)
-  local shares, spare = divide_all(budget)
-  local lent = bye and {} or lend(budget, shares, spare, pressing, swapped, carried, first_need)
+  local shares = divide_all(budget)
+  local lent = bye and {} or lend(budget, shares, pressing, swapped, carried, first_need)
   lent_now[title] = #lent
   for _, delay in ipairs(lent) do
     pressing = pressing - (delay == 0 and 1 or 0)
     budget.needs[me].soonest = math.min(budget.needs[me].soonest, now + delay)
   end
   local give = recall(title, budget, shares, math.max(pressing, 0), first_need)
+  if #lent > 0 then give = 0 end  -- else the same token might come and go without end
   local others = false  -- whether anybody else waits for more than it holds
   for name, need in pairs(budget.needs) do
     local wanted = need.used + need.urgent + need.routine + need.background

@@ -1,0 +1,13 @@
+"""A short soak of shared budgets; ``make soak-shared`` runs a long one."""
+
+import pytest
+from shared_soak import Settings, soak
+
+
+@pytest.mark.slow
+async def test_processes_share_budgets_whatever_fails() -> None:
+    """Nothing is refused, nothing contradicts the book, nothing hangs, and no budget is lost."""
+    settings = Settings(
+        minutes=0.25, seed=3, processes=3, when_cut_off="hold", window="first", pause=3.0
+    )
+    assert await soak(settings)
