@@ -59,6 +59,8 @@ class RedisStore:
         if not isinstance(url, str):
             raise InvalidTypeError(f"url must be a str, got {type(url).__name__}")
         options: dict[str, Any] = {}
+        if url.startswith("rediss://"):
+            options["ssl_check_hostname"] = True  # redis before 6.0 does not by itself
         if ssl_ca_certs is not None:
             options["ssl_ca_certs"] = ssl_ca_certs
         try:
