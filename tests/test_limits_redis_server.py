@@ -374,8 +374,11 @@ class Watched:
         run = (await self.replica.tell("INFO", "server"))["run_id"]
 
         async def all_have() -> bool:
-            (key,) = await self.replica.tell("KEYS", "*")
-            book = msgspec.msgpack.decode(await self.replica.tell("GET", key))
+            try:
+                (key,) = await self.replica.tell("KEYS", "*")
+                book = msgspec.msgpack.decode(await self.replica.tell("GET", key))
+            except redis.exceptions.ConnectionError:  # a sentinel closes all connections, once
+                return False
             return book["run"] == run and {it.process for it in processes} <= {*book["procs"]}
 
         await until(all_have)
