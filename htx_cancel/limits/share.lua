@@ -15,8 +15,7 @@
 --   and one comes back and claims tokens, all were cut off: that is a loss.
 -- * Urgent calls come first, then those that charge a scarcer budget too, then routine ones in
 --   equal shares, then background ones. What nobody lacks is lent ahead of need, in part.
--- * Time is the server's, in microseconds; if its clock was set back, the book's goes on from where
---   it was. It travels as delays only.
+-- * Time is the server's, in microseconds, and never runs backwards. It travels as delays only.
 
 local KEPT_FOR = 86400  -- seconds, without a message, that the book is kept
 
@@ -29,6 +28,7 @@ local clock = redis.call('TIME')
 
 local raw = redis.call('GET', KEYS[1])
 local book = raw and cmsgpack.unpack(raw) or {run = run, time = 0, procs = {}, budgets = {}}
+-- After a step back of the server's clock the book's goes on from where it was.
 local time = clock[1] * 1000000 + clock[2]
 book.shift = math.max(book.shift or 0, book.time - time)
 local now = time + book.shift
