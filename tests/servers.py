@@ -72,9 +72,13 @@ class StoreServer:
         """Start it, and wait until it listens."""
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603
-        while not self.socket.exists():
+        while not self._listens():
             assert self.process.poll() is None
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as asking:
+            return asking.connect_ex(str(self.socket)) == 0
 
     def kill(self) -> None:
         """Kill it."""
