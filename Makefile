@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
-.PHONY: demo test test-lowest check judges bench bench-quick soak soak-shared clean
+.PHONY: demo test test-lowest check check-redis redis-server judges bench bench-quick soak \
+	soak-shared clean
 
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
@@ -28,6 +29,16 @@ test-lowest: $(LOWEST)/test
 	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py tests/test_job*.py $(foreach name, \
 		attempt client confirm hosts inquiry limits_reconnect limits_redis limits_sockets outage probe \
 		products retry secrets statuses_under_faults wire_transport,tests/test_$(name).py)
+
+# Shared budgets through TLS, a cluster and Sentinel, with the newest and the lowest client: two
+# minutes. It needs a redis-server, which no package of PyPI has with TLS.
+check-redis: redis-server $(VENV)/test $(LOWEST)/test
+	$(BIN)/python -m pytest -m redis_server tests/test_limits_redis_server.py
+	$(LOWEST)/bin/python -m pytest -m redis_server tests/test_limits_redis_server.py
+
+redis-server:
+	@command -v $@ >/dev/null || { echo "make check-redis needs $@ 7.0 or newer on the PATH:" \
+		"apt-get install redis-server" >&2; exit 1; }
 
 # ccxt against the sandbox, and its requests against ours: seconds.
 judges: $(VENV)/test $(VENV)/bench

@@ -9,29 +9,18 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from servers import StoreServer, server
+from servers import LIMITS, POOL, RIGHTS, StoreServer, grants, old_enough, server
 
 from htx_cancel import (
     Holdings,
     InvalidTypeError,
     InvalidValueError,
-    Limit,
     RedisStore,
     SharedBudgets,
     holdings,
 )
-from htx_cancel.limits.shared import GRACE, LEASE
 
-POOL = "usdt_m_trade"
-LIMITS = {POOL: Limit(6, 0.5)}
 SECRET = "correct-horse"
-
-#: What a user of the store needs to be allowed to do.
-RIGHTS = (
-    *("~htx-cancel:{*", "&htx-cancel:{*", "-@all", "+evalsha", "+eval", "+get", "+set", "+time"),
-    *("+info", "+publish", "+subscribe", "+unsubscribe", "+ping", "+hello", "+auth", "+select"),
-    *("+client|setname", "+client|setinfo"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +35,6 @@ async def joined(store: RedisStore) -> AsyncIterator[SharedBudgets]:
     """Join with a store."""
     async with SharedBudgets(store, limits=LIMITS) as budgets:
         yield budgets
-
-
-async def grants(budgets: SharedBudgets, count: int) -> list[float]:
-    """Use so many permits; return when each was answered."""
-    loop = asyncio.get_running_loop()
-
-    async def one() -> float:
-        permit = await budgets.acquire((POOL,))
-        permit.replied()
-        return loop.time()
-
-    return list(await asyncio.gather(*(one() for _ in range(count))))
-
-
-async def old_enough(running: StoreServer) -> None:
-    """Wait until a new book would lend at once: the server must be known to have lost nothing."""
-    client = redis.asyncio.Redis.from_url(running.url)
-    age = (await client.info("server"))["uptime_in_seconds"]
-    await client.aclose()
-    await asyncio.sleep(max(LEASE + GRACE + 0.5 + 1.0 - age, 0.0))
 
 
 async def test_two_processes_use_every_token_and_none_twice(running: StoreServer) -> None:
@@ -98,12 +67,10 @@ async def test_accounts_share_nothing(running: StoreServer) -> None:
 async def test_it_survives_a_server_that_forgot_the_script(running: StoreServer) -> None:
     """The script is sent again."""
     await old_enough(running)
-    client = redis.asyncio.Redis.from_url(running.url)
     async with joined(RedisStore(running.url, account="script")) as budgets:
-        await client.script_flush()
+        await running.tell("SCRIPT", "FLUSH")
         await grants(budgets, 1)
         assert {it.store for it in budgets.snapshot()} == {"linked"}
-    await client.aclose()
 
 
 async def test_a_ready_client_is_used_and_left_open(running: StoreServer) -> None:
@@ -132,8 +99,7 @@ async def test_the_book_tells_who_holds_what(running: StoreServer) -> None:
 async def test_the_listed_rights_suffice(running: StoreServer) -> None:
     """And a wrong password is a store that is away; none of it is shown anywhere."""
     await old_enough(running)
-    admin = redis.asyncio.Redis.from_url(running.url)
-    await admin.execute_command("ACL", "SETUSER", "htx", "on", f">{SECRET}", *RIGHTS)  # type: ignore[no-untyped-call]
+    await running.tell("ACL", "SETUSER", "htx", "on", f">{SECRET}", *RIGHTS)
     url = f"unix://htx:{SECRET}@{running.socket}"
     store = RedisStore(url, account="rights")
     async with joined(store) as one, joined(RedisStore(url, account="rights")) as other:
@@ -142,7 +108,6 @@ async def test_the_listed_rights_suffice(running: StoreServer) -> None:
         assert SECRET not in f"{store!r} {one!r} {one.snapshot()}"
     async with joined(RedisStore(url.replace(SECRET, "wrong"), account="rights")) as away:
         assert {it.store for it in away.snapshot()} == {"own_share"}
-    await admin.aclose()
 
 
 async def test_a_killed_and_restarted_server_loses_nothing(tmp_path: Path) -> None:

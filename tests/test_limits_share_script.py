@@ -427,6 +427,14 @@ def test_a_young_server_lends_nothing_that_others_may_hold() -> None:
     assert book.sync("a", waiting=(0, 5, 0)).held == 5
 
 
+def test_a_server_whose_clock_went_back_to_before_its_start_is_young() -> None:
+    """It says that it has been up for less than no time."""
+    book = Book(age=-3600.0)
+    assert book.sync("a", waiting=(0, 5, 0)).held == 0
+    book.now += LEASE + GRACE + 1.0
+    assert book.sync("a", waiting=(0, 5, 0)).held == 5
+
+
 def test_after_a_loss_a_process_keeps_what_it_claims() -> None:
     """And others get nothing before all must have spoken."""
     book = Book()
@@ -614,6 +622,19 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     book.sync("a", claim=0, given=[900_000] * 5)
     book.now -= 10.0
     assert book.sync("b", waiting=(0, 5, 0)).fresh == [900_000] * 3
+
+
+def test_after_a_step_back_the_book_s_clock_goes_on() -> None:
+    """Holds and leases end as they would have, and do not wait for the time of before."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0), hold=700_000)
+    book.now -= 3600.0
+    assert book.sync("b").hold == 700_000
+    book.now += 0.2
+    assert book.sync("b").hold == 500_000
+    book.now += LEASE + GRACE + 1.0
+    lent = book.sync("b", waiting=(0, 5, 0))
+    assert (lent.held, lent.hold) == (5, 0)
 
 
 def test_who_waits_without_a_share_is_told_of_as_well() -> None:

@@ -7,6 +7,7 @@ show it.
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from importlib.resources import files
 from typing import Any, Self
 
@@ -22,6 +23,15 @@ def _client(url: str, **options: Any) -> Any:  # noqa: ANN401 - the package may 
     except ImportError:
         raise ImportError("RedisStore needs the extra: pip install 'htx-cancel[redis]'") from None
     return Redis.from_url(url, **options)
+
+
+def _client_of_a_node(cluster: Any) -> Any:  # noqa: ANN401 - same
+    """Make a client of any node of a cluster: each passes on what is published on the others."""
+    from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415 - same
+
+    node = cluster.get_random_node()
+    pool = ConnectionPool(connection_class=node.connection_class, **node.connection_kwargs)
+    return Redis.from_pool(pool)
 
 
 class RedisStore:
@@ -49,6 +59,8 @@ class RedisStore:
         if not isinstance(url, str):
             raise InvalidTypeError(f"url must be a str, got {type(url).__name__}")
         options: dict[str, Any] = {}
+        if url.startswith("rediss://"):
+            options["ssl_check_hostname"] = True  # redis before 6.0 does not by itself
         if ssl_ca_certs is not None:
             options["ssl_ca_certs"] = ssl_ca_certs
         try:
@@ -96,7 +108,9 @@ class RedisStore:
 
     async def notices(self, process: str) -> AsyncIterator[bytes]:
         """Yield what is published for a process."""
-        async with self._client.pubsub() as subscription:
+        ready = hasattr(self._client, "pubsub")  # redis before 8.0 has none for a cluster
+        using = nullcontext(self._client) if ready else _client_of_a_node(self._client)
+        async with using as client, client.pubsub() as subscription:
             await subscription.subscribe(f"{self._key}:{process}")
             async for message in subscription.listen():
                 if message["type"] == "message":

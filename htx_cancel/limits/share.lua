@@ -28,12 +28,15 @@ local me, serial, lease, grace, known, bye, kept, wants = unpack(cmsgpack.unpack
 
 local info = redis.call('INFO', 'server')
 local run = info:match('run_id:(%w+)')
-local uptime = tonumber(info:match('uptime_in_seconds:(%d+)')) * 1000000
+local uptime = tonumber(info:match('uptime_in_seconds:(-?%d+)')) * 1000000
 local clock = redis.call('TIME')
 
 local raw = redis.call('GET', KEYS[1])
 local book = raw and cmsgpack.unpack(raw) or {run = run, time = 0, procs = {}, budgets = {}}
-local now = math.max(clock[1] * 1000000 + clock[2], book.time)
+-- After a step back of the server's clock the book's goes on from where it was.
+local time = clock[1] * 1000000 + clock[2]
+book.shift = math.max(book.shift or 0, book.time - time)
+local now = time + book.shift
 book.time = now
 
 local function repeated(at, n)
