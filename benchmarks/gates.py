@@ -191,6 +191,9 @@ LIMITERS: dict[str, Callable[[Setup, Place], AbstractAsyncContextManager[Gate]]]
     "throttled-py, GCRA": _throttled("gcra"),
     "throttled-py, token bucket": _throttled("token_bucket"),
     "pyrate-limiter, RedisBucket": _pyrate,
+}
+WITH_STORE = tuple(LIMITERS)
+LIMITERS |= {
     "Budgets, N / processes each": _each(part=True),
     "Budgets, N each": _each(part=False),
 }
