@@ -5,7 +5,6 @@ counted in another process, which stands for the exchange, under each rule for w
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -179,12 +178,11 @@ class Composite(Struct, frozen=True):
 
 
 async def composite(crew: Crew) -> Composite:
-    """Let four processes want calls that charge a pool, and some of them a scarcer budget too."""
+    """Let four processes want calls of a pool, first those that charge a scarcer budget, too."""
     both = (NAMES[FIVE], NAMES[SWAP])
     async with crew.group(OURS, {NAMES[FIVE]: FIVE, NAMES[SWAP]: SWAP}, 4) as group:
         at = group.starts_at
         wanted = [both] * 13 + [both[1:]] * 30
-        random.Random(0).shuffle(wanted)
         told = await group.do(*[("hurry", wanted, at)] * 4)
         refused = _refused(await group.counted())
     calls = [call for each in told for call in each.calls]
@@ -359,7 +357,7 @@ def _others(found: Found) -> list[Target]:
     if (it := found.composite) is not None:
         targets.append(
             Target(
-                "52 calls that charge 5 per 1 s and a pool of 36 per 3 s, and 120 of the pool "
+                "52 calls that charge 5 per 1 s and a pool of 36 per 3 s, and then 120 of the pool "
                 "alone, from 4 processes: each kind takes at most 1.15 times its least time",
                 max(it.narrow, it.pool) <= 1.15,
                 f"{it.narrow:.2f} and {it.pool:.2f}",
