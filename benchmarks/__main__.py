@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.report import Findings, intro, section
 
-NAMES = ("pull", "truth", "cost", "loop", "limiters", "trouble")
+NAMES = ("pull", "truth", "cost", "loop", "limiters", "trouble", "shared")
 
 
 async def run(names: list[str], *, quick: bool) -> tuple[list[str], list[Findings]]:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(NAMES)}; all if none")
     add("--quick", action="store_true", help="once and small; only what must hold is judged")
-    add("--docs", type=Path, metavar="DIR", help="write DIR/benchmarks.md")
+    add("--docs", type=Path, metavar="DIR", help="write DIR/benchmarks.md and its pictures")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     page = "\n\n".join([intro(time.monotonic() - began), *sections]) + "\n"
     if given.docs is not None:
         given.docs.joinpath("benchmarks.md").write_text(page, encoding="utf-8")
+        for name, picture in [it for each in found for it in each.pictures.items()]:
+            given.docs.joinpath(name).write_text(picture, encoding="utf-8")
     broken = [it for findings in found for it in findings.targets if it.must and not it.held]
     for target in broken:
         print(f"must hold and does not: {target.words}: {target.figure}", file=sys.stderr)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_PACKAGES = ("htx-cancel", "aiohttp", "uvloop", "ccxt", "aiolimiter", "pyrate-limiter")
+_PACKAGES = ("htx-cancel", "aiohttp", "uvloop", "ccxt", "aiolimiter", "pyrate-limiter", "redis")
+_PACKAGES += ("limits", "throttled-py")
 
 _INTRO = """\
 # Benchmarks
@@ -34,6 +35,13 @@ class Target(Struct, frozen=True):
     must: bool = False
 
 
+class Table(Struct, frozen=True):
+    """A table; its first column has the names of the rows."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
 class Findings(Struct, frozen=True):
     """The answer to one question: how it was measured, what was promised, and a table."""
 
@@ -42,6 +50,8 @@ class Findings(Struct, frozen=True):
     targets: list[Target]
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    more: list[Table] = []
+    pictures: dict[str, str] = {}  #: SVG, by the names of files beside the page
 
 
 def machine() -> str:
@@ -76,7 +86,12 @@ def section(number: int, findings: Findings, *, quick: bool) -> str:
         for target in findings.targets
         if target.must or not quick
     ]
-    lines = (findings.columns, [":--", *["--:"] * (len(findings.columns) - 1)], *findings.rows)
-    table = [f"| {' | '.join(line)} |" for line in lines]
-    text = [f"## {number}. {findings.question}", findings.how, *targets]
-    return "\n".join([*text, "", *table])
+    pictures = [f"![{findings.question}]({name})" for name in findings.pictures]
+    tables = [Table(findings.columns, findings.rows), *findings.more]
+    text = "\n".join([f"## {number}. {findings.question}", findings.how, *targets])
+    return "\n\n".join([text, *map(_table, tables), *pictures])
+
+
+def _table(table: Table) -> str:
+    lines = (table.columns, [":--", *["--:"] * (len(table.columns) - 1)], *table.rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -34,7 +34,16 @@ from htx_cancel.limits.shared import (
     LEASE,
     RENEWAL,
 )
-from htx_cancel.limits.store import Answer, Lent, Recall, decode_message, encode
+from htx_cancel.limits.store import (
+    Answer,
+    Lent,
+    Message,
+    Recall,
+    Want,
+    decode_answer,
+    decode_message,
+    encode,
+)
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.wire.transport import Reply, Request
 
@@ -317,6 +326,54 @@ def test_a_killed_process_s_tokens_are_back_after_its_lease() -> None:
             world.check()
 
     run(main())
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_process_that_stood_still_asks_before_it_sends(*, under_way: bool) -> None:
+    """The store is not away, even if a message was under way: another process holds all tokens."""
+
+    async def main() -> None:
+        async with World() as world:
+            stopped = await world.join(store=LuaStore(world.network, delay=0.1))
+            await stopped.send()
+            renewal = stopped.budgets._synced_at + RENEWAL
+            await asyncio.sleep(renewal + (0.05 if under_way else 0.3) - now())
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.stall(LEASE + 1.0)
+            assert take_all(world) == 12
+            assert await stopped.send() > LEASE
+            assert "store_lost" not in [it.kind for it in world.events]
+
+    run(main())
+
+
+def take_all(world: World) -> int:
+    """Be another process, which needs all tokens; return how many it holds."""
+    seconds = LIMITS[POOL].seconds
+    want = Want(
+        name=POOL,
+        calls=LIMITS[POOL].calls,
+        window=round(seconds * 1e6),
+        taught=False,
+        claim=0,
+        given=[],
+        used=0,
+        under_way=0,
+        soonest=round(seconds * 1e6),
+        waiting=(0, LIMITS[POOL].calls, 0),
+    )
+    message = Message(
+        process="other",
+        serial=1,
+        lease=round(LEASE * 1e6),
+        grace=round(GRACE * 1e6),
+        known=False,
+        bye=False,
+        kept=0,
+        wants=[want],
+    )
+    return decode_answer(world.network.run(encode(message))).lents[0].held
 
 
 def test_a_process_that_stood_still_uses_nothing_that_was_lent_to_others() -> None:

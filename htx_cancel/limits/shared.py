@@ -11,7 +11,8 @@ Rules:
 * However often it is told or asked something, it sends ``BURST`` messages in ``BURST_SECONDS`` at
   most: processes cannot wake one another without end.
 * The lease counts from when the message left that the store answered.
-* When it has ended the store is away, and the process does as ``when_cut_off`` says.
+* When it has ended, and the last message was not answered, the store is away, and the process does
+  as ``when_cut_off`` says. If the process itself stood still, it asks before it grants anything.
 """
 
 import asyncio
@@ -305,7 +306,8 @@ class SharedBudgets(Budgets):
                 answer = wire.decode_answer(await self._store.sync(wire.encode(message)))
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - a foreign client's
             _leave_if_cancelled()
-            self._failed = True
+            stood_still = asyncio.get_running_loop().time() >= now + 2 * ANSWER_WITHIN
+            self._failed = not (stood_still and self._known)  # else it says nothing of the store
             return
         self._failed = not answer.read
         if answer.read and not bye:
@@ -360,9 +362,9 @@ class SharedBudgets(Budgets):
             self._timer_of_lease.cancel()
 
     def _lose(self) -> None:
-        """Do without the store, if the lease has ended: others may hold what was held here."""
+        """Do without a store that is away, if the lease has ended."""
         ended = asyncio.get_running_loop().time() >= self._link.ends_at
-        if self._link.state == "linked" and ended:
+        if self._link.state == "linked" and ended and self._failed:
             self._cut()
 
     def _cut(self) -> None:
