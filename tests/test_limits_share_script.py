@@ -520,7 +520,7 @@ def test_nobody_is_told_to_fetch_what_is_for_an_urgent_call_elsewhere() -> None:
         assert book.sync(process, claim=1, used=1, waiting=(0, 5, 0)).held == 1
         assert not {"a", "b"} & book.recalls().keys()
     book.sync("c", claim=1, used=1, given=[900_000], waiting=(1, 0, 0))
-    assert book.recalls()["b"] == [(0, False)]
+    assert book.recalls() == {"a": [(0, False)]}
 
 
 def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
@@ -560,7 +560,7 @@ def test_no_token_is_sooner_than_the_end_of_a_hold() -> None:
     assert book.sync("c", waiting=(1, 0, 0)).fresh == [800_000]
     for hold, recalls in ((900_000, {}), (0, {"c": [(0, False)]})):
         book.sync("a", claim=4, used=4, hold=hold)
-        book.sync("c", claim=1, used=1, waiting=(1, 0, 0), soonest=800_000)
+        book.sync("c", claim=1, waiting=(1, 0, 0), soonest=800_000)
         book.recalls()
         book.sync("a", claim=3, given=[200], used=3)
         assert book.recalls() == recalls

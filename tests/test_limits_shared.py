@@ -26,14 +26,7 @@ from htx_cancel import (
     SharedBudgets,
     WrongLoopError,
 )
-from htx_cancel.limits.shared import (
-    ANSWER_WITHIN,
-    BURST,
-    BURST_SECONDS,
-    GRACE,
-    LEASE,
-    RENEWAL,
-)
+from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
 from htx_cancel.limits.store import (
     Answer,
     Lent,
@@ -619,31 +612,42 @@ def test_what_an_unanswered_message_gave_back_is_not_told_again() -> None:
     run(main())
 
 
-class Nagging(LuaStore):
-    """A store that tells its process with each answer that there is something to fetch."""
-
-    async def sync(self, message: bytes) -> bytes:
-        """Take a message there and an answer back."""
-        answer = await super().sync(message)
-        self._network.queues[decode_message(message).process].put_nowait(
-            encode([Recall(POOL, 0, urgent=False)])
-        )
-        return answer
-
-
-def test_whatever_it_is_told_a_process_sends_few_messages() -> None:
-    """And renews its lease all the same, and gets what it needs."""
+@pytest.mark.parametrize("seed", range(6))
+def test_processes_do_not_wake_one_another_without_end(seed: int) -> None:
+    """Calls of all priorities, some of two budgets, refusals, and messages that get lost."""
+    limits = {SWAP_POOL: Limit(12, 3.0), FIVE: Limit(5, 1.0), POOL: Limit(12, 3.0)}
+    chance = random.Random(seed)
 
     async def main() -> None:
-        async with World() as world:
-            one = await world.join(store=Nagging(world.network))
-            await one.send_many(12)
-            before = one.store.syncs
-            await asyncio.sleep(2.0)
-            assert one.store.syncs - before <= 2.0 / BURST_SECONDS * BURST + BURST
-            await one.send_many(24)
-            world.check()
-            assert world.events == []
+        async with World(limits=limits) as world:
+            joined = [
+                await world.join(store=LuaStore(world.network, share=0.01, seed=seed + number))
+                for number in range(chance.choice([2, 4, 7]))
+            ]
+
+            async def use(it: Process) -> None:
+                while True:
+                    names = chance.choice([(FIVE, SWAP_POOL), (SWAP_POOL,), (FIVE,), (POOL,)])
+                    permit = await it.budgets.acquire(names, priority=chance.choice([*Priority]))
+                    await asyncio.sleep(chance.uniform(0.01, 0.02))
+                    permit.replied()
+                    if chance.random() < 0.02:
+                        permit.refused()
+                    await asyncio.sleep(chance.choice([0.0, 0.0, 0.0, chance.random() * 3]))
+
+            tasks = [
+                asyncio.create_task(use(it))
+                for it in joined
+                for _ in range(chance.choice([1, 6, 20]))
+            ]
+            for _ in range(150):
+                before = [it.store.syncs for it in joined]
+                await asyncio.sleep(0.1)
+                after = [it.store.syncs for it in joined]
+                assert max(map(int.__sub__, after, before)) < 30
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     run(main())
 

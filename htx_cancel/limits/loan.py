@@ -4,8 +4,8 @@ Rules:
 
 * The store hears of what it does not know, and no more: that more tokens are needed than it was
   told, or sooner; that some can be given back; what replies taught.
-* Tokens are given back that the store wants. Those that calls here need soon, which charge a
-  scarcer budget too, are kept, unless an urgent call waits elsewhere.
+* Tokens are given back that the store wants. Idle ones are kept for urgent calls here, and for
+  those that charge a scarcer budget too and need them soon, unless an urgent call waits elsewhere.
 * A token of a scarcer budget that is given back takes along as many of this one as calls can use
   with it in one window, those that are free soonest.
 """
@@ -67,7 +67,7 @@ class Loan:
         return budget.idle > self._keep(needs) or resting > 0
 
     def _keep(self, needs: Needs) -> int:
-        return 0 if self.urgently else needs.keep
+        return 0 if self.urgently else max(needs.keep, needs.waiting[0])
 
     def is_due(self, needs: Needs, now: float) -> bool:
         """Say whether the store should hear of it now."""
@@ -84,7 +84,7 @@ class Loan:
         )
 
     def give(self, needs: Needs, along: int, now: float) -> None:
-        """Give back what is owed, what others lack and nobody here does, or what may be swapped.
+        """Give back what is owed, or what others lack and nobody here does.
 
         And at least so many that go ``along`` with tokens of scarcer budgets.
         """
@@ -92,8 +92,6 @@ class Loan:
         if self.owed:
             given = budget.give(self.owed, now, soonest=self.urgently, keep=keep)
             self.owed -= len(given)
-        elif self.fetch and needs.waiting[0]:  # for sooner ones
-            given = budget.give(min(needs.waiting[0], budget.used - budget.in_flight), now)
         elif self.others and not any(needs.waiting):
             given = budget.give(budget.idle, now)
         given += budget.give(max(along - len(given), 0), now, soonest=True, keep=keep)

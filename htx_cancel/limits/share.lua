@@ -166,7 +166,7 @@ local function divide_all(budget)
   end
   left = divide(demands[2], left, shares, from)
   for name, need in pairs(budget.needs) do
-    local wanted = math.min(need.used + need.routine, budget.n)
+    local wanted = math.min(need.used + need.urgent + need.routine, budget.n)
     demands[3][name] = math.max(wanted - (shares[name] or 0), 0)
     demands[4][name] = need.background
   end
@@ -209,13 +209,12 @@ local function fetch(budget, lent, count, first, among)
   end
 end
 
-local function lend(budget, shares, pressing, swapped, carried, first_need)
+local function lend(budget, shares, carried, first_need)
   local held, need = budget.held[me] or 0, budget.needs[me]
   local lacked, urgent, theirs = elsewhere(budget, shares, me)
   local lack, skip = (shares[me] or 0) - held, theirs + kept
   if need.urgent > 0 then
-    local wanted = math.min(need.urgent, math.max(pressing, swapped))
-    lack, skip = math.max(lack, math.min(wanted, sooner(budget, need))), 0
+    lack, skip = math.max(lack, math.min(need.urgent, sooner(budget, need))), 0
   elseif first_need then  -- others may be about to ask, too
     lack = math.min(lack, math.max(math.ceil(budget.n / #names) - held, 0))
   end
@@ -307,7 +306,6 @@ local function take(want)
   end
   local before = budget.needs[me] or {used = 0, routine = 0, background = 0}
   local first_need = before.used + before.routine + before.background == 0
-  local swapped = math.max((budget.held[me] or 0) - claim, 0)
   settle(budget, claim, given)
   add_up(budget)
   budget.needs[me] = {used = used, under_way = under_way, soonest = now + soonest,
@@ -315,7 +313,7 @@ local function take(want)
   budget.asked[me] = nil
   local carried = put_aside(budget, scarcer, along)
   local shares = divide_all(budget)
-  local lent = bye and {} or lend(budget, shares, pressing, swapped, carried, first_need)
+  local lent = bye and {} or lend(budget, shares, carried, first_need)
   lent_now[title] = #lent
   for _, delay in ipairs(lent) do
     pressing = pressing - (delay == 0 and 1 or 0)

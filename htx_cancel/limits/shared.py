@@ -8,15 +8,12 @@ Rules:
 * One message is under way at a time. One that was not answered may have been read or not, and
   tokens may have been lent. What it gave back is not told again: the store takes what is missing
   to be free a window later, whichever tokens these are.
-* However often it is told or asked something, it sends ``BURST`` messages in ``BURST_SECONDS`` at
-  most: processes cannot wake one another without end.
 * The lease counts from when the message left that the store answered.
 * When it has ended, and the last message was not answered, the store is away, and the process does
   as ``when_cut_off`` says. If the process itself stood still, it asks before it grants anything.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import ceil, inf
@@ -44,8 +41,6 @@ LEASE = 2.0  #: seconds
 RENEWAL = 0.6  #: seconds between two messages, if nothing else asks for one
 ANSWER_WITHIN = 0.5  #: seconds
 AGAIN = 0.1  #: seconds after a message that failed
-BURST = 40  #: messages in ``BURST_SECONDS``; after these only renewals
-BURST_SECONDS = 0.2
 GRACE = 0.25  #: seconds by which a request may leave after its lease has ended
 
 
@@ -144,7 +139,6 @@ class SharedBudgets(Budgets):
         self._failed = False  # whether the last message was not answered
         self._away = False  # and an event has told so
         self._synced_at = -inf
-        self._messages = deque([-inf] * BURST, BURST)  # when the last ones left
         self._timer_of_lease: asyncio.TimerHandle | None = None
 
     def _ledger(self, name: str, limit: Limit) -> Budget:
@@ -251,24 +245,16 @@ class SharedBudgets(Budgets):
                     hooks.report("an answer of the store could not be taken", error)
                     self._failed = True
                 continue
-            look_at = until
-            if loop.time() < self._may_speak_at:
-                look_at = min(until, self._may_speak_at)
-            elif not self._failed:
-                look_at = min([until, *map(self._gives_at, self._in_use())])
+            look_at = until if self._failed else min([until, *map(self._gives_at, self._in_use())])
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(max(look_at, loop.time() + SHORTEST_TIMER)):
                     await self._news.wait()
 
     def _reason(self, now: float) -> bool:
         """Say whether the store should hear of anything now."""
-        if self._failed or now < self._may_speak_at:
-            return False
-        return any(loan.is_due(self._needs(loan.budget, now), now) for loan in self._in_use())
-
-    @property
-    def _may_speak_at(self) -> float:
-        return self._messages[0] + BURST_SECONDS
+        return not self._failed and any(
+            loan.is_due(self._needs(loan.budget, now), now) for loan in self._in_use()
+        )
 
     def _gives_at(self, loan: Loan) -> float:
         """Say when a token has rested that others lack, and nobody here."""
@@ -290,7 +276,6 @@ class SharedBudgets(Budgets):
         self._lose()
         now = self._synced_at = asyncio.get_running_loop().time()
         self._serial += 1
-        self._messages.append(now)
         message = Message(
             process=self.process,
             serial=self._serial,
