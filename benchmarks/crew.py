@@ -18,6 +18,7 @@ from benchmarks.process import Answer, child, until
 from benchmarks.work import Rate
 from benchmarks.worker import Told, worker
 
+BEGUN_AFTER = 1.3  #: seconds; a new account's store lends nothing for 1.2 s
 APART = 0.37  #: seconds, of one: the windows of groups that start together do not end together
 
 
@@ -127,7 +128,7 @@ class Crew:
         await self._ask(name, rates)
         setup = Setup(limiter, name, processes, rates, kept)
         pids: list[int] = await asyncio.gather(*(ask("open", setup) for ask in workers))
-        starts_at = time.monotonic() + 0.2 + number * APART % 1.0
+        starts_at = time.monotonic() + BEGUN_AFTER + number * APART % 1.0
         yield Group(name, workers, pids, starts_at, self._ask)
         left = await asyncio.gather(*(ask("close") for ask in workers), return_exceptions=True)
         async with self._news:

@@ -28,15 +28,16 @@ async def toll(socket: str, turns: int, trips: int) -> Toll:
 
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Redis.from_url(f"unix://{socket}"))
+        store = RedisStore.of(client, account="toll")
         pings, fetches = list[float](), list[float]()
-        for number in range(trips):
+        async with SharedBudgets(store) as budgets:
+            await _grant(budgets)  # a new account's first one has to wait
+        for _ in range(trips):
             pings.append(await _timed(client.ping))
-            store = RedisStore.of(client, account=f"toll {number}")
             async with SharedBudgets(store) as budgets:
-                fetches.append(await _timed(lambda: budgets.acquire((POOL,))))
-        shared = SharedBudgets(RedisStore.of(client, account="toll"))
-        await stack.enter_async_context(shared)
-        (await shared.acquire((POOL,))).unsent()
+                fetches.append(await _timed(lambda: _grant(budgets)))
+        shared = await stack.enter_async_context(SharedBudgets(store))
+        await _grant(shared)
         costs: dict[Budgets, list[float]] = {Budgets(): [], shared: []}
         for _ in range(turns):
             for each, found in costs.items():
@@ -44,6 +45,10 @@ async def toll(socket: str, turns: int, trips: int) -> Toll:
                 await asyncio.sleep(0)
     of_local, of_shared = costs.values()
     return Toll(of_local, of_shared, pings, fetches)
+
+
+async def _grant(budgets: Budgets) -> None:
+    (await budgets.acquire((POOL,))).unsent()
 
 
 async def _timed(act: Callable[[], Awaitable[object]]) -> float:
@@ -56,5 +61,5 @@ async def _timed(act: Callable[[], Awaitable[object]]) -> float:
 async def _granted(budgets: Budgets, times: int) -> float:
     began = time.perf_counter()
     for _ in range(times):
-        (await budgets.acquire((POOL,))).unsent()
+        await _grant(budgets)
     return (time.perf_counter() - began) / times

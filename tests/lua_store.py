@@ -14,6 +14,8 @@ from typing import Any, Literal
 import msgspec
 from lupa import lua51  # type: ignore[import-untyped]
 
+from htx_cancel.limits.store import Message, encode
+
 SCRIPT = (files("htx_cancel.limits") / "share.lua").read_text()
 CHANNELS = b"book:"
 
@@ -21,9 +23,14 @@ Trouble = Literal["lost_before", "lost_after", "late", "doubled"]
 
 
 class LuaServer:
-    """A server with one book; ``clock`` is its time in seconds."""
+    """A server with one book; ``clock`` is its time in seconds.
 
-    def __init__(self, clock: Callable[[], float], *, age: float = 1e6) -> None:
+    A process that has left began the book a while ago, unless it is ``empty``.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], *, age: float = 1e6, empty: bool = False
+    ) -> None:
         self.book: bytes | None = None
         self._earlier: bytes | None = None
         self.run_id = 1
@@ -33,6 +40,10 @@ class LuaServer:
         self._lua = lua51.LuaRuntime(encoding=None)
         source = f"function(KEYS, ARGV, redis, cmsgpack) {SCRIPT}\nend"
         self._script = self._lua.eval(source.encode())
+        if not empty:
+            self._clock = lambda: clock() - 10.0
+            self.run(encode(Message("founder", 1, 0, 0, known=False, bye=True, kept=0, wants=[])))
+            self._clock, self._earlier = clock, None
 
     def run(self, message: bytes) -> bytes:
         """Run the script on a message; return the answer."""

@@ -192,9 +192,9 @@ TestSharingMany.settings = settings(max_examples=60, stateful_step_count=60, dea
 class Book:
     """A server, and processes that speak to it."""
 
-    def __init__(self, *, age: float = 1e6, kept: int = 0) -> None:
+    def __init__(self, *, age: float = 1e6, kept: int = 0, empty: bool = False) -> None:
         self.now = 1000.0
-        self.server = LuaServer(lambda: self.now, age=age)
+        self.server = LuaServer(lambda: self.now, age=age, empty=empty)
         self.serials = Counter[str]()
         self.known: set[str] = set()
         self.kept = kept
@@ -435,6 +435,18 @@ def test_a_server_whose_clock_went_back_to_before_its_start_is_young() -> None:
     assert book.sync("a", waiting=(0, 5, 0)).held == 5
 
 
+def test_an_empty_store_lends_nothing_before_others_would_have_spoken() -> None:
+    """They may live, and hold tokens: it may have been flushed."""
+    book = Book(empty=True)
+    assert book.sync("a", waiting=(5, 0, 0), pressing=5).held == 0
+    book.now += 0.6
+    assert book.sync("b", claim=3, used=3).held == 3
+    book.now += 0.59
+    assert book.sync("a", waiting=(0, 5, 0)).held == 0
+    book.now += 0.02
+    assert book.sync("a", waiting=(0, 5, 0)).held == 2
+
+
 def test_after_a_loss_a_process_keeps_what_it_claims() -> None:
     """And others get nothing before all must have spoken."""
     book = Book()
@@ -482,6 +494,7 @@ def test_a_claim_proves_a_loss_to_a_book_that_a_new_process_began() -> None:
     book.sync("a", waiting=(0, 3, 0))
     book.server.book = None
     book.sync("b", name="another")
+    book.now += 1.3
     assert book.sync("a", claim=3, used=3).held == 3
     assert book.sync("b", waiting=(0, 5, 0)).held == 0
 

@@ -514,6 +514,24 @@ def test_a_flushed_store_loses_nothing() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("after", [0.0, 0.3, 0.59])
+def test_nor_if_a_new_process_is_the_first_to_speak_to_it(after: float) -> None:
+    """It waits until those that live have spoken, too."""
+
+    async def main() -> None:
+        async with World() as world:
+            joined = [await world.join() for _ in range(2)]
+            await asyncio.gather(*(it.send_many(6) for it in joined))
+            await asyncio.sleep(after)
+            world.network.server.book = None
+            joined.append(await world.join())
+            await asyncio.gather(*(it.send_many(12) for it in joined))
+            world.check()
+            assert world.events == []
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_becomes_of_messages_no_window_has_too_many(seed: int) -> None:
     """Lost before and after, late, doubled; processes that come, go, and stand cut off."""

@@ -10,6 +10,8 @@
 -- * A message says how many tokens its process holds. What the book has beyond that came home, free
 --   as the message says, else one window later. What the process claims beyond that it may keep
 --   only if it is among the unknown ones.
+-- * A new process may begin a book where there is none. Others that live may hold tokens all the
+--   same, if the store was flushed: they claim theirs within HEARD.
 -- * A message that is no later than one that was read is not read.
 -- * When a lease has ended, the tokens of its process are free one window later. If all leases have,
 --   and one comes back and claims tokens, all were cut off: that is a loss.
@@ -21,6 +23,7 @@
 -- * Time is the server's, in microseconds, and never runs backwards. It travels as delays only.
 
 local TURN = 4  -- windows, for which the remainder of an even division stays where it is
+local HEARD = 1200000  -- microseconds in which a process that lives has spoken, even after a failure
 local KEPT_FOR = 86400  -- seconds, without a message, that the book is kept
 local WORTH = 5000  -- microseconds by which a token must be sooner to be swapped: it ages on its way
 
@@ -50,11 +53,15 @@ local function come_home(budget, times)
   table.sort(budget.home)
 end
 
+local function unknown_until(budget, at)
+  budget.unknown, budget.held, budget.home, budget.aside = budget.n, {}, {}, 0
+  budget.needs, budget.asked = {}, {}
+  budget.known_at = at
+end
+
 -- After a loss nothing is at home until every lease has ended and its calls have left the window.
 local function lose(budget)
-  budget.unknown, budget.held, budget.home = budget.n, {}, {}
-  budget.needs, budget.asked = {}, {}
-  budget.known_at = now + lease + grace + budget.window
+  unknown_until(budget, now + lease + grace + budget.window)
 end
 
 local function forget(name, free_in)
@@ -82,7 +89,7 @@ end
 for _, name in ipairs(gone) do forget(name, book.procs[name].ends + grace) end
 
 if not raw then  -- the first message ever, or after a loss
-  book.distrusted_until = known and now + lease + grace or 0
+  book.distrusted_until, book.heard_at = known and now + lease + grace or 0, now + HEARD
 end
 book.procs[me] = {serial = serial, ends = now + lease}
 local names = {}
@@ -95,7 +102,11 @@ local function open(title, n, window, claim)
   local budget = {n = n, window = window, hold = 0, home = repeated(now, n), held = {},
     unknown = 0, known_at = 0, needs = {}, asked = {}, aside = 0}
   local young = uptime < lease + grace + window
-  if claim > 0 or young or now < book.distrusted_until then lose(budget) end
+  if claim > 0 or young or now < book.distrusted_until then
+    lose(budget)
+  elseif now < book.heard_at then
+    unknown_until(budget, book.heard_at)
+  end
   book.budgets[title] = budget
   return budget
 end
