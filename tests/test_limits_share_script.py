@@ -378,6 +378,7 @@ def test_what_was_put_aside_is_everybody_s_when_nobody_needs_it(*, taken: bool) 
     book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
     book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], narrow=2, along=2))
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
+    assert book.sync("c", **wide(waiting=(0, 8, 0), scarcer={})).held == 0
     assert book.sync("e", **wide(waiting=(1, 0, 0), pressing=1)).held == 1
     book.sync("e", **wide(given=[9]))
     if taken:

@@ -100,7 +100,7 @@ table.sort(names)
 
 local function open(title, n, window, claim)
   local budget = {n = n, window = window, hold = 0, home = repeated(now, n), held = {},
-    unknown = 0, known_at = 0, needs = {}, asked = {}, aside = 0}
+    unknown = 0, known_at = 0, needs = {}, asked = {}, aside = 0, scarcer = {}}
   local young = uptime < lease + grace + window
   if claim > 0 or young or now < book.distrusted_until then
     lose(budget)
@@ -293,8 +293,11 @@ local lent_now = {}  -- tokens lent to the caller, by budget
 local function put_aside(budget, scarcer, along)
   local carried, most, narrow = 0, 0, 0
   for name, ratio in pairs(scarcer) do
-    local other = book.budgets[name]
+    budget.scarcer[name] = ratio
     carried = carried + ratio * (lent_now[name] or 0)
+  end
+  for name, ratio in pairs(budget.scarcer) do
+    local other = book.budgets[name]
     most = most + ratio * (other and #other.home or 0)
   end
   for _, need in pairs(budget.needs) do narrow = narrow + need.narrow end
