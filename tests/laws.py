@@ -95,6 +95,7 @@ PURE = {
     "limits.budget",
     "limits.headers",
     "limits.leased",
+    "limits.loan",
     "limits.permit",
     "limits.round_trip",
     "limits.store",

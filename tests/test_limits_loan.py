@@ -1,0 +1,117 @@
+"""What a process gives back, and when the store should hear of it."""
+
+import pytest
+
+from htx_cancel import Limit
+from htx_cancel.limits.budget import MARGIN
+from htx_cancel.limits.leased import LeasedBudget, Link
+from htx_cancel.limits.loan import Loan, Needs
+from htx_cancel.limits.round_trip import RoundTrips
+from htx_cancel.limits.store import MICROSECONDS, Lent
+
+NOW = 100.0
+WINDOW = 3.0
+IDLE = Needs((0, 0, 0), 0, 0, {})
+
+
+def loan(idle: int, used: tuple[float, ...] = ()) -> Loan:
+    """Hold idle tokens, and others that were used so many seconds ago."""
+    link = Link()
+    link.ends_at = NOW + 2.0
+    found = Loan(LeasedBudget("pool", Limit(10, WINDOW), RoundTrips(), link))
+    found.budget.hold(idle + len(used), [], NOW)
+    for ago in sorted(used, reverse=True):
+        found.budget.take(NOW - ago)
+        found.budget.replied(NOW - ago, NOW - ago)
+    return found
+
+
+def given(found: Loan, needs: Needs, along: int = 0) -> list[float]:
+    """Return in how many seconds each token is free that the next message gives back."""
+    return [it / MICROSECONDS for it in found.want(needs, along, NOW).given]
+
+
+def rest(ago: float) -> object:
+    """Say when a token is free that was used so many seconds ago."""
+    return pytest.approx(WINDOW + MARGIN - ago, abs=1e-5)
+
+
+NARROW = Needs((0, 2, 0), 2, 2, {"five": 3})
+URGENT = Needs((2, 0, 0), 0, 0, {})
+
+
+@pytest.mark.parametrize("needs", [NARROW, URGENT])
+def test_idle_tokens_are_kept_for_calls_here_that_need_them_soon(needs: Needs) -> None:
+    """The store gets one idle token of three and those that rest longest; then there is nothing."""
+    found = loan(3, (1.0, 2.0))
+    found.owe(2, urgent=False)
+    assert found.is_due(needs, NOW)
+    assert given(found, needs) == [0.0, rest(1.0)]
+    found.owe(9, urgent=False)
+    assert given(found, needs) == [rest(2.0)]
+    found.urgent_told = 2
+    assert not found.is_due(needs, NOW)
+
+
+@pytest.mark.parametrize("needs", [NARROW, URGENT])
+def test_an_urgent_call_elsewhere_gets_the_soonest(needs: Needs) -> None:
+    """Whatever is needed here."""
+    found = loan(2, (1.0, 2.0))
+    found.owe(3, urgent=True)
+    assert found.is_due(needs, NOW)
+    assert given(found, needs) == [0.0, 0.0, rest(2.0)]
+
+
+def test_tokens_that_go_along_are_the_soonest_but_for_those_kept() -> None:
+    """As many as go with the tokens of a scarcer budget, those that are owed among them."""
+    found = loan(3, (1.0, 2.0))
+    assert given(found, NARROW, 3) == [0.0, rest(2.0), rest(1.0)]
+    assert found.given_now == 3
+    found = loan(3, (1.0, 2.0))
+    found.owe(2, urgent=False)
+    assert given(found, NARROW, 2) == [0.0, rest(1.0)]
+
+
+@pytest.mark.parametrize("waiting", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_what_nobody_needs_here_goes_to_others(waiting: tuple[int, int, int]) -> None:
+    """If others wait for more than they hold, and no call waits here."""
+    found = loan(2, (1.0,))
+    assert not found.is_due(IDLE, NOW)
+    found.others = True
+    assert found.is_due(IDLE, NOW)
+    assert given(found, Needs(waiting, 0, 0, {})) == []
+    assert given(found, IDLE) == [0.0, 0.0]
+    assert not found.is_due(IDLE, NOW)
+
+
+def test_the_store_hears_of_needs_once() -> None:
+    """Of more tokens than it was told, and than are held; of urgent calls that have none."""
+    found = loan(1, (1.0,))
+    few, more = Needs((0, 1, 0), 0, 0, {}), Needs((0, 2, 0), 0, 0, {})
+    assert not found.is_due(few, NOW)
+    assert found.is_due(more, NOW)
+    found.want(more, 0, NOW)
+    assert not found.is_due(more, NOW)
+    found = loan(0, (1.0, 2.0))
+    urgent = Needs((1, 0, 0), 0, 0, {})
+    assert found.is_due(urgent, NOW)
+    assert found.want(urgent, 0, NOW).pressing == 1
+    assert not found.is_due(urgent, NOW)
+    assert found.want(urgent, 0, NOW).pressing == 0
+
+
+def test_an_urgent_call_that_has_a_token_is_no_news() -> None:
+    """It leaves at once."""
+    assert not loan(1).is_due(Needs((1, 0, 0), 0, 0, {}), NOW)
+
+
+def test_a_recall_since_the_last_message_outlives_its_answer() -> None:
+    """An answer that left before it knows nothing of it."""
+    found = loan(3)
+    found.want(IDLE, 0, NOW)
+    found.owe(2, urgent=False)
+    found.take(Lent("pool", 10, 3 * MICROSECONDS, 3, [], 0, 0, 3, others=False), NOW)
+    assert found.owed == 2
+    found.want(IDLE, 0, NOW)
+    found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, 0, 1, others=False), NOW)
+    assert found.owed == 0
