@@ -89,8 +89,10 @@ async def hands_over(
 ) -> None:
     """Check that an urgent call gets an idle token of another process by notices alone.
 
-    Nothing is renewed: without them both leases end first.
+    Nothing is renewed: without them both leases end first. The book must be there before, since a
+    new one lends nothing until others would have renewed theirs.
     """
+    await use_together(stores)
     monkeypatch.setattr(shared, "RENEWAL", 3600.0)
     async with joined(*stores) as (holder, other):
         await hold_all_idle(holder)
