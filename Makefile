@@ -9,7 +9,7 @@ LOWEST := .venv-lowest
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
 
-# The suite but for the tests marked slow, on two processes: about a minute and a half.
+# The suite but for the tests marked slow, on two processes: two to four minutes.
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
