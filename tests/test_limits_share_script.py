@@ -296,6 +296,19 @@ def test_an_urgent_call_that_had_no_need_before_gets_all_at_once() -> None:
     assert book.sync("a", waiting=(5, 0, 0), pressing=5).held == 5
 
 
+@pytest.mark.parametrize(("under_way", "give"), [(4, 0), (3, 1)])
+def test_who_waits_urgently_is_not_asked_for_what_it_can_use(under_way: int, give: int) -> None:
+    """It would ask for the same token again. What is more it gives, but not the soonest."""
+    book = Book()
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    for process in "bcd":
+        book.sync(process, waiting=(0, 5, 0))
+    lent = book.sync("a", claim=5, used=5, under_way=under_way, waiting=(1, 0, 0))
+    assert (lent.held, lent.give) == (5, give)
+    book.sync("e", waiting=(1, 0, 0), pressing=1)
+    assert book.recalls() == ({"a": [(give, False)]} if give else {})
+
+
 def test_nobody_is_told_the_same_twice() -> None:
     """Until it has spoken."""
     book = Book()

@@ -62,10 +62,13 @@ class World:
     async def __aexit__(self, *trouble: object) -> None:
         await self._stack.aclose()
 
-    async def join(self, *, store: LuaStore | None = None, **options: Any) -> "Process":
+    async def join(
+        self, *, store: LuaStore | None = None, name: str = "", **options: Any
+    ) -> "Process":
         """Let a process join."""
         store = store or LuaStore(self.network)
         budgets = SharedBudgets(store, on_event=self.hear, **{**self._options, **options})
+        budgets.process = name or budgets.process
         process = Process(self, store, budgets)
         await self._stack.enter_async_context(budgets)
         return process
@@ -637,9 +640,12 @@ def test_processes_do_not_wake_one_another_without_end(seed: int) -> None:
     chance = random.Random(seed)
 
     async def main() -> None:
-        async with World(limits=limits) as world:
+        async with World(limits=limits, when_cut_off=HOLD) as world:
             joined = [
-                await world.join(store=LuaStore(world.network, share=0.01, seed=seed + number))
+                await world.join(
+                    store=LuaStore(world.network, share=0.01, seed=seed + number),
+                    name=f"{chance.random()}",
+                )
                 for number in range(chance.choice([2, 4, 7]))
             ]
 

@@ -276,11 +276,15 @@ local function recall(title, budget, shares, urgent, first_need)
     if give > 0 then  -- at least half of what is idle, not one by one
       give = math.max(give, math.min(over, math.ceil((held - need.used) / 2)))
     end
-    if need.urgent == 0 then give = math.max(give, math.min(held, urgent)) end
+    if need.urgent == 0 then
+      give = math.max(give, math.min(held, urgent))
+    else  -- but what its own urgent calls can use: it would ask for that again
+      give = math.min(give, math.max(held - need.under_way - need.urgent, 0))
+    end
     if name == me then
       mine = give
     elseif give > 0 then
-      notify(name, budget, {title, give, urgent > 0})
+      notify(name, budget, {title, give, urgent > 0 and need.urgent == 0})
     end
   end
   return mine
