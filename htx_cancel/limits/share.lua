@@ -54,7 +54,7 @@ local function come_home(budget, times)
 end
 
 local function unknown_until(budget, at)
-  budget.unknown, budget.held, budget.home, budget.aside = budget.n, {}, {}, 0
+  budget.unknown, budget.held, budget.home = budget.n, {}, {}
   budget.needs, budget.asked = {}, {}
   budget.known_at = at
 end
