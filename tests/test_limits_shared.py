@@ -344,6 +344,24 @@ def test_a_process_that_stood_still_asks_before_it_sends(*, under_way: bool) -> 
     run(main())
 
 
+def test_a_process_that_stood_still_as_it_joined_does_without_the_store() -> None:
+    """It has no word of the store yet, and says that it is away until there is one."""
+
+    async def main() -> None:
+        async with World() as world:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            store = LuaStore(world.network, delay=0.1)
+            loop.call_later(0.05, loop.stall, LEASE + 1.0)
+            one = await world.join(store=store)
+            assert [it.kind for it in world.events] == ["store_lost"]
+            assert await one.send() == 0.0
+            await asyncio.sleep(1.0)
+            assert [it.kind for it in world.events] == ["store_lost", "store_back"]
+
+    run(main())
+
+
 def take_all(world: World) -> int:
     """Be another process, which needs all tokens; return how many it holds."""
     seconds = LIMITS[POOL].seconds
