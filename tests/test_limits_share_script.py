@@ -550,14 +550,20 @@ def test_nobody_is_told_to_fetch_what_is_for_an_urgent_call_elsewhere() -> None:
     assert book.recalls() == {"a": [(0, False)]}
 
 
-def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
-    """Though it holds one already, which is free later."""
+def waiting_urgently() -> Book:
+    """Let ``a`` hold four tokens of five, and ``c`` one for an urgent call, free in 0.8 s."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("c", waiting=(1, 0, 0), pressing=1)
     book.sync("a", claim=4, given=[800_000], used=4)
     book.sync("c", waiting=(1, 0, 0), soonest=800_000)
     book.recalls()
+    return book
+
+
+def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
+    """Though it holds one already, which is free later."""
+    book = waiting_urgently()
     book.sync("a", claim=3, given=[200], used=3)
     assert book.recalls() == {"c": [(0, False)]}
     swapped = book.sync("c", given=[800_000], waiting=(1, 0, 0), soonest=US)
@@ -566,12 +572,7 @@ def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
 
 def test_a_token_that_is_hardly_sooner_is_not_worth_a_swap() -> None:
     """It is later when it has arrived: two such tokens would be swapped without end."""
-    book = Book()
-    book.sync("a", waiting=(0, 5, 0))
-    book.sync("c", waiting=(1, 0, 0), pressing=1)
-    book.sync("a", claim=4, given=[800_000], used=4)
-    book.sync("c", waiting=(1, 0, 0), soonest=800_000)
-    book.recalls()
+    book = waiting_urgently()
     book.sync("a", claim=3, given=[796_000], used=3)
     assert book.recalls() == {}
     book.sync("a", claim=2, given=[794_000], used=2)

@@ -128,18 +128,27 @@ async def test_a_stopped_holder_works_on(old: StoreServer, tmp_path: Path) -> No
         await found.check_limits()
 
 
+async def emptied(found: World, store: StoreServer) -> float:
+    """Kill the store, start it without its book 3 s later; return when it was killed.
+
+    At the end all tokens can be used again.
+    """
+    await all_hold(found)
+    store.kill()
+    killed = time.time()
+    await asyncio.sleep(3.0)
+    store.start()
+    await until(lambda: all_linked(found))
+    await asyncio.sleep(LEASE + GRACE + 2 * WINDOW)
+    return killed
+
+
 async def test_an_emptied_store_holds_all_with_hold(tmp_path: Path) -> None:
     """Killed, and back without its book after three seconds: nothing is sent for a while."""
     with server() as store:
         async with world(tmp_path, store, 3, window="epoch", when_cut_off=HOLD) as found:
             async with found.flooded(found.members):
-                await all_hold(found)
-                store.kill()
-                killed = time.time()
-                await asyncio.sleep(3.0)
-                store.start()
-                await until(lambda: all_linked(found))
-                await asyncio.sleep(LEASE + GRACE + 2 * WINDOW)
+                killed = await emptied(found, store)
             await found.check_limits()
             times = await found.arrivals()
             assert not [at for at in times if killed + LEASE + GRACE < at < killed + 3.0]
@@ -153,13 +162,7 @@ async def test_an_emptied_store_stops_nobody_with_a_share(tmp_path: Path) -> Non
     with server() as store:
         async with world(tmp_path, store, 2, window="slide", when_cut_off=Share(0.5)) as found:
             async with found.flooded(found.members):
-                await all_hold(found)
-                store.kill()
-                killed = time.time()
-                await asyncio.sleep(3.0)
-                store.start()
-                await until(lambda: all_linked(found))
-                await asyncio.sleep(LEASE + GRACE + 2 * WINDOW)
+                killed = await emptied(found, store)
                 ended = time.time()
             await found.check_limits()
             times = [at for at in await found.arrivals() if killed < at < ended]
