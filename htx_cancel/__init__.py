@@ -32,19 +32,11 @@ from htx_cancel.limits.redis import RedisStore
 from htx_cancel.limits.shared import FAIR_SHARE, HOLD, Share, SharedBudgets
 from htx_cancel.limits.store import Holdings, holdings
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
-from htx_cancel.outcome import (
-    CallResult,
-    CancelAllOutcome,
-    CancelStatus,
-    CloseReason,
-    OrderResult,
-    OrderState,
-    Outcome,
-    Refusal,
-    Source,
-)
+from htx_cancel.outcome import CancelAllOutcome, Outcome
 from htx_cancel.products import CallOptions, ReadOptions
+from htx_cancel.results import CallResult, OrderResult, Refusal, Source
 from htx_cancel.retry import RetryPolicy
+from htx_cancel.status import CancelStatus, CloseReason, OrderState
 from htx_cancel.wire.signing import Credentials
 
 __all__ = [

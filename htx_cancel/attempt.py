@@ -35,9 +35,9 @@ from htx_cancel.hosts import Host, Hosts
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.limits.reconnect import Reconnect
-from htx_cancel.outcome import Finding
 from htx_cancel.probe import Prober
 from htx_cancel.retry import RetryAction, RetryPolicy
+from htx_cancel.status import Finding
 from htx_cancel.wire.codes import MAYBE_CLOCK, Meaning
 from htx_cancel.wire.envelope import AttemptResult
 from htx_cancel.wire.transport import Reply, Request, Transport

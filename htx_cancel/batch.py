@@ -7,15 +7,9 @@ from math import inf
 from msgspec import Struct
 
 from htx_cancel.endpoints import Endpoint
-from htx_cancel.outcome import (
-    ACCEPTED,
-    CallResult,
-    Finding,
-    OrderResult,
-    call_result,
-    order_result,
-)
+from htx_cancel.results import CallResult, OrderResult, call_result, order_result
 from htx_cancel.retry import RETRY, SETTLEMENT_BACKOFF, RetryAction, RetryPolicy, merge
+from htx_cancel.status import ACCEPTED, Finding
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import TOO_MANY, WRONG_FORM, Meaning
 from htx_cancel.wire.envelope import AttemptResult

@@ -19,16 +19,10 @@ from htx_cancel.errors import ClientClosedError, InvalidTypeError, WrongLoopErro
 from htx_cancel.job import Job, JobSpec, Options
 from htx_cancel.limits.permit import Priority
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
-from htx_cancel.outcome import (
-    CallResult,
-    CancelAllOutcome,
-    CancelStatus,
-    OrderResult,
-    Outcome,
-    Source,
-    refusal,
-)
+from htx_cancel.outcome import CancelAllOutcome, Outcome
 from htx_cancel.products.product import CallOptions, OnBatch, ReadOptions
+from htx_cancel.results import CallResult, OrderResult, Source, refusal
+from htx_cancel.status import CancelStatus
 from htx_cancel.wire import cancels
 
 CLOSED = "the client was closed"

@@ -18,15 +18,9 @@ from htx_cancel import hooks
 from htx_cancel.attempt import Sender
 from htx_cancel.inquiry import Asker, Inquiry, inquiry
 from htx_cancel.limits.permit import Priority
-from htx_cancel.outcome import (
-    CancelStatus,
-    OrderResult,
-    Outcome,
-    Part,
-    Source,
-    Tally,
-    refusal,
-)
+from htx_cancel.outcome import Outcome, Part, Tally
+from htx_cancel.results import OrderResult, Source, refusal
+from htx_cancel.status import CancelStatus
 
 #: Batches looked at in one turn of the event loop.
 PER_TURN = 10
@@ -93,7 +87,7 @@ class Confirmation:
     async def _rebuild(self) -> Outcome:
         """Return the outcome with what was told, in slices; tell what changed and is not final."""
         parts: list[Part] = []
-        counts: Counter[CancelStatus] = Counter()
+        counts = Counter[CancelStatus]()
         for part in self._outcome.parts:
             about = self._inquiries[part.source]
             tally = Tally(len(part.batches))

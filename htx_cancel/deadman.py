@@ -27,8 +27,8 @@ from htx_cancel.batch import Batch
 from htx_cancel.endpoints import COUNTDOWNS, Countdown
 from htx_cancel.errors import NotArmedError
 from htx_cancel.limits.permit import Priority
-from htx_cancel.outcome import STATUS, CancelStatus, Finding
 from htx_cancel.retry import RETRY, RetryAction
+from htx_cancel.status import STATUS, CancelStatus, Finding
 from htx_cancel.wire import countdown
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.countdown import OFF, CountdownReply

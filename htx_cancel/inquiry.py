@@ -25,8 +25,9 @@ from htx_cancel.attempt import Sender
 from htx_cancel.endpoints import QUERIES, Query
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.listing import Lister, QueryBatch
-from htx_cancel.outcome import Finding, OrderResult, OrderState, Source
+from htx_cancel.results import OrderResult, Source
 from htx_cancel.retry import RetryPolicy
+from htx_cancel.status import Finding, OrderState
 from htx_cancel.wire import queries
 from htx_cancel.wire.cancels import CLIENT_IDS
 

@@ -30,7 +30,9 @@ from htx_cancel.batch import CancelAll, CancelBatch, Form
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import NotSentError, TooLateError
 from htx_cancel.limits.permit import Permit, Priority
-from htx_cancel.outcome import CallResult, Finding, OrderResult, Source, Tally
+from htx_cancel.outcome import Tally
+from htx_cancel.results import CallResult, OrderResult, Source
+from htx_cancel.status import Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
 

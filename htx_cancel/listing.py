@@ -23,8 +23,8 @@ from htx_cancel.endpoints import CATALOGUES, LISTS, Query
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.orders import OpenOrder, OpenOrders
-from htx_cancel.outcome import Finding
 from htx_cancel.retry import RETRY, RetryAction
+from htx_cancel.status import Finding
 from htx_cancel.wire import queries
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult

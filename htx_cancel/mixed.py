@@ -17,7 +17,9 @@ from msgspec.structs import replace
 
 from htx_cancel.errors import InvalidTypeError
 from htx_cancel.orders import OpenOrder, OrderRef, reference
-from htx_cancel.outcome import CancelStatus, OrderResult, Outcome, Part, Source
+from htx_cancel.outcome import Outcome, Part
+from htx_cancel.results import OrderResult, Source
+from htx_cancel.status import CancelStatus
 
 YIELD_EVERY = 200  #: orders looked at between two turns of the event loop
 
@@ -60,7 +62,7 @@ def named(source: Source, results: Iterable[OrderResult]) -> tuple[OrderResult, 
 async def joined(keys: Iterable[Key], outcomes: Sequence[Outcome]) -> Outcome:
     """Join the outcomes of the calls into one, in the order in which the orders were given."""
     found: dict[Key, OrderResult] = {}
-    counts: Counter[CancelStatus] = Counter()
+    counts = Counter[CancelStatus]()
     for outcome in outcomes:
         counts.update(outcome.counts)
         for part in outcome.parts:

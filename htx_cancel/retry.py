@@ -9,7 +9,7 @@ from enum import Enum
 from msgspec import Struct
 
 from htx_cancel import arguments
-from htx_cancel.outcome import Finding
+from htx_cancel.status import Finding
 from htx_cancel.wire.codes import Meaning
 
 #: The longest pause of an urgent call, in seconds.
@@ -80,7 +80,7 @@ class RetryPolicy(Struct, frozen=True):
 
 
 def merge(earlier: Finding | None, later: Finding) -> Finding:
-    """Say what is known of an id after two attempts: ``outcome.weight`` is the table.
+    """Say what is known of an id after two attempts: ``status.weight`` is the table.
 
     ======================================  =========================  ========================
     earlier attempt                         later attempt              together

@@ -3,7 +3,7 @@
 import json
 
 from htx_cancel.endpoints import Endpoint, coin_m_swap
-from htx_cancel.outcome import Finding
+from htx_cancel.status import Finding
 from htx_cancel.wire import cancels
 from htx_cancel.wire.envelope import AttemptResult
 

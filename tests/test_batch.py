@@ -11,11 +11,11 @@ from virtualtime import run
 from htx_cancel import RetryPolicy
 from htx_cancel.batch import CancelAll, CancelBatch, Form
 from htx_cancel.endpoints import coin_m_swap, usdt_m
-from htx_cancel.outcome import CancelStatus, Finding
 from htx_cancel.retry import SETTLEMENT_BACKOFF, RetryAction
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ROUTES
+from htx_cancel.status import CancelStatus, Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
 

@@ -8,25 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
-from htx_cancel.outcome import (
-    OF_THE_REQUEST,
-    STATUS,
-    CallResult,
-    CancelAllOutcome,
-    CancelStatus,
-    CloseReason,
-    Finding,
-    OrderResult,
-    OrderState,
-    Outcome,
-    Part,
-    Refusal,
-    Source,
-    Tally,
-    call_result,
-    order_result,
-)
+from htx_cancel.outcome import CancelAllOutcome, Outcome, Part, Tally
+from htx_cancel.results import CallResult, OrderResult, Refusal, Source, call_result, order_result
 from htx_cancel.retry import merge
+from htx_cancel.status import OF_THE_REQUEST, STATUS, CancelStatus, CloseReason, Finding, OrderState
 from htx_cancel.wire.codes import Meaning
 
 SOURCE = Source("coin_m_swap.cancel_orders", "BTC-USD", "order_id")

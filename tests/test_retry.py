@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
-from htx_cancel.outcome import STATUS, CancelStatus, Finding
 from htx_cancel.retry import RETRY, RetryAction, RetryPolicy, merge
+from htx_cancel.status import STATUS, CancelStatus, Finding
 from htx_cancel.wire.codes import Meaning
 
 findings = st.builds(Finding, st.sampled_from(Meaning))

@@ -14,7 +14,7 @@ from htx_cancel.endpoints import (
     usdt_m,
     usdt_m_v1_cross,
 )
-from htx_cancel.outcome import Finding
+from htx_cancel.status import Finding
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT

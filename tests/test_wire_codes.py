@@ -5,7 +5,7 @@ from replies import of, ok, read
 
 from htx_cancel import CancelStatus
 from htx_cancel.endpoints import Endpoint, coin_m_swap, usdt_m
-from htx_cancel.outcome import STATUS, Finding
+from htx_cancel.status import STATUS, Finding
 from htx_cancel.wire.codes import Meaning
 
 

@@ -9,10 +9,10 @@ from virtualtime import run
 
 from htx_cancel import CancelStatus
 from htx_cancel.endpoints import ENDPOINTS, Endpoint, coin_m_swap, usdt_m
-from htx_cancel.outcome import Finding
 from htx_cancel.sandbox import Exchange, Fault, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import Kind
+from htx_cancel.status import Finding
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_cancel.endpoints import QUERIES, Query, coin_m_futures, usdt_m
-from htx_cancel.outcome import Finding, OrderState
+from htx_cancel.status import Finding, OrderState
 from htx_cancel.wire import queries
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.queries import OrderStates

@@ -6,7 +6,8 @@ from typing import Literal, Protocol, TypedDict
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.limits.permit import Priority
 from htx_cancel.orders import OpenOrders
-from htx_cancel.outcome import CancelAllOutcome, OrderResult, Outcome
+from htx_cancel.outcome import CancelAllOutcome, Outcome
+from htx_cancel.results import OrderResult
 
 
 class IdCollection(Protocol):

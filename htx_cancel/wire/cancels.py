@@ -16,7 +16,7 @@ import msgspec
 
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.endpoints.row import named
-from htx_cancel.outcome import ACCEPTED, Finding
+from htx_cancel.status import ACCEPTED, Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
     CLIENT_ID_CAVEAT,

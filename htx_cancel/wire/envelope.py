@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from htx_cancel.outcome import ACCEPTED, Finding
+from htx_cancel.status import ACCEPTED, Finding
 from htx_cancel.wire.codes import Meaning, meaning
 
 _LONGEST_MESSAGE = 200

@@ -17,7 +17,7 @@ import msgspec
 from htx_cancel.endpoints import Query
 from htx_cancel.endpoints.row import named
 from htx_cancel.orders import OpenOrder
-from htx_cancel.outcome import ACCEPTED, Finding, OrderState
+from htx_cancel.status import ACCEPTED, Finding, OrderState
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
     AttemptResult,
