@@ -31,9 +31,9 @@ from htx_cancel.limits.permit import BudgetEvent, BudgetState, Permit, Priority
 from htx_cancel.limits.redis import RedisStore
 from htx_cancel.limits.shared import FAIR_SHARE, HOLD, Share, SharedBudgets
 from htx_cancel.limits.store import Holdings, holdings
+from htx_cancel.options import CallOptions, ReadOptions
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import CancelAllOutcome, Outcome
-from htx_cancel.products import CallOptions, ReadOptions
 from htx_cancel.results import CallResult, OrderResult, Refusal, Source
 from htx_cancel.retry import RetryPolicy
 from htx_cancel.status import CancelStatus, CloseReason, OrderState

@@ -16,11 +16,11 @@ from htx_cancel.attempt import Sender
 from htx_cancel.batch import Form
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, WrongLoopError
-from htx_cancel.job import Job, JobSpec, Options
+from htx_cancel.job import Job, JobSpec
 from htx_cancel.limits.permit import Priority
+from htx_cancel.options import CallOptions, OnBatch, Options, ReadOptions
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import CancelAllOutcome, Outcome
-from htx_cancel.products.product import CallOptions, OnBatch, ReadOptions
 from htx_cancel.results import CallResult, OrderResult, Source, refusal
 from htx_cancel.status import CancelStatus
 from htx_cancel.wire import cancels

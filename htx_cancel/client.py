@@ -20,13 +20,12 @@ from htx_cancel.everything import Everything, EverythingReport
 from htx_cancel.hosts import Host
 from htx_cancel.limits.limiter import IN_FLIGHT, Budgets
 from htx_cancel.limits.permit import Priority
+from htx_cancel.options import CallOptions, OnBatch
 from htx_cancel.orders import OpenOrder, OrderRef
 from htx_cancel.outcome import Outcome
 from htx_cancel.products import (
-    CallOptions,
     CoinMFutures,
     CoinMSwap,
-    OnBatch,
     UsdtM,
     UsdtMV1Cross,
     UsdtMV1Isolated,

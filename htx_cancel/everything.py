@@ -34,9 +34,9 @@ from htx_cancel.endpoints import (
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Priority
+from htx_cancel.options import CallOptions
 from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import Outcome
-from htx_cancel.products import CallOptions
 from htx_cancel.status import CancelStatus
 
 APART = 0.25  #: seconds from one empty listing to the next: lists lag behind

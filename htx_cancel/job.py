@@ -29,9 +29,10 @@ from htx_cancel.attempt import CANCELLED, TOO_LATE, Sender
 from htx_cancel.batch import CancelAll, CancelBatch, Form
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.errors import NotSentError, TooLateError
-from htx_cancel.limits.permit import Permit, Priority
+from htx_cancel.limits.permit import Permit
+from htx_cancel.options import Options
 from htx_cancel.outcome import Tally
-from htx_cancel.results import CallResult, OrderResult, Source
+from htx_cancel.results import CallResult, Source
 from htx_cancel.status import Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
@@ -42,7 +43,6 @@ PER_TURN = 10
 
 BROKEN = "it could not be sent, since an internal error occurred"
 
-OnBatch = Callable[[tuple[OrderResult, ...]], object]
 AnyBatch = CancelBatch | CancelAll
 
 
@@ -69,14 +69,6 @@ class JobSpec(Struct, frozen=True, gc=False):
         return CancelBatch(
             self.endpoint, self.contract_code, self.field, ids, number=number, form=self.form
         )
-
-
-class Options(Struct, frozen=True):
-    """The options of a call, checked."""
-
-    priority: Priority
-    deadline: float  #: loop time
-    on_batch: OnBatch | None
 
 
 class Job:

@@ -33,6 +33,7 @@ PURE: dict[str, str] = {
     "limits.budget": "endpoints limits.round_trip",
     "limits.headers": "endpoints",
     "limits.permit": "limits.budget limits.headers",
+    "options": "limits.permit results",
     "outcome": "errors results status",
     "orders": "arguments endpoints errors",
     "wire.queries": "endpoints endpoints.row orders status wire.codes wire.envelope",
@@ -60,18 +61,17 @@ ON_THE_LOOP: dict[str, str] = {
         "status wire.codes wire.envelope wire.transport"
     ),
     "job": (
-        "attempt batch endpoints errors hooks limits.permit outcome results status wire.codes "
-        "wire.envelope"
+        "attempt batch endpoints errors hooks limits.permit options outcome results status "
+        "wire.codes wire.envelope"
     ),
     "listing": (
         "attempt batch endpoints errors limits.permit orders retry status wire.codes "
         "wire.envelope wire.queries"
     ),
     "mixed": "errors orders outcome results status",
-    "products.product": "endpoints limits.permit orders outcome results",
     "calls": (
-        "arguments attempt batch endpoints errors job limits.permit listing mixed orders outcome "
-        "products.product results status wire.cancels"
+        "arguments attempt batch endpoints errors job limits.permit listing mixed options orders "
+        "outcome results status wire.cancels"
     ),
     "inquiry": (
         "attempt endpoints hooks limits.permit listing results retry status wire.cancels "
@@ -82,18 +82,20 @@ ON_THE_LOOP: dict[str, str] = {
         "attempt batch endpoints errors hooks limits.permit retry status wire.codes "
         "wire.countdown wire.envelope"
     ),
-    **{
-        f"products.{product}": f"arguments endpoints.{product} orders outcome products.product"
-        for product in PRODUCTS
-    },
-    "products.__init__": f"products.product {_each('products')}",
     "everything": (
-        "arguments endpoints errors hooks limits.limiter limits.permit orders outcome products "
+        "arguments endpoints errors hooks limits.limiter limits.permit options orders outcome "
         "status"
     ),
+    "products.product": "calls",
+    **{
+        f"products.{product}": "arguments options orders outcome products.product "
+        f"endpoints.{product}"
+        for product in PRODUCTS
+    },
+    "products.__init__": _each("products"),
     "client": (
         "arguments attempt calls confirm deadman endpoints errors everything hosts limits.limiter "
-        "limits.permit listing orders outcome products retry wire.signing wire.transport"
+        "limits.permit listing options orders outcome products retry wire.signing wire.transport"
     ),
     "limits.redis": "errors",
     "limits.shared": (
@@ -102,7 +104,7 @@ ON_THE_LOOP: dict[str, str] = {
     ),
     "__init__": (
         "client deadman endpoints errors everything limits.limiter limits.permit limits.redis "
-        "limits.shared limits.store orders outcome products results retry status wire.signing"
+        "limits.shared limits.store options orders outcome results retry status wire.signing"
     ),
     "endpoints.__main__": "endpoints",
 }

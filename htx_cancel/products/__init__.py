@@ -2,17 +2,13 @@
 
 from htx_cancel.products.coin_m_futures import CoinMFutures
 from htx_cancel.products.coin_m_swap import CoinMSwap
-from htx_cancel.products.product import CallOptions, OnBatch, ReadOptions
 from htx_cancel.products.usdt_m import UsdtM
 from htx_cancel.products.usdt_m_v1_cross import UsdtMV1Cross
 from htx_cancel.products.usdt_m_v1_isolated import UsdtMV1Isolated
 
 __all__ = [
-    "CallOptions",
     "CoinMFutures",
     "CoinMSwap",
-    "OnBatch",
-    "ReadOptions",
     "UsdtM",
     "UsdtMV1Cross",
     "UsdtMV1Isolated",

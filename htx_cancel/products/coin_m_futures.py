@@ -4,17 +4,10 @@ from typing import Unpack, overload
 
 from htx_cancel import arguments
 from htx_cancel.endpoints import coin_m_futures as rows
+from htx_cancel.options import CallOptions, ContractType, Direction, Ids, Offset, ReadOptions
 from htx_cancel.orders import OpenOrders
 from htx_cancel.outcome import CancelAllOutcome, Outcome
-from htx_cancel.products.product import (
-    CallOptions,
-    ContractType,
-    Direction,
-    Ids,
-    Offset,
-    Product,
-    ReadOptions,
-)
+from htx_cancel.products.product import Product
 
 
 class CoinMFutures(Product):

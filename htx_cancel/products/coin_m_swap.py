@@ -4,16 +4,10 @@ from typing import Unpack, overload
 
 from htx_cancel import arguments
 from htx_cancel.endpoints import coin_m_swap as rows
+from htx_cancel.options import CallOptions, Direction, Ids, Offset, ReadOptions
 from htx_cancel.orders import OpenOrders
 from htx_cancel.outcome import CancelAllOutcome, Outcome
-from htx_cancel.products.product import (
-    CallOptions,
-    Direction,
-    Ids,
-    Offset,
-    Product,
-    ReadOptions,
-)
+from htx_cancel.products.product import Product
 
 
 class CoinMSwap(Product):

@@ -4,16 +4,10 @@ from typing import Unpack, overload
 
 from htx_cancel import arguments
 from htx_cancel.endpoints import usdt_m as rows
+from htx_cancel.options import CallOptions, Direction, Ids, PositionSide, ReadOptions
 from htx_cancel.orders import OpenOrders
 from htx_cancel.outcome import CancelAllOutcome, Outcome
-from htx_cancel.products.product import (
-    CallOptions,
-    Direction,
-    Ids,
-    PositionSide,
-    Product,
-    ReadOptions,
-)
+from htx_cancel.products.product import Product
 
 
 class UsdtM(Product):
