@@ -260,9 +260,10 @@ def test_one_hold_looks_at_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -
             for place in range(3)
         ]
         await turns()
-        monkeypatch.setattr(Deadline, "looks", 0)
         for permit in permits:
             permit.replied()
+        monkeypatch.setattr(Deadline, "looks", 0)
+        for permit in permits:
             permit.refused()
         assert Deadline.looks == len(waiters) == state(budgets).waiting
         for each in waiters:

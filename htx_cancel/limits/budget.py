@@ -21,7 +21,6 @@ Rules of the ledger (time comes in as an argument; there is no clock here):
   hold lasts a whole window. One window after a refusal all is free under any rule.
 """
 
-from bisect import bisect_right
 from collections import deque
 from enum import Enum
 from math import inf
@@ -32,7 +31,6 @@ from htx_cancel.limits.round_trip import RoundTrips
 MARGIN = 0.001  #: seconds
 SPREAD = 0.05  #: seconds; the calls of a burst, and in a sliding window their places, come in turn
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
-ROUNDING = 1e-9  #: seconds; sums of times differ by less
 
 
 class Trial(Enum):
@@ -64,9 +62,8 @@ class Budget:
         self._answered = 0  #: replies to calls granted since the last hold
         self._proved_at = -inf  #: when the last burst of others was noticed
         self._shown = 0  #: how much of a window that burst has shown to be others'
-        self._before = 0  #: and how much the burst before
-        self._floor = 0  #: the reserve when it was noticed
-        self._refusals = 0  #: that belong to it
+        self._repeated = False  #: whether another burst came shortly before
+        self._refusal_proof = 0  #: the reserve when it was noticed, and its refusals since
         self._relax_at = inf
         self._step = 1
         self._most = limit.calls  #: the most that others can have used, by headers since the proof
@@ -208,8 +205,8 @@ class Budget:
         self.held_until = max(self.held_until, now + wait + MARGIN)
         self._answered = 0
         self._notice(granted, now)
-        self._refusals += 1
-        self._prove(min(self._floor + self._refusals, self.calls // 2), now)
+        self._refusal_proof += 1
+        self._prove(min(self._refusal_proof, self.calls // 2), now)
 
     def _notice(self, granted: float, now: float) -> None:
         """Begin a new burst of others, unless a call granted then belongs to the last one.
@@ -219,17 +216,16 @@ class Budget:
         """
         if granted <= self._proved_at or granted == self._trial_at:
             return
-        recent = now < self._proved_at + 2 * PATIENCE * self.seconds
-        self._before = self._shown if recent else 0
-        self._shown = self._refusals = 0
-        self._floor = self.reserve
+        self._repeated = now < self._proved_at + 2 * PATIENCE * self.seconds
+        self._shown = 0
+        self._refusal_proof = self.reserve
         self._proved_at = now
 
     def _prove(self, others: int, now: float) -> None:
         """Note how much of a window this burst has shown to be others'."""
         self._shown = max(self._shown, others)
         reserve = min(self._shown, self.calls - 1)
-        if self._before and reserve >= self.reserve:
+        if self._repeated and reserve >= self.reserve:
             self.reserve = reserve
             self._relax_at = now + PATIENCE * self.seconds
             self._step, self._most = 1, self.calls
@@ -281,18 +277,3 @@ class Budget:
     def expected_slots(self, now: float, *, urgent: bool = False) -> list[float]:
         """Predict when each token can be spent first that will be usable, in order."""
         return self.slots(now, urgent=urgent)
-
-
-def time_of_nth(slots: list[float], period: float, count: int) -> float:
-    """Predict when the count-th call from now can leave."""
-    cycle, rank = divmod(count - 1, len(slots))
-    return slots[rank] + cycle * period
-
-
-def count_until(slots: list[float], period: float, until: float) -> int:
-    """Predict how many calls can leave up to ``until``."""
-    if until < slots[0]:
-        return 0
-    until += ROUNDING
-    cycle = int((until - slots[0]) / period)
-    return cycle * len(slots) + bisect_right(slots, until - cycle * period)

@@ -22,7 +22,7 @@ another budget's; and measured, taking and returning two that way costs 1.7 time
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count as counter
 from math import inf
 
@@ -67,19 +67,19 @@ class Budgets:
         on_event: Callable[[BudgetEvent], object] | None = None,
         round_trips: RoundTrips | None = None,
     ) -> None:
+        limits = {} if limits is None else limits
         _check(limits)
         arguments.hook("on_event", on_event)
         self.max_in_flight = arguments.whole("max_in_flight", max_in_flight)
         self.charge_pools = charge_pools
         self._round_trips = round_trips or RoundTrips()
         self._budgets = {
-            name: self._ledger(name, limit) for name, limit in {**BUDGETS, **(limits or {})}.items()
+            name: self._ledger(name, limit) for name, limit in {**BUDGETS, **limits}.items()
         }
         self._lanes: dict[tuple[str, ...], Lane] = {}
         self._in_flight = 0
         self._on_event = on_event
         self._tickets = counter(1)
-        self._serials = counter(1)
         self._waiting = 0
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._reserved_rank: Rank | None = None  # who may ask again before others are served
@@ -202,15 +202,14 @@ class Budgets:
 
     async def _granted(self, waiter: Waiter) -> list[Permit]:
         """Wait; a caller that goes away, for whatever reason, leaves nothing behind."""
-        future = waiter.future
         try:
-            return await future
+            return await waiter.future
         except BaseException:
             if waiter.waiting:
                 self._drop(waiter)
                 self._dispatch(asyncio.get_running_loop().time())
-            elif future.done() and not future.cancelled() and future.exception() is None:
-                for permit in future.result():
+            elif not waiter.future.cancelled() and waiter.future.exception() is None:
+                for permit in waiter.future.result():
                     permit.unsent()
             raise
 
@@ -219,19 +218,27 @@ class Budgets:
         permits = []
         for _ in range(min(count, self.max_in_flight - self._in_flight)):
             self._in_flight += 1
-            permits.append(Permit(lane.budgets, now, next(self._serials), self._on_end))
+            permits.append(Permit(lane.budgets, now, next(self._tickets), self._on_end))
             for budget in lane.budgets:
                 budget.take(now)
         return permits
 
     def _lane(self, names: tuple[str, ...]) -> Lane:
         """Find or open the lane of these budgets."""
-        with suppress(KeyError, TypeError):
-            return self._lanes[names]  # nearly always
+        try:
+            return self._lanes[names]
+        except (KeyError, TypeError):  # a first use, another order of names, or no tuple
+            return self._open_lane(names)
+
+    def _open_lane(self, names: tuple[str, ...]) -> Lane:
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-            raise InvalidTypeError(f"names must be a tuple of budget names, got {names!r}")
+            raise InvalidTypeError(
+                f"names must be a tuple of budget names, got {names!r}"
+            ) from None
         if not names or not set(names) <= set(self._budgets):
-            raise InvalidValueError(f"names must be some of {sorted(self._budgets)}, got {names!r}")
+            raise InvalidValueError(
+                f"names must be some of {sorted(self._budgets)}, got {names!r}"
+            ) from None
         key = tuple(sorted(set(names)))
         lane = Lane(key, tuple(self._budgets[name] for name in key))
         return self._lanes.setdefault(key, lane)
@@ -244,36 +251,31 @@ class Budgets:
 
     def _dispatch(self, now: float) -> None:
         """Grant what can be granted, in order, and set the timer for the rest."""
+        while self._next_deadline() < now:
+            self._fail(self._deadlines[0][2], now)
         stuck: list[Lane] = []
         while self._in_flight < self.max_in_flight:
-            waiter = self._first(stuck, now)
+            waiter = self._first(stuck)
             if waiter is None or (
                 self._reserved_rank is not None and waiter.rank > self._reserved_rank
             ):
                 break
-            room = self._room(waiter, stuck, now)
-            if room > 0:
+            if waiter.future.done():  # it was cancelled, and its task has not run since
+                self._drop(waiter)
+            elif (room := self._room(waiter, stuck, now)) > 0:
                 self._grant(waiter, room, now)
             else:
                 stuck.append(waiter.lane)
         self._arm(now)
 
-    def _first(self, stuck: list[Lane], now: float) -> Waiter | None:
+    def _first(self, stuck: list[Lane]) -> Waiter | None:
         """Find the first waiter of the lanes that are not stuck."""
         heads = [
             lane.heap[0]
             for lane in self._lanes.values()
-            if lane.heap and lane not in stuck and self._head(lane, now) is not None
+            if lane.heap and lane not in stuck and lane.head() is not None
         ]
         return min(heads)[3] if heads else None
-
-    def _head(self, lane: Lane, now: float) -> Waiter | None:
-        """Find a lane's first waiter that is still there and in time."""
-        while (waiter := lane.head()) is not None:
-            if waiter.deadline >= now and not waiter.future.done():
-                break
-            self._fail(waiter, now)
-        return waiter
 
     def _room(self, waiter: Waiter, stuck: list[Lane], now: float) -> int:
         """Count the requests of a waiter that may leave now; ``stuck`` go before it."""
@@ -312,22 +314,19 @@ class Budgets:
         Linux lets ``epoll`` oversleep by a thousandth of its timeout: 3 ms of a window of 3 s. So
         a long wait is cut short by a hundredth, and what is left is awaited anew.
         """
-        at = max(self._next_at(now) + ROUNDING, now + SHORTEST_TIMER)
-        if LONG < at - now < inf:
-            at -= (at - now) / 100
         self._timer_floor = self._round_trips.floor
+        at = max(self._next_at(now) + ROUNDING, now + SHORTEST_TIMER)
+        if at == self._timer_at:
+            return
         if self._timer is not None:
-            if self._timer_at == at:
-                return
             self._timer.cancel()
         self._timer, self._timer_at = None, at
         if at < inf:
-            self._timer = asyncio.get_running_loop().call_at(at, self._wake)
+            early = (at - now) / 100 if at - now > LONG else 0.0
+            self._timer = asyncio.get_running_loop().call_at(at - early, self._wake)
 
     def _next_at(self, now: float) -> float:
-        while self._deadlines and not self._deadlines[0][2].waiting:
-            heapq.heappop(self._deadlines)
-        at = self._deadlines[0][0] if self._deadlines else inf
+        at = self._next_deadline()
         if self._waiting and self._in_flight < self.max_in_flight:
             for lane in self._lanes.values():
                 head = lane.head()
@@ -335,14 +334,14 @@ class Budgets:
                     at = min(at, lane.next_at(now, urgent=head.urgent))
         return at
 
+    def _next_deadline(self) -> float:
+        while self._deadlines and not self._deadlines[0][2].waiting:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else inf
+
     def _wake(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._timer = None
-        while self._deadlines and self._deadlines[0][0] < now:
-            waiter = heapq.heappop(self._deadlines)[2]
-            if waiter.waiting:
-                self._fail(waiter, now)
-        self._dispatch(now)
+        self._timer, self._timer_at = None, inf
+        self._dispatch(asyncio.get_running_loop().time())
 
     # the way back
 
@@ -493,10 +492,8 @@ class Budgets:
 
 
 def _check(limits: object) -> None:
-    if limits is None:
-        return
-    if not (
-        isinstance(limits, Mapping) and all(isinstance(limit, Limit) for limit in limits.values())
+    if not isinstance(limits, Mapping) or not all(
+        isinstance(limit, Limit) for limit in limits.values()
     ):
         raise InvalidTypeError(f"limits must be a mapping of names to Limit, got {limits!r}")
     if not set(limits) <= set(BUDGETS):

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from htx_cancel.limits.budget import Budget, count_until, time_of_nth
+from htx_cancel.limits.budget import Budget
 from htx_cancel.limits.permit import Permit, Priority
 
 if TYPE_CHECKING:
     import asyncio
 
+ROUNDING = 1e-9  #: seconds; sums of times differ by less
 Rank = tuple[int, float]  #: priority and ticket
 
 
@@ -127,11 +128,18 @@ class Forecast:
 
     def time_of_nth(self, budget: Budget, count: int) -> float:
         """Predict when a budget lets the count-th call leave."""
-        return time_of_nth(self._of(budget), budget.period, count)
+        slots = self._of(budget)
+        cycle, rank = divmod(count - 1, len(slots))
+        return slots[rank] + cycle * budget.period
 
     def count_until(self, budget: Budget, until: float) -> int:
         """Predict how many calls a budget lets leave up to a time."""
-        return count_until(self._of(budget), budget.period, until)
+        slots = self._of(budget)
+        if until < slots[0]:
+            return 0
+        until += ROUNDING
+        cycle = int((until - slots[0]) / budget.period)
+        return cycle * len(slots) + bisect_right(slots, until - cycle * budget.period)
 
     def _before(self, budget: Budget, until: float) -> int:
         """Predict how many of those ahead take a token of this budget up to a time."""
