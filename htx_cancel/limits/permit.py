@@ -78,7 +78,7 @@ class Permit:
         self.marks = [budget.returned for budget in budgets]
         self.valid_until = inf  #: loop time after which it may not be used any more
         self.end: End | None = None
-        self.told: RateLimitHeaders | None = None
+        self.headers: RateLimitHeaders | None = None
         self.described: Budget | None = None  #: the one that the headers told of
         self._tell = tell
 
@@ -106,7 +106,7 @@ class Permit:
         into a delay.
         """
         if self.end is None and headers is not None:
-            self.told = read(headers, epoch)
+            self.headers = read(headers, epoch)
         self._ends("replied")
 
     def refused(self) -> None:

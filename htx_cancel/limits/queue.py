@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-9  #: seconds; sums of times differ by less
 Rank = tuple[int, float]  #: priority and ticket
+LAST: Rank = (max(Priority), inf)  #: behind all waiters
 
 
 @dataclass(eq=False)
