@@ -6,7 +6,7 @@ of a waiter is stored here, never awaited.
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -182,32 +182,19 @@ def reserved_for_earlier(budget: Budget, rank: Rank, earlier: Iterable[Lane], no
     A token used now is free again in one window. Until then the earlier lanes need the tokens that
     are free now and those that become free in time.
     """
-    until = now + budget.seconds
-    needed_at = sorted(
-        at
-        for lane in earlier
-        if budget in lane.budgets
-        for at in _demand_times(lane, budget, rank, now, until)
-    )
+    forecast, needed_at = Forecast((), rank, now), list[float]()
+    for lane in earlier:
+        others = [each for each in lane.budgets if each is not budget]
+        if budget not in lane.budgets or not all(each.tokens for each in others):
+            continue  # tokens of another budget may all be held by another process
+        for count in range(1, lane.ahead(rank) + 1):
+            at = max((forecast.time_of_nth(each, count) for each in others), default=now)
+            if at > now + budget.seconds:
+                break
+            needed_at.append(at)
     urgent = rank[0] == Priority.URGENT
     free = max(0, budget.room(now, urgent=urgent))
     free_at = budget.slots(now, urgent=urgent)[free:]
-    return max((n - bisect_right(free_at, at) for n, at in enumerate(needed_at, 1)), default=0)
-
-
-def _demand_times(
-    lane: Lane, shared: Budget, rank: Rank, now: float, until: float
-) -> Iterator[float]:
-    """Predict when requests before a rank could use tokens of ``shared``, if it always had one.
-
-    There are none if another process holds all tokens of another budget of the lane.
-    """
-    forecast = Forecast((), rank, now)
-    others = [budget for budget in lane.budgets if budget is not shared]
-    if not all(budget.tokens for budget in others):
-        return
-    for count in range(1, lane.ahead(rank) + 1):
-        at = max((forecast.time_of_nth(budget, count) for budget in others), default=now)
-        if at > until:
-            return
-        yield at
+    return max(
+        (n - bisect_right(free_at, at) for n, at in enumerate(sorted(needed_at), 1)), default=0
+    )
