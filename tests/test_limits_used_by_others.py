@@ -1,4 +1,4 @@
-"""Others of the UID used the limits: how soon a client cancels all the same, on virtual time."""
+"""How soon a client cancels if others of the UID used the limits, on virtual time."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RULES: list[WindowRule] = ["first", "epoch", "slide"]
 WINDOW = 3.0
-AHEAD = 0.5  #: seconds by which the others are ahead of us
+AHEAD = 0.5  #: seconds by which the others began earlier
 
 
 class Headers:
@@ -41,7 +41,7 @@ class Headers:
         return Reply(reply.status, headers, reply.body, reply.left_at)
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 def client(exchange: Exchange, seed: int = 0) -> tuple[CancelClient, Headers]:
@@ -56,7 +56,7 @@ def client(exchange: Exchange, seed: int = 0) -> tuple[CancelClient, Headers]:
 async def pull(
     client: CancelClient, exchange: Exchange, kind: Kind, count: int, priority: Priority
 ) -> float:
-    """Cancel so many orders; say how long it took."""
+    """Cancel ``count`` new orders; return the seconds that it took."""
     if not count:
         return 0.0
     loop = asyncio.get_running_loop()
@@ -75,10 +75,10 @@ async def begin_window() -> None:
 @pytest.mark.parametrize("priority", [Priority.URGENT, Priority.ROUTINE])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("headers", "most"), [(True, 1.1), (False, 1.3)])
-def test_a_fresh_client_goes_on_as_soon_as_a_spent_window_ends(
+def test_a_new_client_sends_as_soon_as_a_spent_window_ends(
     rule: WindowRule, priority: Priority, *, headers: bool, most: float
 ) -> None:
-    """A restart in mid-window: one burst is refused, and no window twice."""
+    """After a restart in mid-window one burst is refused, and no window is lost twice."""
 
     async def main() -> None:
         exchange = Exchange(window=rule)
@@ -102,8 +102,8 @@ def test_a_fresh_client_goes_on_as_soon_as_a_spent_window_ends(
     run(main())
 
 
-def test_the_reset_that_a_refusal_tells_is_when_the_client_goes_on() -> None:
-    """The window that was spent was almost over: nothing waits for a whole one."""
+def test_a_refused_client_sends_again_at_the_stated_reset() -> None:
+    """The spent window was almost over, so the client does not wait for a whole one."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -118,8 +118,8 @@ def test_the_reset_that_a_refusal_tells_is_when_the_client_goes_on() -> None:
 
 
 @pytest.mark.parametrize("early", [0.2, 2.0])
-def test_a_wrong_clock_makes_no_client_knock_until_the_window_ends(early: float) -> None:
-    """A reset that is told too early costs one more refused call, not one a round trip."""
+def test_a_wrong_clock_causes_no_stream_of_refused_requests(early: float) -> None:
+    """A reset stated too early costs one more refused request, not one each round trip."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -138,7 +138,7 @@ def test_a_wrong_clock_makes_no_client_knock_until_the_window_ends(early: float)
 @pytest.mark.parametrize("count", [360, 720])
 @pytest.mark.parametrize("rule", RULES)
 def test_one_foreign_burst_costs_the_window_it_was_in(rule: WindowRule, count: int) -> None:
-    """Nothing is reserved for somebody who was seen once."""
+    """Nothing is reserved for others that were seen once."""
 
     async def main(foreign: int) -> float:
         exchange = Exchange(window=rule)
@@ -153,7 +153,7 @@ def test_one_foreign_burst_costs_the_window_it_was_in(rule: WindowRule, count: i
 
 @pytest.mark.parametrize("priority", [Priority.URGENT, Priority.ROUTINE])
 def test_one_wrong_remaining_costs_no_more_than_a_window(priority: Priority) -> None:
-    """The exchange says once that nothing is left, and later that all is."""
+    """The exchange states once that nothing remains, and later that all remains."""
 
     async def main() -> None:
         exchange = Exchange()
