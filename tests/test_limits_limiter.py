@@ -215,7 +215,10 @@ def test_a_waiter_past_its_deadline_gets_no_token() -> None:
 
 
 @pytest.mark.parametrize("refused_at", [0.1, 0.6])
-def test_cancelled_waiters_with_deadlines_are_not_counted_twice(refused_at: float) -> None:
+@pytest.mark.parametrize("same_turn", [True, False])
+def test_cancelled_waiters_with_deadlines_are_not_counted_twice(
+    refused_at: float, *, same_turn: bool
+) -> None:
     """Neither when a refusal checks the deadlines nor when they pass."""
 
     async def main() -> None:
@@ -226,8 +229,10 @@ def test_cancelled_waiters_with_deadlines_are_not_counted_twice(refused_at: floa
             for at in (inf, 1.5, 1.5 + 1e-9, 1.5 + 2e-9)
         )
         await turns()
-        gone.cancel()
         await asyncio.sleep(refused_at)
+        gone.cancel()
+        if not same_turn:
+            await turns()
         permit.replied()
         permit.refused()
         await taker
