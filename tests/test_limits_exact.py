@@ -130,8 +130,8 @@ def test_the_predicted_wait_is_the_actual_wait() -> None:
         ahead = asyncio.create_task(driver.call((A,), [server], 20))
         await asyncio.sleep(0.1)
         predicted = [budgets.wait((A,), count=count) + 0.1 for count in (1, 7, 20)]
-        mine = asyncio.create_task(driver.call((A,), [server], 20))
-        await asyncio.gather(ahead, mine)
+        measured = asyncio.create_task(driver.call((A,), [server], 20))
+        await asyncio.gather(ahead, measured)
         return [
             (guess, driver.sent[29 + count] - began)
             for guess, count in zip(predicted, (1, 7, 20), strict=True)

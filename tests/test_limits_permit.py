@@ -31,7 +31,7 @@ def test_a_user_shares_the_budgets_with_its_own_requests() -> None:
             await budgets.permit(A, timeout=0.0).__aenter__()
         failing = budgets.permit(A)
         await failing.__aenter__()
-        await failing.__aexit__(ValueError, ValueError("mine"), None)
+        await failing.__aexit__(ValueError, ValueError("failed"), None)
         assert (state(budgets).in_flight, state(budgets).free) == (0, 0)
         assert budgets.round_trip == 0.0
 
@@ -43,9 +43,9 @@ def test_a_request_whose_block_raised_counts_as_unanswered() -> None:
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.2))
-        with pytest.raises(ValueError, match="mine"):
+        with pytest.raises(ValueError, match="failed"):
             async with budgets.permit(A):
-                raise ValueError("mine")
+                raise ValueError("failed")
         assert state(budgets).next_in == pytest.approx(1 + MARGIN, abs=1e-6)
 
     run(main())

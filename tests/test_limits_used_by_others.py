@@ -82,19 +82,19 @@ def test_a_new_client_sends_as_soon_as_a_spent_window_ends(
 
     async def main() -> None:
         exchange = Exchange(window=rule)
-        other, _ = client(exchange)
+        other_client, _ = client(exchange)
         await begin_window()
         await asyncio.gather(
-            pull(other, exchange, "swap", 360, Priority.ROUTINE),
-            pull(other, exchange, "v5", 72, Priority.ROUTINE),
+            pull(other_client, exchange, "swap", 360, Priority.ROUTINE),
+            pull(other_client, exchange, "v5", 72, Priority.ROUTINE),
         )
         await asyncio.sleep(AHEAD)
-        mine, transport = client(exchange, 1)
+        our_client, transport = client(exchange, 1)
         transport.keep = headers
         possible = WINDOW - AHEAD + WINDOW
         took = await asyncio.gather(
-            pull(mine, exchange, "swap", 540, priority),
-            pull(mine, exchange, "v5", 128, priority),
+            pull(our_client, exchange, "swap", 540, priority),
+            pull(our_client, exchange, "v5", 128, priority),
         )
         assert max(took) <= most * possible
         assert exchange.refused.total() == 36 + 72
@@ -107,11 +107,11 @@ def test_a_refused_client_sends_again_at_the_stated_reset() -> None:
 
     async def main() -> None:
         exchange = Exchange()
-        other, _ = client(exchange)
-        await pull(other, exchange, "swap", 360, Priority.ROUTINE)
+        other_client, _ = client(exchange)
+        await pull(other_client, exchange, "swap", 360, Priority.ROUTINE)
         await asyncio.sleep(WINDOW - 0.3)
-        mine, _ = client(exchange, 1)
-        assert await pull(mine, exchange, "swap", 360, Priority.ROUTINE) < 0.4
+        our_client, _ = client(exchange, 1)
+        assert await pull(our_client, exchange, "swap", 360, Priority.ROUTINE) < 0.4
         assert exchange.refused.total() == 36
 
     run(main())
@@ -123,13 +123,13 @@ def test_a_wrong_clock_causes_no_stream_of_refused_requests(early: float) -> Non
 
     async def main() -> None:
         exchange = Exchange()
-        other, _ = client(exchange)
-        await pull(other, exchange, "swap", 360, Priority.ROUTINE)
+        other_client, _ = client(exchange)
+        await pull(other_client, exchange, "swap", 360, Priority.ROUTINE)
         loop = asyncio.get_running_loop()
-        mine, transport = client(exchange, 1)
+        our_client, transport = client(exchange, 1)
         reset = str(int((EPOCH + loop.time() + WINDOW - early) * 1000))
         transport.changes = [{"ratelimit-reset": reset}] * 37
-        assert await pull(mine, exchange, "swap", 360, Priority.ROUTINE) < 2 * WINDOW
+        assert await pull(our_client, exchange, "swap", 360, Priority.ROUTINE) < 2 * WINDOW
         assert exchange.refused.total() == 37
 
     run(main())
@@ -143,10 +143,10 @@ def test_one_foreign_burst_costs_the_window_it_was_in(rule: WindowRule, count: i
     async def main(foreign: int) -> float:
         exchange = Exchange(window=rule)
         await begin_window()
-        other, _ = client(exchange)
-        await pull(other, exchange, "swap", foreign, Priority.ROUTINE)
-        mine, _ = client(exchange, 1)
-        return await pull(mine, exchange, "swap", count, Priority.URGENT)
+        other_client, _ = client(exchange)
+        await pull(other_client, exchange, "swap", foreign, Priority.ROUTINE)
+        our_client, _ = client(exchange, 1)
+        return await pull(our_client, exchange, "swap", count, Priority.URGENT)
 
     assert run(main(350)) <= run(main(0)) + WINDOW + 0.1
 
@@ -157,10 +157,10 @@ def test_one_wrong_remaining_costs_no_more_than_a_window(priority: Priority) -> 
 
     async def main() -> None:
         exchange = Exchange()
-        mine, transport = client(exchange)
+        our_client, transport = client(exchange)
         transport.changes = [{"ratelimit-remaining": "0"}]
-        await pull(mine, exchange, "swap", 10, priority)
-        assert await pull(mine, exchange, "swap", 720, priority) <= 2 * WINDOW + 0.1
+        await pull(our_client, exchange, "swap", 10, priority)
+        assert await pull(our_client, exchange, "swap", 720, priority) <= 2 * WINDOW + 0.1
         assert not exchange.refused
 
     run(main())
