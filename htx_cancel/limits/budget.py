@@ -15,7 +15,7 @@ Rules for ``reserve``, the tokens left to others in every window (urgent request
 * A *burst* of others is proved by foreign use, or by refusals while our own count had room.
   Refusals prove at most half of the limit.
 * A first burst reserves nothing, because it may be the only one. From the second burst in a row
-  on, the reserve is the largest one proved.
+  on (less than ``2 * PATIENCE`` windows apart), the reserve is the largest one proved.
 * After ``PATIENCE`` windows without proof the reserve shrinks, by twice as much each time, and at
   once to the most that others can have used according to the headers of any reply since then.
 
