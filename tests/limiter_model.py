@@ -1,12 +1,12 @@
-"""Naive servers with a rate limit, and a driver that sends calls to them through ``Budgets``.
+"""Naive servers with a rate limit, and a driver that sends requests to them through ``Budgets``.
 
-The servers are the slow and obvious reading of three rules, apart from the limiter's own:
+The servers implement three rules in a slow and obvious way, independent of the limiter:
 
-* ``first``: a fixed window that starts with its first call;
+* ``first``: a fixed window that starts with its first request;
 * ``epoch``: a fixed window aligned to the clock;
-* ``slide``: a log of the calls of the last window.
+* ``slide``: a log of the requests of the last window.
 
-A server counts the calls that it takes; a refused call is not counted.
+A server counts the requests that it accepts; a refused request is not counted.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Server:
         self.refused = 0
 
     def _since(self, now: float) -> float:
-        """Say when the window began whose calls count now."""
+        """Return when the current window began."""
         if self.rule == "epoch":
             return now - (now - self.phase + EDGE) % self.seconds
         if self.rule == "slide":
@@ -44,7 +44,7 @@ class Server:
         return self.phase
 
     def arrive(self, now: float) -> tuple[bool, dict[str, str]]:
-        """Take or refuse a call that arrives now; the headers say what is left."""
+        """Accept or refuse a request that arrives now; the headers state how much remains."""
         since = self._since(now)
         self.taken = [at for at in self.taken if at >= since]
         good = len(self.taken) < self.calls
@@ -55,7 +55,7 @@ class Server:
         return good, self._headers(since)
 
     def intrude(self, now: float) -> None:
-        """Count a call of another process of the UID; it gets its place even in a full window."""
+        """Count a request of another process of the UID, even in a full window."""
         since = self._since(now)
         self.taken = [*(at for at in self.taken if at >= since), now]
 
@@ -70,7 +70,7 @@ class Server:
 
 
 class Way:
-    """The network: a fixed delay and an even jitter, each way."""
+    """The network: a fixed delay and a uniform jitter, each way."""
 
     def __init__(self, delay: float, jitter: float, seed: int = 0) -> None:
         self.delay = delay
@@ -78,12 +78,12 @@ class Way:
         self.random = random.Random(seed)
 
     def one(self) -> float:
-        """Draw one way's time."""
+        """Return a random time of one way."""
         return self.delay + self.random.uniform(0, self.jitter)
 
 
 class Driver:
-    """Sends calls and keeps the books."""
+    """Sends requests and records when."""
 
     def __init__(self, budgets: Budgets, way: Way, *, headers: bool = False) -> None:
         self.budgets = budgets
@@ -100,7 +100,7 @@ class Driver:
             self.budgets.learn_round_trip("", trip, probe=True)
 
     async def send(self, permit: Permit, servers: Sequence[Server]) -> None:
-        """Carry one call there and its reply back."""
+        """Carry one request to the servers and its reply back."""
         loop = asyncio.get_running_loop()
         sent = loop.time()
         self.sent.append(sent)
@@ -121,7 +121,7 @@ class Driver:
         priority: Priority = Priority.ROUTINE,
         until: float = float("inf"),
     ) -> float:
-        """Send many calls as one caller does, one turn for all; say when all were answered."""
+        """Send many requests with one ticket; return the time of the last reply."""
         loop = asyncio.get_running_loop()
         ticket = self.budgets.ticket()
         sends: list[asyncio.Task[None]] = []
@@ -135,12 +135,12 @@ class Driver:
 
 
 def least(calls: int, seconds: float, count: int, delay: float, jitter: float) -> float:
-    """Give the mean of the shortest time in which a limiter that must be sure can do it."""
+    """Return the mean of the least possible time without a risk of refusals."""
     return (count - 1) // calls * (seconds + jitter / 2) + 2 * delay + jitter
 
 
 def refusals(arrivals: Iterable[float], calls: int, seconds: float) -> int:
-    """Count what any rule would refuse of calls that arrived at these times."""
+    """Count the requests that any rule would refuse if they arrived at these times."""
     rules = [
         ("first", 0.0),
         ("slide", 0.0),
@@ -154,7 +154,7 @@ def refusals(arrivals: Iterable[float], calls: int, seconds: float) -> int:
 
 
 class KnownWay(RoundTrips):
-    """A way whose shortest round trip is known; the estimate is not what is tested."""
+    """A known shortest round trip, for tests that do not test the estimate."""
 
     def __init__(self, shortest: float) -> None:
         super().__init__()

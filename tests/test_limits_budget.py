@@ -1,10 +1,10 @@
-"""The ledger of one budget: tokens that rest, and what others of the UID use."""
+"""The tokens of one budget: how they cool, and what others of the UID use."""
 
 import asyncio
 
 import pytest
 from limiter_model import EPOCH, KnownWay
-from limits_helpers import STEP, A, answered, bursts, spend, state, take, told, turns
+from limits_helpers import STEP, A, answered, bursts, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
@@ -13,8 +13,8 @@ from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Priority
 
 
-def test_a_token_is_back_one_window_after_its_reply() -> None:
-    """Not after its sending; and the margin later, no more."""
+def test_a_token_is_free_one_window_after_its_reply() -> None:
+    """One window after the reply, not after the request, plus the margin and no more."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.0))
@@ -27,16 +27,16 @@ def test_a_token_is_back_one_window_after_its_reply() -> None:
     run(main())
 
 
-# what others used
+# foreign use
 
 
 def test_what_others_used_is_charged_for_a_window() -> None:
-    """As much as the exchange's count is above our own."""
+    """The difference between the exchange's count and our own is charged."""
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
-        permit.replied(told(5, 1000, 1))
+        permit.replied(limit_headers(5, 1000, 1))
         assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (3, 0, 1)
         await asyncio.sleep(1.01)
         assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (0, 0, 5)
@@ -45,12 +45,12 @@ def test_what_others_used_is_charged_for_a_window() -> None:
 
 
 def test_foreign_use_is_waited_for() -> None:
-    """Its tokens come back like our own."""
+    """Foreign tokens cool like our own."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
         (permit,) = await take(budgets, 1)
-        permit.replied(told(5, 1000, 0))
+        permit.replied(limit_headers(5, 1000, 0))
         assert (state(budgets).reserve, state(budgets).foreign) == (0, 4)
         assert state(budgets).next_in == pytest.approx(1 + MARGIN)
         await budgets.acquire((A,))
@@ -59,8 +59,8 @@ def test_foreign_use_is_waited_for() -> None:
     run(main())
 
 
-def test_our_own_calls_are_not_taken_for_those_of_others() -> None:
-    """Even when the reply comes after newer calls, or tokens came back meanwhile."""
+def test_our_own_requests_do_not_count_as_foreign() -> None:
+    """Not even if the reply arrives after newer requests, or tokens became free meanwhile."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -68,20 +68,20 @@ def test_our_own_calls_are_not_taken_for_those_of_others() -> None:
         await spend(budgets, 4)
         await asyncio.sleep(1.01)
         await spend(budgets, 3)
-        old.replied(told(5, 1000, 0))
+        old.replied(limit_headers(5, 1000, 0))
         assert (state(budgets).foreign, state(budgets).reserve) == (0, 0)
 
     run(main())
 
 
-def test_foreign_use_alone_is_waited_for_less_the_shortest_round_trip() -> None:
-    """The exchange counted it before its reply left, as it counts our own."""
+def test_foreign_use_cools_for_a_window_less_the_shortest_round_trip() -> None:
+    """The exchange counted foreign use before the reply left, like our own requests."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.2))
         (permit,) = await take(budgets, 1)
         await asyncio.sleep(0.2)
-        permit.replied(told(5, 1000, 0, reset=0.3), EPOCH + now())
+        permit.replied(limit_headers(5, 1000, 0, reset=0.3), EPOCH + now())
         permit.refused()
         assert (state(budgets).foreign, state(budgets).cooling) == (4, 0)
         trial = await budgets.acquire((A,))
@@ -94,20 +94,20 @@ def test_foreign_use_alone_is_waited_for_less_the_shortest_round_trip() -> None:
 
 
 def test_the_same_foreign_use_is_charged_once() -> None:
-    """Two replies of one window tell of it."""
+    """Two replies of one window state the same use."""
 
     async def main() -> None:
         budgets = Budgets()
         first, second = await take(budgets, 2)
-        first.replied(told(5, 1000, 1))
-        second.replied(told(5, 1000, 0))
+        first.replied(limit_headers(5, 1000, 1))
+        second.replied(limit_headers(5, 1000, 0))
         assert (state(budgets).foreign, state(budgets).free) == (3, 0)
 
     run(main())
 
 
-def test_foreign_use_of_an_earlier_window_hides_none_of_this_one() -> None:
-    """It is over when the reply comes, though nobody looked at the budget since."""
+def test_foreign_use_of_an_earlier_window_does_not_hide_that_of_this_one() -> None:
+    """It is over when the reply arrives, although the budget was not read since."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -115,23 +115,23 @@ def test_foreign_use_of_an_earlier_window_hides_none_of_this_one() -> None:
         await asyncio.sleep(0.9)
         (permit,) = await take(budgets, 1)
         await asyncio.sleep(0.6)
-        permit.replied(told(5, 1000, 0))
+        permit.replied(limit_headers(5, 1000, 0))
         assert state(budgets).foreign == 3
 
     run(main())
 
 
-# what is left to others
+# the reserve
 
 
 def test_what_others_used_in_two_windows_is_reserved_for_them() -> None:
-    """Then it is left to them in every window, until the proof has stopped for a while."""
+    """It is left to them in every window, until the proof has stopped for some windows."""
 
     async def main() -> None:
         budgets = Budgets()
         for _ in range(2):
             (permit,) = await take(budgets, 1)
-            permit.replied(told(5, 1000, 1))
+            permit.replied(limit_headers(5, 1000, 1))
             await asyncio.sleep(1.01)
         assert (state(budgets).foreign, state(budgets).reserve, state(budgets).free) == (0, 3, 2)
         await asyncio.sleep(10)
@@ -141,18 +141,18 @@ def test_what_others_used_in_two_windows_is_reserved_for_them() -> None:
 
 
 @pytest.mark.parametrize(("headers", "left"), [(True, 0), (False, 2)])
-def test_the_reserve_falls_to_what_headers_told(*, headers: bool, left: int) -> None:
-    """All at once, some windows after the last proof; without any word it shrinks by one."""
+def test_the_reserve_falls_to_what_headers_leave_possible(*, headers: bool, left: int) -> None:
+    """At once, some windows after the last proof; without headers it shrinks by one."""
 
     async def main() -> None:
         budgets = Budgets()
         for _ in range(2):
             (permit,) = await take(budgets, 1)
-            permit.replied(told(5, 1000, 1))
+            permit.replied(limit_headers(5, 1000, 1))
             await asyncio.sleep(1.01)
         await asyncio.sleep(0.9)
         (permit,) = await take(budgets, 1)
-        permit.replied(told(5, 1000, 4) if headers else None)
+        permit.replied(limit_headers(5, 1000, 4) if headers else None)
         await asyncio.sleep(1.2)
         assert state(budgets).reserve == left
 
@@ -160,17 +160,17 @@ def test_the_reserve_falls_to_what_headers_told(*, headers: bool, left: int) -> 
 
 
 def test_a_smaller_limit_cuts_the_reserve() -> None:
-    """Others cannot be left more than there is."""
+    """The reserve is below the limit."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
         for _ in range(2):
             (permit,) = await take(budgets, 1)
-            permit.replied(told(20, 1000, 1))
+            permit.replied(limit_headers(20, 1000, 1))
             await asyncio.sleep(1.01)
         assert state(budgets).reserve == 18
         (permit,) = await take(budgets, 1)
-        permit.replied(told(5, 1000, 4))
+        permit.replied(limit_headers(5, 1000, 4))
         assert (state(budgets).calls, state(budgets).reserve) == (5, 4)
         await asyncio.sleep(1.01)
         assert state(budgets).free == 1
@@ -178,14 +178,14 @@ def test_a_smaller_limit_cuts_the_reserve() -> None:
     run(main())
 
 
-def test_an_urgent_call_need_not_leave_what_is_reserved_for_others() -> None:
-    """The reserve is a courtesy; what others were seen to use in this window is not."""
+def test_an_urgent_request_may_use_the_reserve() -> None:
+    """The reserve is a courtesy; foreign use in this window is not."""
 
     async def main() -> None:
         budgets = Budgets()
         for _ in range(2):
             (permit,) = await take(budgets, 1)
-            permit.replied(told(5, 1000, 1))
+            permit.replied(limit_headers(5, 1000, 1))
             await asyncio.sleep(1.01)
         began = now()
         await take(budgets, 2)
@@ -204,8 +204,8 @@ def test_an_urgent_call_need_not_leave_what_is_reserved_for_others() -> None:
     run(main())
 
 
-def test_what_others_used_of_their_reserve_is_not_left_to_them_again() -> None:
-    """The greater of the two counts, now and in a prediction."""
+def test_foreign_use_counts_as_part_of_the_reserve() -> None:
+    """The greater of reserve and foreign use counts, now and in a prediction."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -227,7 +227,7 @@ def test_what_others_used_of_their_reserve_is_not_left_to_them_again() -> None:
 def test_from_the_second_burst_on_the_greatest_is_reserved(
     others: tuple[int, ...], reserve: int
 ) -> None:
-    """A smaller one lowers nothing."""
+    """A smaller burst does not lower the reserve."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
@@ -239,7 +239,7 @@ def test_from_the_second_burst_on_the_greatest_is_reserved(
 
 @pytest.mark.parametrize(("apart", "reserve"), [(5.95, 3), (6.05, 0)])
 def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: int) -> None:
-    """Twice the time after which a reserve begins to shrink."""
+    """Six windows are twice the time after which a reserve begins to shrink."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -252,7 +252,7 @@ def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: 
 
 
 def test_the_reserve_shrinks_slowly_at_first() -> None:
-    """By one after three windows without proof, then by twice as much each time."""
+    """It shrinks by one after three windows without proof, then by twice as much each time."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
@@ -269,7 +269,7 @@ def test_the_reserve_shrinks_slowly_at_first() -> None:
 
 
 def test_new_proof_lets_the_reserve_shrink_slowly_again() -> None:
-    """And what headers told before it says nothing about what comes after."""
+    """Headers from before the new proof do not count any more."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
@@ -287,8 +287,8 @@ def test_new_proof_lets_the_reserve_shrink_slowly_again() -> None:
     run(main())
 
 
-def test_a_waiter_for_the_reserve_goes_when_it_shrinks() -> None:
-    """No reply has to come first."""
+def test_a_waiter_is_served_when_the_reserve_shrinks() -> None:
+    """The waiter is served without a reply in between."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -303,8 +303,8 @@ def test_a_waiter_for_the_reserve_goes_when_it_shrinks() -> None:
     run(main())
 
 
-def test_headers_of_the_window_of_the_proof_do_not_lower_the_reserve() -> None:
-    """That window may just have begun anew, and those who were seen come again."""
+def test_headers_in_the_window_of_the_proof_do_not_lower_the_reserve() -> None:
+    """That window may just have been reset, and the others may return."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -318,15 +318,15 @@ def test_headers_of_the_window_of_the_proof_do_not_lower_the_reserve() -> None:
     run(main())
 
 
-def test_the_reserve_falls_to_the_least_that_any_reply_left() -> None:
-    """A later reply that leaves more possible takes nothing back."""
+def test_the_reserve_falls_to_the_least_that_any_reply_leaves_possible() -> None:
+    """A later reply that leaves more use possible changes nothing."""
 
     async def main() -> None:
         budgets = Budgets()
         await bursts(budgets, 3, 3, calls=5)
         first, second = await take(budgets, 2)
-        first.replied(told(5, 1000, 4))
-        second.replied(told(5, 1000, 3))
+        first.replied(limit_headers(5, 1000, 4))
+        second.replied(limit_headers(5, 1000, 3))
         await asyncio.sleep(2)
         assert state(budgets).reserve == 0
 
@@ -334,14 +334,14 @@ def test_the_reserve_falls_to_the_least_that_any_reply_left() -> None:
 
 
 def test_a_refusal_after_a_cut_of_the_limit_reserves_less_than_all() -> None:
-    """What the burst had shown was under the larger limit."""
+    """The burst was proved under the larger limit."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
         await bursts(budgets, 18)
         first, second = await take(budgets, 2)
-        first.replied(told(20, 1000, 0))
-        second.replied(told(5, 1000, 0))
+        first.replied(limit_headers(20, 1000, 0))
+        second.replied(limit_headers(5, 1000, 0))
         second.refused()
         assert (state(budgets).calls, state(budgets).reserve) == (5, 4)
 
@@ -354,7 +354,7 @@ def test_a_refusal_after_a_cut_of_the_limit_reserves_less_than_all() -> None:
 def test_refusals_without_headers_prove_others(
     refused: tuple[int, ...], reserves: list[int]
 ) -> None:
-    """Those of a burst, above the reserve that was left then; but never more than half."""
+    """Refusals of a burst add to the reserve at its start, up to half of the limit."""
 
     async def main() -> list[int]:
         budgets = Budgets({A: Limit(20, 1.0)})
@@ -371,13 +371,13 @@ def test_refusals_without_headers_prove_others(
 
 
 def test_a_refusal_of_a_burst_renews_its_proof() -> None:
-    """The time until the reserve shrinks begins with it."""
+    """The time until the reserve shrinks starts again."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
         await bursts(budgets, 10)
         first, second = await take(budgets, 2)
-        first.replied(told(20, 1000, 8))
+        first.replied(limit_headers(20, 1000, 8))
         await asyncio.sleep(0.5)
         second.replied()
         second.refused()
@@ -389,8 +389,8 @@ def test_a_refusal_of_a_burst_renews_its_proof() -> None:
     run(main())
 
 
-def test_more_left_than_the_limit_allows_says_nothing_about_others() -> None:
-    """The reserve shrinks as without a word."""
+def test_more_remaining_than_the_limit_is_ignored() -> None:
+    """The reserve shrinks as it does without headers."""
 
     async def main() -> None:
         budgets = Budgets()

@@ -1,11 +1,11 @@
-"""The ledger of one budget after a refusal: how long it is held, and the trial that follows."""
+"""One budget after a refusal: how long it is held, and the trial that follows."""
 
 import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from limiter_model import EPOCH, KnownWay
-from limits_helpers import STEP, A, U, answered, hold, spend, state, take, told, turns
+from limits_helpers import STEP, A, U, answered, hold, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def test_a_refusal_holds_its_budget_until_the_reset() -> None:
-    """Then calls leave again; other budgets never stopped."""
+    """Then requests are sent again; other budgets are not held."""
 
     async def main() -> None:
         events: list[BudgetEvent] = []
         budgets = Budgets(on_event=events.append)
         (permit,) = await take(budgets, 1, A, U)
-        permit.replied(told(5, 1000, 0, reset=0.4), EPOCH)
+        permit.replied(limit_headers(5, 1000, 0, reset=0.4), EPOCH)
         permit.refused()
         permit.refused()
         assert [event.kind for event in events] == ["refused"]
@@ -41,7 +41,7 @@ def test_a_refusal_holds_its_budget_until_the_reset() -> None:
 
 
 def test_a_refusal_without_headers_holds_one_window() -> None:
-    """All that the call charged, since nobody knows which was meant."""
+    """All budgets of the request are held, because the exceeded one is unknown."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -60,25 +60,25 @@ def test_a_refusal_without_headers_holds_one_window() -> None:
 def test_a_refusal_with_some_left_points_to_another_budget(
     names: tuple[str, ...], held: str
 ) -> None:
-    """The one described still had room; where there is no other, it is held all the same."""
+    """The described budget still had room; if it is the only one, it is held nevertheless."""
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1, *names)
-        permit.replied(told(5, 1000, 4))
+        permit.replied(limit_headers(5, 1000, 4))
         permit.refused()
         assert [each.name for each in budgets.snapshot() if each.held_for] == [held]
 
     run(main())
 
 
-def test_a_refusal_that_is_told_late_returns_no_token_twice() -> None:
-    """Its token had come back by itself."""
+def test_a_refusal_reported_late_frees_no_token_twice() -> None:
+    """The token is already free."""
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
-        permit.replied(told(5, 1000, 0, reset=0.5), EPOCH)
+        permit.replied(limit_headers(5, 1000, 0, reset=0.5), EPOCH)
         await asyncio.sleep(1.5)
         assert state(budgets).cooling == 0
         permit.refused()
@@ -89,29 +89,29 @@ def test_a_refusal_that_is_told_late_returns_no_token_twice() -> None:
     run(main())
 
 
-def test_no_later_word_shortens_a_hold() -> None:
-    """Neither a late reply nor a second refusal that would end sooner."""
+def test_no_later_reply_shortens_a_hold() -> None:
+    """Neither a late reply nor a second refusal with an earlier reset does."""
 
     async def main() -> None:
         budgets = Budgets()
         first, second, third = await take(budgets, 3)
-        first.replied(told(5, 1000, 0, reset=0.9), EPOCH)
+        first.replied(limit_headers(5, 1000, 0, reset=0.9), EPOCH)
         first.refused()
-        second.replied(told(5, 1000, 0, reset=0.1), EPOCH)
+        second.replied(limit_headers(5, 1000, 0, reset=0.1), EPOCH)
         second.refused()
-        third.replied(told(5, 1000, 2))
+        third.replied(limit_headers(5, 1000, 2))
         assert state(budgets).held_for == pytest.approx(0.9 + SPREAD + MARGIN, abs=0.001)
 
     run(main())
 
 
 def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
-    """A clock that is wrong must not stop the client."""
+    """A wrong clock must not stop the client."""
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
-        permit.replied(told(5, 1000, 0, reset=500.0), EPOCH)
+        permit.replied(limit_headers(5, 1000, 0, reset=500.0), EPOCH)
         permit.refused()
         assert state(budgets).held_for == pytest.approx(1 + MARGIN)
 
@@ -119,7 +119,7 @@ def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
 
 
 def test_a_reset_in_the_past_holds_for_a_moment() -> None:
-    """Our clock is ahead: the calls of others come in turn all the same."""
+    """Our clock is ahead, but the tokens of a burst still become free one by one."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -129,8 +129,8 @@ def test_a_reset_in_the_past_holds_for_a_moment() -> None:
     run(main())
 
 
-def test_a_refused_call_that_told_the_reset_gives_its_token_back() -> None:
-    """The hold stands for it; where it told none, its token rests."""
+def test_a_refused_request_with_a_reset_gives_its_token_back() -> None:
+    """The hold replaces the token; without a stated reset the token cools."""
 
     async def main() -> None:
         for reset, cooling in ((0.3, 0), (None, 1)):
@@ -144,8 +144,8 @@ def test_a_refused_call_that_told_the_reset_gives_its_token_back() -> None:
 # the trial after a hold
 
 
-def test_the_first_call_after_a_hold_goes_alone() -> None:
-    """The others follow at its reply."""
+def test_the_first_request_after_a_hold_goes_alone() -> None:
+    """The other requests are sent at its reply."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -163,8 +163,8 @@ def test_the_first_call_after_a_hold_goes_alone() -> None:
 
 
 @pytest.mark.parametrize("end", ["no_reply", "unsent"])
-def test_a_trial_that_nobody_answered_is_made_again(end: str) -> None:
-    """One more call goes, at once, and alone again."""
+def test_a_trial_without_a_reply_is_repeated(end: str) -> None:
+    """One more request is sent, at once and alone."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -179,8 +179,8 @@ def test_a_trial_that_nobody_answered_is_made_again(end: str) -> None:
     run(main())
 
 
-def test_an_older_call_ends_no_trial() -> None:
-    """Its reply says nothing of what is free after the hold."""
+def test_an_older_request_ends_no_trial() -> None:
+    """Its reply does not state what is free after the hold."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -197,8 +197,8 @@ def test_an_older_call_ends_no_trial() -> None:
     run(main())
 
 
-def test_a_trial_that_a_new_hold_overtook_ends_no_other() -> None:
-    """A call that was sent before was refused meanwhile: after that hold one goes alone again."""
+def test_a_trial_from_before_a_new_hold_does_not_end_the_next_trial() -> None:
+    """An older request was refused meanwhile: after that hold one request goes alone again."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -206,7 +206,7 @@ def test_a_trial_that_a_new_hold_overtook_ends_no_other() -> None:
         await asyncio.sleep(0.01)
         await hold(budgets, 2)
         (trial,) = await take(budgets, 1)
-        old.replied(told(5, 1000, 3, reset=now() + 0.3), EPOCH + now())
+        old.replied(limit_headers(5, 1000, 3, reset=now() + 0.3), EPOCH + now())
         old.refused()
         trial.replied()
         await asyncio.sleep(0.36)
@@ -216,7 +216,7 @@ def test_a_trial_that_a_new_hold_overtook_ends_no_other() -> None:
 
 
 def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
-    """Whatever became of the one that went: all is free then, under any rule."""
+    """Whatever happened to the trial, all tokens are free then under any rule."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -229,8 +229,8 @@ def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
     run(main())
 
 
-def test_the_reply_of_a_trial_says_how_much_is_free() -> None:
-    """After a window's reset all but its own; in a sliding window what the others still hold."""
+def test_the_reply_of_a_trial_states_how_much_is_free() -> None:
+    """After a reset all but its own token; in a sliding window less what others used."""
 
     async def main() -> None:
         for used, free in ((1, 4), (3, 2), (5, 0)):
@@ -246,7 +246,7 @@ def test_the_reply_of_a_trial_says_how_much_is_free() -> None:
 
 
 def test_a_late_reply_from_before_a_hold_is_not_counted_as_one_after_it() -> None:
-    """Its call is none of those that the trial's reply must have counted."""
+    """The trial's reply need not have counted that request."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -256,15 +256,15 @@ def test_a_late_reply_from_before_a_hold_is_not_counted_as_one_after_it() -> Non
         assert state(budgets).foreign == 3
         (trial,) = await take(budgets, 1)
         old.replied()
-        trial.replied(told(5, 1000, 2))
+        trial.replied(limit_headers(5, 1000, 2))
         assert state(budgets).foreign == 2
 
     run(main())
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_only_replies_soon_after_a_hold_take_foreign_use_back(*, held: bool) -> None:
-    """Another reply that counts less was only sent sooner."""
+def test_only_replies_soon_after_a_hold_reduce_foreign_use(*, held: bool) -> None:
+    """A reply with a lower count was otherwise only sent earlier."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -272,28 +272,28 @@ def test_only_replies_soon_after_a_hold_take_foreign_use_back(*, held: bool) -> 
             await hold(budgets)
             await asyncio.sleep(1.1)
         old, new = await take(budgets, 2)
-        new.replied(told(5, 1000, 0))
-        old.replied(told(5, 1000, 4))
+        new.replied(limit_headers(5, 1000, 0))
+        old.replied(limit_headers(5, 1000, 4))
         assert state(budgets).foreign == 3
 
     run(main())
 
 
 def test_foreign_use_seen_after_a_hold_is_as_old_as_the_refusal() -> None:
-    """It is what filled the window then, and comes back in its order."""
+    """It filled the window then, and cools from then on."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)}, round_trips=KnownWay(0.0))
         first, second, third = await take(budgets, 3)
-        first.replied(told(20, 1000, 15))
+        first.replied(limit_headers(20, 1000, 15))
         await asyncio.sleep(0.2)
-        second.replied(told(20, 1000, 14))
-        third.replied(told(20, 1000, 14, reset=0.5), EPOCH + now())
+        second.replied(limit_headers(20, 1000, 14))
+        third.replied(limit_headers(20, 1000, 14, reset=0.5), EPOCH + now())
         third.refused()
         assert state(budgets).foreign == 3
         await asyncio.sleep(0.36)
         (trial,) = await take(budgets, 1)
-        trial.replied(told(20, 1000, 11))
+        trial.replied(limit_headers(20, 1000, 11))
         assert state(budgets).foreign == 6
         await asyncio.sleep(0.5)
         assert state(budgets).foreign == 1

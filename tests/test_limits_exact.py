@@ -1,8 +1,8 @@
-"""The limiter against naive servers: nothing refused, and hardly any time lost.
+"""The limiter against naive servers: no request is refused, and hardly any time is lost.
 
-The jitter of the matrix is even and independent each way, which is what the estimate of the
-shortest way is made for. The properties give the limiter the true shortest way instead, and then
-let every trip take any longer time: there the law is exact, not likely.
+In the matrix, jitter is uniform and independent each way, as the estimate of the shortest round
+trip assumes. The properties give the limiter the true shortest round trip instead, and let every
+trip take any longer time: there it is certain, not likely, that no request is refused.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limiter_model import EPOCH, RULES, Driver, KnownWay, Server, Way, least, refusals
-from limits_helpers import A, B, U
+from limits_helpers import A, B, U, state
 from virtualtime import run
 
 from htx_cancel.endpoints import Limit
@@ -24,7 +24,7 @@ from htx_cancel.errors import TooLateError
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Permit, Priority
 
-#: How often each cell of the matrix is run; ``LIMITER_SEEDS=120`` is the long form.
+#: Runs of each cell of the matrix; ``LIMITER_SEEDS=120`` is the long form.
 SEEDS = int(os.environ.get("LIMITER_SEEDS", "24"))
 fuzz = settings(
     derandomize=True,
@@ -40,7 +40,7 @@ fuzz = settings(
 async def _burst(  # noqa: PLR0917
     rule: str, limit: Limit, count: int, delay: float, jitter: float, seed: int, *, warm: bool
 ) -> tuple[int, float]:
-    """Want many calls at once; give the refusals and the share of the least time."""
+    """Send many requests; return the refusals, and the least possible time over the time taken."""
     server = Server(rule, limit.calls, limit.seconds)
     await asyncio.sleep(random.Random(seed).uniform(0, limit.seconds))
     budgets = Budgets({U: limit}, max_in_flight=1000)
@@ -63,9 +63,9 @@ async def _burst(  # noqa: PLR0917
 def test_a_burst_is_never_refused_and_loses_hardly_any_time(
     rule: str, limit: Limit, count: int, delay: float, jitter: float, *, warm: bool
 ) -> None:
-    """No rule refuses a call, with headers or without; the time is near the least there is.
+    """No rule refuses a request, with headers or without; the time is near the least possible.
 
-    A cold client may lose one round trip in its first window.
+    A client that did not warm up may lose one round trip in its first window.
     """
     burst = partial(_burst, rule, limit, count, delay, jitter, warm=warm)
     results = [run(burst(seed)) for seed in range(SEEDS)]
@@ -77,8 +77,8 @@ def test_a_burst_is_never_refused_and_loses_hardly_any_time(
 # several budgets
 
 
-def test_calls_of_one_and_of_two_budgets_share_a_pool_without_loss() -> None:
-    """The narrow calls take what they can use of the pool, the wide ones all the rest."""
+def test_requests_of_one_and_of_two_budgets_share_a_pool_without_loss() -> None:
+    """Requests with two budgets take what they can use of the pool, the others take the rest."""
 
     async def main() -> tuple[tuple[float, ...], int]:
         budgets = Budgets(max_in_flight=1000)
@@ -99,8 +99,8 @@ def test_calls_of_one_and_of_two_budgets_share_a_pool_without_loss() -> None:
     assert ends[2] < 16.2
 
 
-def test_an_urgent_call_leaves_with_the_next_token() -> None:
-    """It waits less than one window behind a thousand calls of lower priority."""
+def test_an_urgent_request_gets_the_next_token() -> None:
+    """It waits less than about one window behind a thousand requests of lower priority."""
 
     async def main() -> float:
         budgets = Budgets()
@@ -117,8 +117,8 @@ def test_an_urgent_call_leaves_with_the_next_token() -> None:
     assert run(main()) < 1.1
 
 
-def test_the_predicted_wait_is_the_wait() -> None:
-    """Behind a queue, the predicted time of the k-th call is within 2 % of what comes."""
+def test_the_predicted_wait_is_the_actual_wait() -> None:
+    """Behind a queue, the predicted time of the k-th request is within 2 % of the actual time."""
 
     async def main() -> list[tuple[float, float]]:
         budgets = Budgets()
@@ -130,8 +130,8 @@ def test_the_predicted_wait_is_the_wait() -> None:
         ahead = asyncio.create_task(driver.call((A,), [server], 20))
         await asyncio.sleep(0.1)
         predicted = [budgets.wait((A,), count=count) + 0.1 for count in (1, 7, 20)]
-        mine = asyncio.create_task(driver.call((A,), [server], 20))
-        await asyncio.gather(ahead, mine)
+        measured = asyncio.create_task(driver.call((A,), [server], 20))
+        await asyncio.gather(ahead, measured)
         return [
             (guess, driver.sent[29 + count] - began)
             for guess, count in zip(predicted, (1, 7, 20), strict=True)
@@ -147,7 +147,7 @@ def test_the_predicted_wait_is_the_wait() -> None:
 async def _beside_others(
     rule: str, seed: int, *, bursts: bool, headers: bool
 ) -> tuple[float, float]:
-    """Share 72 per 3 s with a process that takes 30; give refusals and calls per window."""
+    """Share 72 per 3 s with a process that takes 30; return refusals and requests per window."""
     loop = asyncio.get_running_loop()
     server = Server(rule, 72, 3.0)
 
@@ -170,16 +170,16 @@ async def _beside_others(
 @pytest.mark.parametrize("headers", [True, False])
 @pytest.mark.parametrize("bursts", [True, False])
 @pytest.mark.parametrize("rule", ["first", "slide"])
-def test_room_is_left_to_another_process(rule: str, *, bursts: bool, headers: bool) -> None:
-    """Once its share is known, next to nothing is refused, and our share is used."""
+def test_tokens_are_left_to_another_process(rule: str, *, bursts: bool, headers: bool) -> None:
+    """Once its share is known, next to no request is refused, and our share is used."""
     for seed in range(3):
         refused, calls = run(_beside_others(rule, seed, bursts=bursts, headers=headers))
         assert refused <= 0.02
         assert calls >= 0.95 * 42
 
 
-def test_the_room_left_is_taken_back_when_the_other_process_stops() -> None:
-    """Some windows after the last proof of it, the whole budget is used again."""
+def test_the_reserve_ends_when_the_other_process_stops() -> None:
+    """Some windows after the last proof of the other process, the whole budget is used again."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -195,10 +195,10 @@ def test_the_room_left_is_taken_back_when_the_other_process_stops() -> None:
         driver = Driver(budgets, Way(0.02, 0.0), headers=True)
         intruder = asyncio.create_task(others())
         await driver.call((U,), [server], 10_000, until=17.0)
-        assert next(it for it in budgets.snapshot() if it.name == U).reserve >= 25
+        assert state(budgets, U).reserve >= 25
         await intruder
         await driver.call((U,), [server], 10_000, until=90.0)
-        assert next(it for it in budgets.snapshot() if it.name == U).reserve == 0
+        assert state(budgets, U).reserve == 0
         assert sum(84 < at <= 87 for at in driver.sent) >= 71
 
     run(main())
@@ -213,11 +213,11 @@ priorities = st.sampled_from(list(Priority))
 ends = st.sampled_from(["reply", "reply", "reply", "no reply", "lost", "unsent"])
 calls = st.tuples(seconds, names, priorities, ends, trips, trips, st.none() | seconds)
 LIMITS = {A: Limit(2, 1.0), B: Limit(3, 0.7), U: Limit(4, 2.0)}
-SHORTEST = 0.05  #: each way
+SHORTEST = 0.05  #: seconds, each way
 
 
 class _Run:
-    """One random schedule: each call comes, waits, perhaps is cancelled, and ends somehow."""
+    """One random schedule of requests that wait, may be cancelled, and end somehow."""
 
     def __init__(self) -> None:
         self.budgets = Budgets(LIMITS, max_in_flight=7, round_trips=KnownWay(2 * SHORTEST))
@@ -230,7 +230,7 @@ class _Run:
         ticket: int,
         plan: tuple[float, tuple[str, ...], Priority, str, float, float, float | None],
     ) -> None:
-        at, names, priority, end, there, back, patience = plan
+        at, names, priority, end, outward, back, patience = plan
         await asyncio.sleep(at)
         self.waiting[ticket] = (frozenset(names), priority, asyncio.get_running_loop().time())
         order = self.budgets.ticket()
@@ -240,24 +240,24 @@ class _Run:
         except TimeoutError:
             return
         finally:
-            mine = self.waiting.pop(ticket)
+            request = self.waiting.pop(ticket)
         self.grants += 1
-        self.check_order(permit, mine)
-        await self.travel(permit, end, SHORTEST + there, SHORTEST + back)
+        self.check_order(permit, request)
+        await self.travel(permit, end, SHORTEST + outward, SHORTEST + back)
 
-    def check_order(self, permit: Permit, mine: tuple[frozenset[str], Priority, float]) -> None:
-        """Nobody of the same budgets who came before, at this priority, still waits."""
-        names, priority, came = mine
+    def check_order(self, permit: Permit, request: tuple[frozenset[str], Priority, float]) -> None:
+        """Check that no earlier request for the same budgets at this priority still waits."""
+        names, priority, came = request
         for others, level, since in self.waiting.values():
             if others == names and since < permit.granted:
                 assert (level, since) >= (priority, came)
 
-    async def travel(self, permit: Permit, end: str, there: float, back: float) -> None:
+    async def travel(self, permit: Permit, end: str, outward: float, back: float) -> None:
         if end == "unsent":
-            await asyncio.sleep(there / 4)
+            await asyncio.sleep(outward / 4)
             permit.unsent()
             return
-        await asyncio.sleep(there)
+        await asyncio.sleep(outward)
         if end != "lost":
             for name in permit.names:
                 self.arrivals[name].append(asyncio.get_running_loop().time())
@@ -268,7 +268,7 @@ class _Run:
             permit.no_reply()
 
     async def watch(self) -> None:
-        """Nobody waits while a token of each of its budgets is free."""
+        """Check that no request waits while a token of each of its budgets is free."""
         while True:
             before = self.grants, self.idle()
             await asyncio.sleep(0.0015)
@@ -276,21 +276,21 @@ class _Run:
             await asyncio.sleep(0.01)
 
     def idle(self) -> set[int]:
-        """Give those who wait for one budget only, though it has room."""
+        """Return the requests that wait although their one budget has room."""
         if not self.waiting:
             return set()
         states = self.budgets.snapshot()
-        free = {state.name for state in states if state.free}
-        full = sum(state.in_flight for state in states) == 7  # each call has one budget
+        free = {each.name for each in states if each.free}
+        full = sum(each.in_flight for each in states) == 7  # each request has one budget
         return {
             ticket for ticket, (names, _, _) in self.waiting.items() if names <= free and not full
         }
 
-    def check_rest(self) -> None:
-        """When all is over and a window has passed, every token is back."""
-        for state in self.budgets.snapshot():
-            assert (state.free, state.in_flight, state.cooling, state.waiting) == (
-                state.calls,
+    def check_all_free(self) -> None:
+        """Check that every token is free, a window after the last request."""
+        for each in self.budgets.snapshot():
+            assert (each.free, each.in_flight, each.cooling, each.waiting) == (
+                each.calls,
                 0,
                 0,
                 0,
@@ -304,13 +304,13 @@ class _Run:
 def test_no_schedule_is_refused_leaks_a_token_or_breaks_the_order(
     plans: list[tuple[float, tuple[str, ...], Priority, str, float, float, float | None]],
 ) -> None:
-    """Whatever comes, waits, is cancelled, answered, lost or unsent: the laws hold."""
+    """The rules hold however requests wait, are cancelled, answered, lost or unsent."""
 
     async def main() -> None:
         schedule = _Run()
         await asyncio.gather(*(schedule.call(ticket, plan) for ticket, plan in enumerate(plans)))
         await asyncio.sleep(2.1)
-        schedule.check_rest()
+        schedule.check_all_free()
         for name, limit in LIMITS.items():
             assert refusals(schedule.arrivals[name], limit.calls, limit.seconds) == 0
 
@@ -320,10 +320,10 @@ def test_no_schedule_is_refused_leaks_a_token_or_breaks_the_order(
 @pytest.mark.slow
 @settings(fuzz, max_examples=60)
 @given(st.lists(calls, max_size=16))
-def test_nobody_waits_while_tokens_are_free(
+def test_no_request_waits_while_tokens_are_free(
     plans: list[tuple[float, tuple[str, ...], Priority, str, float, float, float | None]],
 ) -> None:
-    """With one budget a call, a free token is taken within a timer's least step."""
+    """With one budget each, a free token is taken within a timer's least step."""
 
     async def main() -> None:
         schedule = _Run()
@@ -358,7 +358,7 @@ def test_no_header_and_no_refusal_loses_a_token(
         tuple[float, tuple[str, ...], Priority, float, dict[str, str] | None, bool, float | None]
     ],
 ) -> None:
-    """Limits that change, strangers, junk, refusals, deadlines: all ends with all tokens free."""
+    """After changed limits, foreign use, invalid headers and refusals all tokens become free."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -369,7 +369,7 @@ def test_no_header_and_no_refusal_loses_a_token(
                 float, tuple[str, ...], Priority, float, dict[str, str] | None, bool, float | None
             ],
         ) -> None:
-            at, names, priority, trip, told, refused, patience = plan
+            at, names, priority, trip, headers, refused, patience = plan
             await asyncio.sleep(at)
             late = inf if patience is None else loop.time() + patience
             try:
@@ -378,13 +378,13 @@ def test_no_header_and_no_refusal_loses_a_token(
                 return
             assert loop.time() <= late + 1e-6
             await asyncio.sleep(trip)
-            permit.replied(told, EPOCH + loop.time())
+            permit.replied(headers, EPOCH + loop.time())
             if refused:
                 permit.refused()
 
         await asyncio.gather(*map(call, plans))
         await asyncio.sleep(300)
-        for state in budgets.snapshot():
-            assert (state.free, state.in_flight, state.waiting) == (state.calls, 0, 0)
+        for each in budgets.snapshot():
+            assert (each.free, each.in_flight, each.waiting) == (each.calls, 0, 0)
 
     run(main())

@@ -1,11 +1,11 @@
-"""What the rate-limit headers of a reply teach of a limit; nonsense teaches nothing."""
+"""How budgets learn a limit from rate-limit headers, and ignore invalid headers."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 from limiter_model import EPOCH
-from limits_helpers import A, B, U, state, take, told
+from limits_helpers import A, B, U, limit_headers, state, take
 from virtualtime import now, run
 
 from htx_cancel.endpoints import BUDGETS, Limit
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def test_a_limit_is_adopted_from_the_headers() -> None:
-    """The pair, or the interval, or being alone, tells which budget is meant."""
+    """The limit, the interval, or being the only budget tells which budget is described."""
 
     async def main() -> None:
         events: list[BudgetEvent] = []
         budgets = Budgets(on_event=events.append)
         for names, headers, learned in (
-            ((A, U), told(144, 3000, 143), (U, 144, 3.0)),
-            ((A, U), told(10, 1000, 9), (A, 10, 1.0)),
-            ((A,), told(20, 2000, 18), (A, 20, 2.0)),
+            ((A, U), limit_headers(144, 3000, 143), (U, 144, 3.0)),
+            ((A, U), limit_headers(10, 1000, 9), (A, 10, 1.0)),
+            ((A,), limit_headers(20, 2000, 18), (A, 20, 2.0)),
         ):
             (permit,) = await take(budgets, 1, *names)
             permit.replied(headers)
@@ -44,28 +44,26 @@ def test_a_limit_is_adopted_from_the_headers() -> None:
     [
         ((A,), {}),
         ((A,), {"ratelimit-limit": "9"}),
-        ((A,), told(9, 1000, 8) | {"ratelimit-interval": "soon"}),
-        ((A,), told(0, 1000, 0)),
-        ((A,), told(100_001, 1000, 0)),
-        ((A,), told(9, 99, 8)),
-        ((A,), told(9, 60_001, 8)),
-        ((A,), told(51, 1000, 8)),  # more than ten times what is known
-        ((U,), told(7, 3000, 6)),  # less than a tenth
-        ((U,), told(200, 60_000, 7)),  # a window of a minute
-        ((U,), told(20, 900, 7)),  # a window of less than a third
-        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "+9"}),
-        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "1_0"}),
-        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "\u0669"}),  # an Arabic 9
-        ((A,), told(9, 1000, 8) | {"ratelimit-limit": "9" * 5000}),
-        ((A,), told(72, 3000, 71)),  # the pool's
-        ((A, U), told(9, 5000, 8)),
-        ((A, B), told(9, 1000, 8)),
+        ((A,), limit_headers(9, 1000, 8) | {"ratelimit-interval": "soon"}),
+        ((A,), limit_headers(0, 1000, 0)),
+        ((A,), limit_headers(100_001, 1000, 0)),
+        ((A,), limit_headers(9, 99, 8)),
+        ((A,), limit_headers(9, 60_001, 8)),
+        ((A,), limit_headers(51, 1000, 8)),  # more than ten times what is known
+        ((U,), limit_headers(7, 3000, 6)),  # less than a tenth
+        ((U,), limit_headers(200, 60_000, 7)),  # a window of a minute
+        ((U,), limit_headers(20, 900, 7)),  # a window of less than a third
+        ((A,), limit_headers(9, 1000, 8) | {"ratelimit-limit": "+9"}),
+        ((A,), limit_headers(9, 1000, 8) | {"ratelimit-limit": "1_0"}),
+        ((A,), limit_headers(9, 1000, 8) | {"ratelimit-limit": "\u0669"}),  # an Arabic 9
+        ((A,), limit_headers(9, 1000, 8) | {"ratelimit-limit": "9" * 5000}),
+        ((A,), limit_headers(72, 3000, 71)),  # the pool's
+        ((A, U), limit_headers(9, 5000, 8)),
+        ((A, B), limit_headers(9, 1000, 8)),
     ],
 )
-def test_headers_that_say_nothing_certain_teach_nothing(
-    names: tuple[str, ...], headers: Mapping[str, str]
-) -> None:
-    """Junk, nonsense, and what may be another budget's, are passed over."""
+def test_uncertain_headers_are_ignored(names: tuple[str, ...], headers: Mapping[str, str]) -> None:
+    """Invalid headers, and headers that may describe another budget, are ignored."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -92,52 +90,52 @@ def test_headers_that_say_nothing_certain_teach_nothing(
     ],
 )
 def test_a_limit_is_believed_within_bounds(calls: int, interval: int, *, taken: bool) -> None:
-    """A tenth to ten times the rate, a third to three times the window, of the known one."""
+    """Believed: 0.1 to 10 times the published rate, 1/3 to 3 times the published window."""
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
-        permit.replied(told(calls, interval, calls - 1))
+        permit.replied(limit_headers(calls, interval, calls - 1))
         shown = state(budgets)
         assert ((shown.calls, shown.seconds) == (calls, interval / 1000)) is taken
 
     run(main())
 
 
-def test_no_step_by_step_change_leads_far_from_the_known_limit() -> None:
-    """The published one is the measure, not the one learned last."""
+def test_no_series_of_changes_leads_far_from_the_published_limit() -> None:
+    """A limit is compared to the published one, not to the last one learned."""
 
     async def main() -> None:
         budgets = Budgets()
         for calls in (50, 500):
             (permit,) = await take(budgets, 1)
-            permit.replied(told(calls, 1000, calls - 1))
+            permit.replied(limit_headers(calls, 1000, calls - 1))
         assert state(budgets).calls == 50
 
     run(main())
 
 
-def test_a_late_reply_does_not_undo_newer_knowledge() -> None:
-    """What the later call was told stands."""
+def test_a_late_reply_does_not_undo_a_newer_limit() -> None:
+    """The limit stated to the later request stays."""
 
     async def main() -> None:
         budgets = Budgets()
         old, new = await take(budgets, 2)
-        new.replied(told(9, 1000, 7))
-        old.replied(told(5, 1000, 4))
+        new.replied(limit_headers(9, 1000, 7))
+        old.replied(limit_headers(5, 1000, 4))
         assert state(budgets).calls == 9
 
     run(main())
 
 
 def test_a_smaller_limit_holds_from_its_reply_on() -> None:
-    """What was taken under the larger one comes back first."""
+    """Tokens taken under the larger limit must become free first."""
 
     async def main() -> None:
         budgets = Budgets()
         permits = await take(budgets, 5)
         for permit in permits:
-            permit.replied(told(2, 1000, 0))
+            permit.replied(limit_headers(2, 1000, 0))
         assert state(budgets).free == 0
         await take(budgets, 2)
         assert now() > 1

@@ -1,4 +1,4 @@
-"""The limiter: waiting, deadlines, cancellation, events, arguments; all on virtual time."""
+"""The limiter: waiting, deadlines, cancellation, events and arguments, on virtual time."""
 
 import asyncio
 from math import inf
@@ -16,7 +16,7 @@ from htx_cancel.limits.permit import BudgetEvent
 
 
 def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred wait, in two lanes, some with a deadline, and the loop has one timer."""
+    """A hundred callers wait in two lanes, half with a deadline, and the loop has one timer."""
     timers: list[asyncio.TimerHandle] = []
 
     async def main() -> None:
@@ -45,16 +45,16 @@ def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main())
 
 
-def test_budgets_belong_to_the_loop_in_which_they_were_used_first() -> None:
-    """Elsewhere they would wait for what never comes; so that is an error, at once."""
+def test_budgets_belong_to_the_loop_that_used_them_first() -> None:
+    """In another loop they would wait for ever, so that is an error at once."""
     budgets = Budgets()
     run(take(budgets, 1))
     with pytest.raises(WrongLoopError, match="one event loop"):
         run(take(budgets, 1))
 
 
-def test_calls_leave_at_once_while_tokens_are_free() -> None:
-    """As many as the limit says, without a turn of the loop."""
+def test_requests_are_sent_at_once_while_tokens_are_free() -> None:
+    """As many as the limit allows, without a turn of the loop."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -66,7 +66,7 @@ def test_calls_leave_at_once_while_tokens_are_free() -> None:
     run(main())
 
 
-def test_a_token_given_back_goes_to_who_waits() -> None:
+def test_a_token_given_back_goes_to_a_waiter() -> None:
     """In the same turn of the event loop."""
 
     async def main() -> None:
@@ -82,7 +82,7 @@ def test_a_token_given_back_goes_to_who_waits() -> None:
 
 
 def test_a_loop_that_oversleeps_long_timers_costs_little() -> None:
-    """Where a timer may be late by a thousandth of its length, a token is not late by that."""
+    """A timer may be late by a thousandth of its length, but a token is not."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 60)})
@@ -93,8 +93,8 @@ def test_a_loop_that_oversleeps_long_timers_costs_little() -> None:
     run(main(), oversleep=0.001)
 
 
-def test_a_call_takes_all_its_budgets_or_none() -> None:
-    """One that waits for its interface holds nothing of the pool, and stops nobody there."""
+def test_a_request_takes_a_token_of_all_its_budgets_or_none() -> None:
+    """A request that waits for one budget takes no token of the other, and delays none there."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -113,8 +113,8 @@ def test_a_call_takes_all_its_budgets_or_none() -> None:
     run(main())
 
 
-def test_calls_in_flight_are_limited() -> None:
-    """A place in flight is free at the reply, without a window."""
+def test_requests_in_flight_are_limited() -> None:
+    """A place in flight is free at the reply, not a window later."""
 
     async def main() -> None:
         budgets = Budgets(max_in_flight=2)
@@ -138,7 +138,7 @@ def test_calls_in_flight_are_limited() -> None:
 
 
 def test_a_deadline_before_the_predicted_token_fails_at_once() -> None:
-    """With the predicted wait, and nothing left behind."""
+    """The error states the predicted wait, and no waiter remains."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -155,7 +155,7 @@ def test_a_deadline_before_the_predicted_token_fails_at_once() -> None:
 
 
 def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
-    """The reply that was to free a token came too late."""
+    """The reply that would free a token arrives too late."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(2, 1.0)})
@@ -172,7 +172,7 @@ def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
 
 
 def test_a_deadline_that_a_refusal_makes_hopeless_fails_with_it() -> None:
-    """Nobody waits for a gate that opens too late."""
+    """No caller waits for a hold that ends after its deadline."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(3, 10.0)})
@@ -194,8 +194,8 @@ def test_a_deadline_that_a_refusal_makes_hopeless_fails_with_it() -> None:
     run(main())
 
 
-def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
-    """Whoever is in time has it."""
+def test_a_waiter_past_its_deadline_gets_no_token() -> None:
+    """A later waiter that is in time gets the token."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -205,7 +205,7 @@ def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
         await asyncio.sleep(1)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        loop.stall(0.2)  # no timer could say that it is late
+        loop.stall(0.2)  # the timer of its deadline cannot run
         permit.unsent()
         await good
         with pytest.raises(TooLateError):
@@ -215,8 +215,11 @@ def test_a_waiter_that_is_late_when_its_token_comes_does_not_get_it() -> None:
 
 
 @pytest.mark.parametrize("refused_at", [0.1, 0.6])
-def test_waiters_with_deadlines_that_went_are_not_counted_twice(refused_at: float) -> None:
-    """Neither when a refusal looks at the deadlines nor when they pass."""
+@pytest.mark.parametrize("same_turn", [True, False])
+def test_cancelled_waiters_with_deadlines_are_not_counted_twice(
+    refused_at: float, *, same_turn: bool
+) -> None:
+    """Neither when a refusal checks the deadlines nor when they pass."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(4, 1.0)})
@@ -226,8 +229,10 @@ def test_waiters_with_deadlines_that_went_are_not_counted_twice(refused_at: floa
             for at in (inf, 1.5, 1.5 + 1e-9, 1.5 + 2e-9)
         )
         await turns()
-        gone.cancel()
         await asyncio.sleep(refused_at)
+        gone.cancel()
+        if not same_turn:
+            await turns()
         permit.replied()
         permit.refused()
         await taker
@@ -240,17 +245,17 @@ def test_waiters_with_deadlines_that_went_are_not_counted_twice(refused_at: floa
 
 
 class Deadline(float):
-    """A deadline that counts how often it is asked whether it comes before something."""
+    """A deadline that counts how often it is compared."""
 
-    looks = 0
+    comparisons = 0
 
     def __lt__(self, other: float) -> bool:
-        Deadline.looks += 1
+        Deadline.comparisons += 1
         return super().__lt__(other)
 
 
-def test_one_hold_looks_at_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many calls of a burst are refused, and however many wait."""
+def test_one_hold_checks_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No matter how many requests of a burst are refused."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -260,11 +265,12 @@ def test_one_hold_looks_at_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -
             for place in range(3)
         ]
         await turns()
-        monkeypatch.setattr(Deadline, "looks", 0)
         for permit in permits:
             permit.replied()
+        monkeypatch.setattr(Deadline, "comparisons", 0)
+        for permit in permits:
             permit.refused()
-        assert Deadline.looks == len(waiters) == state(budgets).waiting
+        assert Deadline.comparisons == len(waiters) == state(budgets).waiting
         for each in waiters:
             each.cancel()
 
@@ -275,7 +281,7 @@ def test_one_hold_looks_at_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_waiter_that_is_cancelled_takes_no_token() -> None:
-    """The next one has its place."""
+    """The next waiter gets the token."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -291,8 +297,8 @@ def test_a_waiter_that_is_cancelled_takes_no_token() -> None:
     run(main())
 
 
-def test_a_waiter_cancelled_in_the_turn_of_its_grant_gives_the_token_on() -> None:
-    """It had it, and never knew."""
+def test_a_waiter_cancelled_in_the_turn_of_its_grant_passes_the_token_on() -> None:
+    """The token was granted, but its caller never ran."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -310,7 +316,7 @@ def test_a_waiter_cancelled_in_the_turn_of_its_grant_gives_the_token_on() -> Non
 
 
 def test_many_cancelled_waiters_leave_nothing_behind() -> None:
-    """The numbers count those who still wait."""
+    """The counts are those of the callers that still wait."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -332,8 +338,8 @@ def test_many_cancelled_waiters_leave_nothing_behind() -> None:
 # events and arguments
 
 
-def test_every_wait_is_told() -> None:
-    """With the predicted time; what is free is not worth a word."""
+def test_every_wait_is_an_event() -> None:
+    """The event states the predicted wait; a request that need not wait causes none."""
 
     async def main() -> None:
         events: list[BudgetEvent] = []
@@ -349,7 +355,7 @@ def test_every_wait_is_told() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 def test_a_hook_that_fails_breaks_nothing(error: type[BaseException]) -> None:
-    """The loop's exception handler hears of it."""
+    """The exception goes to the loop's exception handler."""
     loop = VirtualLoop()
 
     def hook(event: BudgetEvent) -> None:
@@ -366,7 +372,7 @@ def test_a_hook_that_fails_breaks_nothing(error: type[BaseException]) -> None:
 
 
 def test_a_snapshot_shows_every_budget() -> None:
-    """And the repr the ones in use."""
+    """The repr shows the budgets in use."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -382,8 +388,8 @@ def test_a_snapshot_shows_every_budget() -> None:
     run(main())
 
 
-def test_a_snapshot_is_a_look() -> None:
-    """A budget that nobody used is full, and the queue has no more lanes to go through."""
+def test_a_snapshot_changes_nothing() -> None:
+    """An unused budget is full, and the snapshot adds no lane to the queue."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -411,7 +417,7 @@ def test_a_snapshot_is_a_look() -> None:
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """Before anything is made."""
+    """Invalid arguments raise an error."""
     with pytest.raises(error):
         Budgets(**arguments)
 
@@ -426,7 +432,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exce
     ],
 )
 def test_wrong_names_are_refused(names: Any, error: type[Exception]) -> None:
-    """A budget must be one of the table's."""
+    """A budget must be in the table."""
 
     async def main() -> None:
         with pytest.raises(error):

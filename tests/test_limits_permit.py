@@ -1,10 +1,10 @@
-"""A permit: how it ends, what becomes of its tokens then, and one for a caller's own request."""
+"""How a permit ends, what happens to its tokens, and permits for a user's own requests."""
 
 import asyncio
 
 import pytest
 from limiter_model import KnownWay
-from limits_helpers import STEP, A, state, take, told
+from limits_helpers import STEP, A, limit_headers, state, take
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
@@ -13,8 +13,8 @@ from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
 
 
-def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
-    """A token is taken for the block, and rests after it; one that never left is back at once."""
+def test_a_user_shares_the_budgets_with_its_own_requests() -> None:
+    """The block takes a token, which cools after it; a request never sent frees it at once."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -31,34 +31,34 @@ def test_an_engine_shares_the_budgets_with_its_own_requests() -> None:
             await budgets.permit(A, timeout=0.0).__aenter__()
         failing = budgets.permit(A)
         await failing.__aenter__()
-        await failing.__aexit__(ValueError, ValueError("mine"), None)
+        await failing.__aexit__(ValueError, ValueError("failed"), None)
         assert (state(budgets).in_flight, state(budgets).free) == (0, 0)
         assert budgets.round_trip == 0.0
 
     run(main())
 
 
-def test_a_request_of_an_engine_that_raised_counts_as_unanswered() -> None:
-    """Its token is back one window later, with nothing taken off for the way."""
+def test_a_request_whose_block_raised_counts_as_unanswered() -> None:
+    """Its token is free one window later, with no round trip subtracted."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.2))
-        with pytest.raises(ValueError, match="mine"):
+        with pytest.raises(ValueError, match="failed"):
             async with budgets.permit(A):
-                raise ValueError("mine")
+                raise ValueError("failed")
         assert state(budgets).next_in == pytest.approx(1 + MARGIN, abs=1e-6)
 
     run(main())
 
 
 def test_only_the_first_end_of_a_permit_counts() -> None:
-    """A second word about the same call changes nothing."""
+    """A second report about the same request changes nothing."""
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
         permit.unsent()
-        permit.replied(told(9, 1000, 0))
+        permit.replied(limit_headers(9, 1000, 0))
         permit.no_reply()
         permit.refused()
         permit.unsent()
@@ -68,8 +68,8 @@ def test_only_the_first_end_of_a_permit_counts() -> None:
     run(main())
 
 
-def test_a_call_without_reply_returns_its_token_a_window_after_it_was_given_up() -> None:
-    """Nothing is taken off for a way that nobody measured."""
+def test_a_token_without_reply_is_free_a_window_after_the_caller_gave_up() -> None:
+    """No round trip is subtracted, because none was measured."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.2))
@@ -82,8 +82,8 @@ def test_a_call_without_reply_returns_its_token_a_window_after_it_was_given_up()
     run(main())
 
 
-def test_an_unsent_call_returns_its_token_at_once() -> None:
-    """And the next waiter has it in the same instant."""
+def test_an_unsent_request_frees_its_token_at_once() -> None:
+    """The next waiter gets it at the same instant."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})

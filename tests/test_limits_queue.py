@@ -1,4 +1,4 @@
-"""The queue before the budgets: who is next, and when, as predicted."""
+"""The queue for the budgets: which waiter is next, and when, as predicted."""
 
 import asyncio
 import itertools
@@ -20,12 +20,12 @@ ARRIVALS = itertools.count()
 
 
 def lane_of_one_budget() -> Lane:
-    """Return an empty lane."""
+    """Return an empty lane of one budget."""
     return Lane((A,), (Budget(A, Limit(1, 1.0), RoundTrips()),))
 
 
-def let_in(lane: Lane, ticket: int, wanted: int = 1) -> Waiter:
-    """Let a routine call of so many batches into a lane."""
+def push(lane: Lane, ticket: int, wanted: int = 1) -> Waiter:
+    """Add a routine waiter for so many permits to a lane."""
     rank = (int(Priority.ROUTINE), ticket)
     future: asyncio.Future[list[Permit]] = asyncio.get_running_loop().create_future()
     waiter = Waiter(lane, rank, wanted, inf, future)
@@ -34,7 +34,7 @@ def let_in(lane: Lane, ticket: int, wanted: int = 1) -> Waiter:
 
 
 def test_the_order_is_priority_then_arrival() -> None:
-    """An urgent call passes all others, a background call none."""
+    """An urgent request passes all others, a background request none."""
 
     async def main() -> list[str]:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -55,8 +55,8 @@ def test_the_order_is_priority_then_arrival() -> None:
     assert run(main()) == ["u1", "u2", "r1", "r2", "r3", "b"]
 
 
-def test_a_call_of_many_batches_keeps_its_place_with_one_waiter() -> None:
-    """Later calls get nothing while the earlier one still has batches."""
+def test_a_call_of_many_batches_keeps_its_place() -> None:
+    """Later calls get nothing while the earlier call still has batches."""
 
     async def main() -> str:
         budgets = Budgets({A: Limit(3, 1.0)})
@@ -78,8 +78,8 @@ def test_a_call_of_many_batches_keeps_its_place_with_one_waiter() -> None:
     assert run(main()) == "aaaaaaabbbbbcc"
 
 
-def test_a_newcomer_does_not_pass_those_who_wait() -> None:
-    """Nor one whose next call is just being asked for."""
+def test_a_new_caller_does_not_pass_waiting_callers() -> None:
+    """Not even a caller that is about to ask for its next permits."""
 
     async def main() -> str:
         budgets = Budgets({A: Limit(2, 1.0)})
@@ -107,8 +107,8 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     assert run(main()) == "aa"
 
 
-def test_no_call_passes_a_turn_that_went_before_another_one_could_ask_again() -> None:
-    """Two calls with more to come are granted in one turn of the loop; the earlier one goes on."""
+def test_no_caller_passes_an_earlier_one_that_is_about_to_ask_again() -> None:
+    """Two calls get a part in one turn of the loop; the earlier call is served next."""
 
     async def main() -> str:
         budgets = Budgets({A: Limit(3, 1.0), B: Limit(2, 1.0)})
@@ -141,7 +141,7 @@ def test_no_call_passes_a_turn_that_went_before_another_one_could_ask_again() ->
 
 
 def test_the_order_of_names_makes_no_difference() -> None:
-    """The same budgets are the same queue, with one name, in the order of arrival."""
+    """The same budgets are the same queue, in the order of arrival."""
 
     async def main() -> None:
         events: list[BudgetEvent] = []
@@ -163,8 +163,8 @@ def test_the_order_of_names_makes_no_difference() -> None:
     run(main())
 
 
-def test_room_in_the_pool_is_kept_for_an_earlier_lane() -> None:
-    """No more than it can use before other tokens come back."""
+def test_tokens_of_the_pool_are_reserved_for_an_earlier_lane() -> None:
+    """No more than that lane can use before other tokens become free."""
 
     async def main() -> None:
         budgets = Budgets({U: Limit(12, 3.0)})
@@ -183,12 +183,12 @@ def test_room_in_the_pool_is_kept_for_an_earlier_lane() -> None:
     run(main())
 
 
-def test_the_queue_is_swept_when_half_of_it_has_gone() -> None:
-    """Though none of those who went was the first; so many who went leave nothing behind."""
+def test_a_lane_is_swept_when_half_of_it_is_dead() -> None:
+    """Although no dropped waiter was the first, hardly any dead entries remain."""
 
     async def main() -> None:
         lane = lane_of_one_budget()
-        waiters = [let_in(lane, ticket) for ticket in range(1, 101)]
+        waiters = [push(lane, ticket) for ticket in range(1, 101)]
         lengths = []
         for some in (waiters[1:51], waiters[51:52], waiters[52:]):
             for each in some:
@@ -201,8 +201,8 @@ def test_the_queue_is_swept_when_half_of_it_has_gone() -> None:
     run(main())
 
 
-def test_the_order_outlives_a_sweep_of_the_queue() -> None:
-    """The first of those who stay goes first."""
+def test_a_sweep_keeps_the_order() -> None:
+    """The first of the remaining waiters is served first."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -228,8 +228,8 @@ def test_the_order_outlives_a_sweep_of_the_queue() -> None:
 # prediction
 
 
-def test_the_wait_of_the_kth_call_is_predicted() -> None:
-    """Nothing while tokens are free; then one window for each round of them."""
+def test_the_wait_of_the_kth_request_is_predicted() -> None:
+    """None while tokens are free; then one window for each round of all tokens."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -241,8 +241,8 @@ def test_the_wait_of_the_kth_call_is_predicted() -> None:
     run(main())
 
 
-def test_no_call_is_predicted_before_the_end_of_a_hold() -> None:
-    """Tokens that are free or back sooner wait for it as well."""
+def test_no_request_is_predicted_before_the_end_of_a_hold() -> None:
+    """Tokens that are free or become free earlier wait for that end as well."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -257,8 +257,8 @@ def test_no_call_is_predicted_before_the_end_of_a_hold() -> None:
     run(main())
 
 
-def test_an_urgent_call_is_predicted_as_if_nothing_were_reserved() -> None:
-    """A routine one is not."""
+def test_an_urgent_request_is_predicted_without_the_reserve() -> None:
+    """A routine request is predicted with the reserve."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -270,10 +270,10 @@ def test_an_urgent_call_is_predicted_as_if_nothing_were_reserved() -> None:
 
 
 @pytest.mark.parametrize(("way", "trip", "period"), [(0.1, 0.3, 1.2), (1.5, 1.5, 1.5)])
-def test_the_use_of_a_token_takes_a_round_trip_and_a_rest(
+def test_a_token_is_used_again_after_a_round_trip_and_its_cooling(
     way: float, trip: float, period: float
 ) -> None:
-    """The rest is a window less the shortest way, and may be nothing at all."""
+    """A token cools for a window less the shortest round trip, or not at all."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(way))
@@ -286,8 +286,8 @@ def test_the_use_of_a_token_takes_a_round_trip_and_a_rest(
     run(main())
 
 
-def test_the_predicted_wait_counts_only_those_ahead_who_can_leave_before() -> None:
-    """Five hundred wait for a narrow budget as well, and leave the wide one's room to others."""
+def test_the_predicted_wait_counts_only_requests_ahead_that_can_be_sent_before() -> None:
+    """Five hundred also wait for a scarcer budget, and leave room in the wider one."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -303,8 +303,8 @@ def test_the_predicted_wait_counts_only_those_ahead_who_can_leave_before() -> No
     run(main())
 
 
-def test_how_many_fit_before_a_deadline_is_predicted() -> None:
-    """Behind those who wait, by priority, and by the narrowest budget."""
+def test_the_number_of_requests_before_a_deadline_is_predicted() -> None:
+    """It is predicted behind the waiters, by priority, and by the scarcest budget."""
 
     async def main() -> None:
         budgets = Budgets(round_trips=KnownWay(0.0))
@@ -322,8 +322,8 @@ def test_how_many_fit_before_a_deadline_is_predicted() -> None:
     run(main())
 
 
-def test_the_number_of_calls_that_fit_is_never_below_none() -> None:
-    """Where more wait in several lanes than a shared budget has room for."""
+def test_the_number_of_requests_that_fit_is_never_negative() -> None:
+    """Not even if more wait in several lanes than a shared budget has room for."""
 
     async def main() -> None:
         budgets = Budgets({U: Limit(1, 3.0)}, round_trips=KnownWay(0.0))
@@ -337,16 +337,16 @@ def test_the_number_of_calls_that_fit_is_never_below_none() -> None:
     run(main())
 
 
-def test_an_old_turn_waits_only_for_older_ones() -> None:
-    """Its prediction leaves out who came later, and who is gone."""
+def test_an_old_ticket_waits_only_for_older_ones() -> None:
+    """Its prediction leaves out later waiters and dropped waiters."""
 
     async def main() -> None:
         lane = lane_of_one_budget()
         early, late, newest = 1, 2, 3
-        let_in(lane, newest, 1)
-        let_in(lane, late, 50)
-        let_in(lane, early, 2)
-        lane.drop(let_in(lane, early, 100))
+        push(lane, newest, 1)
+        push(lane, late, 50)
+        push(lane, early, 2)
+        lane.drop(push(lane, early, 100))
         assert lane.ahead((1, early)) == 0
         assert lane.ahead((1, late)) == 2
         assert lane.ahead((1, newest)) == 52

@@ -1,4 +1,4 @@
-"""The pace of attempts to connect while the exchange cannot be reached, on virtual time."""
+"""How attempts to connect are paced while the exchange is unreachable, on virtual time."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ ACCEPTED = CancelStatus.ACCEPTED
 
 
 def test_attempts_to_reconnect_are_spread_evenly() -> None:
-    """However many batches fail: so many a second, after the burst that found it out."""
+    """The rate is fixed, however many batches fail, after the first burst that failed."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -36,8 +36,8 @@ def test_attempts_to_reconnect_are_spread_evenly() -> None:
     run(main())
 
 
-def test_calls_that_wait_for_tokens_in_an_outage_wait_to_reconnect_as_well() -> None:
-    """The tokens of the burst that found it out are free again, and yet nobody runs after it."""
+def test_calls_that_wait_for_tokens_in_an_outage_also_wait_to_reconnect() -> None:
+    """The tokens of the first failed burst are free again, but no waiter uses them at once."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -52,8 +52,8 @@ def test_calls_that_wait_for_tokens_in_an_outage_wait_to_reconnect_as_well() -> 
     run(main())
 
 
-def test_all_attempts_that_wait_to_reconnect_go_as_soon_as_one_got_through() -> None:
-    """Nobody waits for the pace of attempts at an exchange that is there again."""
+def test_all_waiting_attempts_are_made_as_soon_as_one_succeeded() -> None:
+    """No attempt is paced any more when the exchange can be reached again."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -74,7 +74,7 @@ def test_all_attempts_that_wait_to_reconnect_go_as_soon_as_one_got_through() -> 
 
 
 def test_attempts_to_reconnect_go_by_priority() -> None:
-    """One urgent call among a thousand that wait to try is the next to try."""
+    """One urgent call passes a thousand waiting routine calls."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -95,7 +95,7 @@ def test_attempts_to_reconnect_go_by_priority() -> None:
 
 
 def test_attempts_to_reconnect_of_one_priority_go_by_arrival() -> None:
-    """Each of a hundred tries once before any tries again."""
+    """Each of a hundred calls makes one attempt before any makes its second."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -110,8 +110,8 @@ def test_attempts_to_reconnect_of_one_priority_go_by_arrival() -> None:
     run(main())
 
 
-def test_a_caller_that_goes_away_while_it_waits_to_reconnect_stops_nobody() -> None:
-    """Its place among those who try goes to the next one."""
+def test_a_call_cancelled_while_it_waits_to_reconnect_stops_no_other() -> None:
+    """Its place goes to the next waiting call."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -131,7 +131,7 @@ def test_a_caller_that_goes_away_while_it_waits_to_reconnect_stops_nobody() -> N
 
 
 def test_confirm_does_not_hammer_an_exchange_that_cannot_be_reached() -> None:
-    """Its queries wait with the other attempts to reconnect, and no longer than its timeout."""
+    """Its queries wait like other attempts to reconnect, and no longer than its timeout."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -150,7 +150,7 @@ def test_confirm_does_not_hammer_an_exchange_that_cannot_be_reached() -> None:
 
 
 def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
-    """Another client with the same budgets is not held up by one that reaches nobody."""
+    """A client that reaches no host does not delay another client with the same budgets."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -172,8 +172,8 @@ def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
     run(main())
 
 
-def test_calls_that_waited_for_the_end_of_an_outage_go_some_a_turn() -> None:
-    """Three thousand at once would stall the event loop."""
+def test_calls_that_waited_for_the_end_of_an_outage_resume_some_a_turn() -> None:
+    """Three thousand calls in one turn would stall the event loop."""
 
     async def main() -> None:
         exchange = Exchange(limits=False)

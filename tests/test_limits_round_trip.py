@@ -1,4 +1,4 @@
-"""The shortest round trip, estimated from below, and how much sooner a token is back for it."""
+"""The floor of the round trip, and how much earlier a token is free because of it."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from htx_cancel.limits.round_trip import STALL, RoundTrip, RoundTrips
 
 
 def test_the_floor_of_a_round_trip_stays_below_it_and_falls_with_a_shorter_one() -> None:
-    """With time and samples it comes near the least; a shorter trip lowers it at once."""
+    """It approaches the least sample with time and samples; a shorter trip lowers it at once."""
     known = RoundTrip()
     for at, trip in enumerate((0.2, 0.21, 0.25, 0.22, 0.2, 0.23, 0.21, 0.2) * 20):
         known.learn(trip, at)
@@ -24,8 +24,8 @@ def test_the_floor_of_a_round_trip_stays_below_it_and_falls_with_a_shorter_one()
     assert known.floor < 0.1
 
 
-def test_samples_of_one_moment_give_no_floor_above_what_a_stall_may_be() -> None:
-    """However many and however equal they are."""
+def test_samples_of_one_moment_give_no_floor_above_a_possible_stall() -> None:
+    """No matter how many or how equal the samples are."""
     known = RoundTrip()
     for _ in range(100):
         known.learn(0.15, 1.0)
@@ -34,8 +34,8 @@ def test_samples_of_one_moment_give_no_floor_above_what_a_stall_may_be() -> None
     assert known.floor == pytest.approx(0.15 - STALL / 4)
 
 
-def test_a_request_that_was_alone_is_worth_a_second() -> None:
-    """It shared its moment with nobody; one beside others is not alone, whatever is said."""
+def test_a_probe_counts_as_a_second() -> None:
+    """A request beside others in flight is no probe, even if it is reported as one."""
 
     async def main(*, beside: bool) -> float:
         trips = RoundTrips()
@@ -50,8 +50,8 @@ def test_a_request_that_was_alone_is_worth_a_second() -> None:
     assert run(main(beside=True)) == 0.0
 
 
-def test_the_shortest_round_trip_is_taken_off_the_rest_of_a_token() -> None:
-    """After some equal round trips, a token is back one window after it was sent."""
+def test_the_shortest_round_trip_is_subtracted_from_the_cooling() -> None:
+    """After some equal round trips, a token is free one window after its request was sent."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(1, 1.0)})
@@ -66,8 +66,8 @@ def test_the_shortest_round_trip_is_taken_off_the_rest_of_a_token() -> None:
     run(main())
 
 
-def test_the_shortest_round_trip_of_all_hosts_is_taken_off() -> None:
-    """The next call may take the shorter way; nothing is taken off for one of unknown length."""
+def test_the_shortest_round_trip_of_all_hosts_is_subtracted() -> None:
+    """The next request may go to the nearest host; nothing is subtracted for an unknown host."""
 
     async def main() -> None:
         trips = RoundTrips()
@@ -84,8 +84,8 @@ def test_the_shortest_round_trip_of_all_hosts_is_taken_off() -> None:
     run(main())
 
 
-def test_little_is_taken_off_after_a_first_burst_whose_calls_waited_for_one_another() -> None:
-    """All trips are long by the same queue; the spread of the replies says that there is one."""
+def test_little_is_subtracted_after_a_first_burst_that_queued_on_its_way() -> None:
+    """All trips are longer by the same queue, which the spread of the replies reveals."""
 
     async def main() -> int:
         budgets = Budgets({A: Limit(36, 3.0)})
@@ -105,8 +105,8 @@ def test_little_is_taken_off_after_a_first_burst_whose_calls_waited_for_one_anot
     assert run(main()) == 0
 
 
-def test_a_stall_of_the_loop_is_not_taken_for_a_long_way() -> None:
-    """All calls of a first burst waited for the loop on their way out; the next will not."""
+def test_a_stall_of_the_loop_does_not_count_as_a_long_round_trip() -> None:
+    """All requests of a first burst waited for the loop; the next ones will not."""
 
     async def main() -> int:
         loop = asyncio.get_running_loop()

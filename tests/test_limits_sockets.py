@@ -1,4 +1,4 @@
-"""The budgets against real windows over real sockets, in real time, under each rule."""
+"""The budgets against each kind of window, over real sockets and in real time."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from htx_cancel.sandbox.windows import WindowRule
 
 pytestmark = pytest.mark.loops
 
-#: Three windows' worth for each budget, and one call more.
+#: Orders of three windows for each budget, and of one request more.
 WANTED: dict[Kind, int] = {
     "swap": 73 * 10,
     "swap_trailing": 31 * 10,
@@ -22,7 +22,7 @@ WANTED: dict[Kind, int] = {
 
 
 async def refusals(window: WindowRule, delay: float, jitter: float) -> int:
-    """Cancel on four endpoints at once; count what the exchange refused for its rate."""
+    """Cancel on four endpoints at once; count the requests refused for their rate."""
     exchange = Exchange(window=window)
     ids = {kind: add(exchange, kind, count) for kind, count in WANTED.items()}
     async with (
@@ -36,7 +36,7 @@ async def refusals(window: WindowRule, delay: float, jitter: float) -> int:
 
 
 @pytest.mark.parametrize(("delay", "jitter"), [(0.001, 0.0), (0.02, 0.005)])
-async def test_no_rule_refuses_a_call_over_sockets(delay: float, jitter: float) -> None:
-    """Windows from the first request, by the clock, and sliding, at the same time."""
+async def test_no_rule_refuses_a_request_over_sockets(delay: float, jitter: float) -> None:
+    """Windows from the first request, windows of the clock and sliding windows refuse nothing."""
     rules: tuple[WindowRule, ...] = ("first", "epoch", "slide")
     assert await asyncio.gather(*(refusals(rule, delay, jitter) for rule in rules)) == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Others of the UID used the limits: how soon a client cancels all the same, on virtual time."""
+"""How soon a client cancels if others of the UID used the limits, on virtual time."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RULES: list[WindowRule] = ["first", "epoch", "slide"]
 WINDOW = 3.0
-AHEAD = 0.5  #: seconds by which the others are ahead of us
+AHEAD = 0.5  #: seconds by which the others began earlier
 
 
 class Headers:
@@ -41,7 +41,7 @@ class Headers:
         return Reply(reply.status, headers, reply.body, reply.left_at)
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 def client(exchange: Exchange, seed: int = 0) -> tuple[CancelClient, Headers]:
@@ -56,7 +56,7 @@ def client(exchange: Exchange, seed: int = 0) -> tuple[CancelClient, Headers]:
 async def pull(
     client: CancelClient, exchange: Exchange, kind: Kind, count: int, priority: Priority
 ) -> float:
-    """Cancel so many orders; say how long it took."""
+    """Cancel ``count`` new orders; return the seconds that it took."""
     if not count:
         return 0.0
     loop = asyncio.get_running_loop()
@@ -75,26 +75,26 @@ async def begin_window() -> None:
 @pytest.mark.parametrize("priority", [Priority.URGENT, Priority.ROUTINE])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("headers", "most"), [(True, 1.1), (False, 1.3)])
-def test_a_fresh_client_goes_on_as_soon_as_a_spent_window_ends(
+def test_a_new_client_sends_as_soon_as_a_spent_window_ends(
     rule: WindowRule, priority: Priority, *, headers: bool, most: float
 ) -> None:
-    """A restart in mid-window: one burst is refused, and no window twice."""
+    """After a restart in mid-window one burst is refused, and no window is lost twice."""
 
     async def main() -> None:
         exchange = Exchange(window=rule)
-        other, _ = client(exchange)
+        other_client, _ = client(exchange)
         await begin_window()
         await asyncio.gather(
-            pull(other, exchange, "swap", 360, Priority.ROUTINE),
-            pull(other, exchange, "v5", 72, Priority.ROUTINE),
+            pull(other_client, exchange, "swap", 360, Priority.ROUTINE),
+            pull(other_client, exchange, "v5", 72, Priority.ROUTINE),
         )
         await asyncio.sleep(AHEAD)
-        mine, transport = client(exchange, 1)
+        our_client, transport = client(exchange, 1)
         transport.keep = headers
         possible = WINDOW - AHEAD + WINDOW
         took = await asyncio.gather(
-            pull(mine, exchange, "swap", 540, priority),
-            pull(mine, exchange, "v5", 128, priority),
+            pull(our_client, exchange, "swap", 540, priority),
+            pull(our_client, exchange, "v5", 128, priority),
         )
         assert max(took) <= most * possible
         assert exchange.refused.total() == 36 + 72
@@ -102,34 +102,34 @@ def test_a_fresh_client_goes_on_as_soon_as_a_spent_window_ends(
     run(main())
 
 
-def test_the_reset_that_a_refusal_tells_is_when_the_client_goes_on() -> None:
-    """The window that was spent was almost over: nothing waits for a whole one."""
+def test_a_refused_client_sends_again_at_the_stated_reset() -> None:
+    """The spent window was almost over, so the client does not wait for a whole one."""
 
     async def main() -> None:
         exchange = Exchange()
-        other, _ = client(exchange)
-        await pull(other, exchange, "swap", 360, Priority.ROUTINE)
+        other_client, _ = client(exchange)
+        await pull(other_client, exchange, "swap", 360, Priority.ROUTINE)
         await asyncio.sleep(WINDOW - 0.3)
-        mine, _ = client(exchange, 1)
-        assert await pull(mine, exchange, "swap", 360, Priority.ROUTINE) < 0.4
+        our_client, _ = client(exchange, 1)
+        assert await pull(our_client, exchange, "swap", 360, Priority.ROUTINE) < 0.4
         assert exchange.refused.total() == 36
 
     run(main())
 
 
 @pytest.mark.parametrize("early", [0.2, 2.0])
-def test_a_wrong_clock_makes_no_client_knock_until_the_window_ends(early: float) -> None:
-    """A reset that is told too early costs one more refused call, not one a round trip."""
+def test_a_wrong_clock_causes_no_stream_of_refused_requests(early: float) -> None:
+    """A reset stated too early costs one more refused request, not one each round trip."""
 
     async def main() -> None:
         exchange = Exchange()
-        other, _ = client(exchange)
-        await pull(other, exchange, "swap", 360, Priority.ROUTINE)
+        other_client, _ = client(exchange)
+        await pull(other_client, exchange, "swap", 360, Priority.ROUTINE)
         loop = asyncio.get_running_loop()
-        mine, transport = client(exchange, 1)
+        our_client, transport = client(exchange, 1)
         reset = str(int((EPOCH + loop.time() + WINDOW - early) * 1000))
         transport.changes = [{"ratelimit-reset": reset}] * 37
-        assert await pull(mine, exchange, "swap", 360, Priority.ROUTINE) < 2 * WINDOW
+        assert await pull(our_client, exchange, "swap", 360, Priority.ROUTINE) < 2 * WINDOW
         assert exchange.refused.total() == 37
 
     run(main())
@@ -138,29 +138,29 @@ def test_a_wrong_clock_makes_no_client_knock_until_the_window_ends(early: float)
 @pytest.mark.parametrize("count", [360, 720])
 @pytest.mark.parametrize("rule", RULES)
 def test_one_foreign_burst_costs_the_window_it_was_in(rule: WindowRule, count: int) -> None:
-    """Nothing is reserved for somebody who was seen once."""
+    """Nothing is reserved for others that were seen once."""
 
     async def main(foreign: int) -> float:
         exchange = Exchange(window=rule)
         await begin_window()
-        other, _ = client(exchange)
-        await pull(other, exchange, "swap", foreign, Priority.ROUTINE)
-        mine, _ = client(exchange, 1)
-        return await pull(mine, exchange, "swap", count, Priority.URGENT)
+        other_client, _ = client(exchange)
+        await pull(other_client, exchange, "swap", foreign, Priority.ROUTINE)
+        our_client, _ = client(exchange, 1)
+        return await pull(our_client, exchange, "swap", count, Priority.URGENT)
 
     assert run(main(350)) <= run(main(0)) + WINDOW + 0.1
 
 
 @pytest.mark.parametrize("priority", [Priority.URGENT, Priority.ROUTINE])
 def test_one_wrong_remaining_costs_no_more_than_a_window(priority: Priority) -> None:
-    """The exchange says once that nothing is left, and later that all is."""
+    """The exchange states once that nothing remains, and later that all remains."""
 
     async def main() -> None:
         exchange = Exchange()
-        mine, transport = client(exchange)
+        our_client, transport = client(exchange)
         transport.changes = [{"ratelimit-remaining": "0"}]
-        await pull(mine, exchange, "swap", 10, priority)
-        assert await pull(mine, exchange, "swap", 720, priority) <= 2 * WINDOW + 0.1
+        await pull(our_client, exchange, "swap", 10, priority)
+        assert await pull(our_client, exchange, "swap", 720, priority) <= 2 * WINDOW + 0.1
         assert not exchange.refused
 
     run(main())

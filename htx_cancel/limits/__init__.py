@@ -1,6 +1,6 @@
-"""The exchange's rate limits: who may send a request, and when.
+"""Grant requests within the exchange's rate limits.
 
-``limiter`` is the queue before all budgets of a UID, ``queue`` its waiters and forecasts,
-``budget`` the ledger of one limit, ``permit`` the leave to send one request, and ``reconnect``
-paces the attempts to reach an exchange that cannot be reached.
+``limiter`` is the queue for all budgets of a UID, ``queue`` its waiters and forecasts, ``budget``
+the tokens of one limit, ``permit`` the permission to send one request, and ``reconnect`` paces the
+attempts to connect while the exchange cannot be reached.
 """

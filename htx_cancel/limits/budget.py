@@ -1,27 +1,34 @@
-"""Keep the ledger of one budget: which of its tokens are free, and when the others come back.
+"""Track the tokens of one budget: which are free, and when the others become free.
 
-Rules of the ledger (time comes in as an argument; there is no clock here):
+Rules for a token (the time is an argument; there is no clock here):
 
 * A token is *in flight* from grant to reply, then *cooling*, then free again.
-* It cools from the reply for one window, less the floor of the round trip, plus ``MARGIN`` for
-  clocks cut to the millisecond. The next call then arrives at least one window after this one did,
-  whatever the jitter, as long as the floor is no more than the true shortest round trip. So no
+* It cools for one window from the reply, less the floor of the round trip, plus ``MARGIN`` for
+  clocks cut to the millisecond. The next request with it then arrives at least one window after
+  this one, whatever the jitter, if the floor is no more than the true shortest round trip. So no
   fixed window, sliding log or token bucket refuses it.
-* Without a reply it cools one window from when the caller gave up, with nothing taken off.
-* What others of the UID used, as headers prove, is *foreign*: charged as though it were ours.
-* ``reserve`` is what is left to others in every window; urgent calls need not leave it. One burst
-  of others may never come again: from the second in a row on, it is the most that one of them
-  showed, by foreign use or by refusals while our own count said that there was room (these prove
-  half the limit at most). When the proof stops for some windows it shrinks, slowly at first, and
-  at once to the least that a reply's headers left for others to have used.
-* After a refusal nothing leaves until the exchange's window is reset, or for one whole window if
-  the refusal did not say when that is. A refused call that told the reset gives its token back:
-  the hold stands for it. The first call after such a hold goes alone, and its reply says how much
-  is free: in a sliding window the reset frees one call only. If even that one is refused, the next
-  hold lasts a whole window. One window after a refusal all is free under any rule.
+* Without a reply it cools for one window from when the caller gave up, with nothing taken off.
+* A token that others of the UID used, as headers prove, is *foreign*, and cools like our own.
+
+Rules for ``reserve``, the tokens left to others in every window (urgent requests may use them):
+
+* A *burst* of others is proved by foreign use, or by refusals while our own count had room.
+  Refusals prove at most half of the limit.
+* A first burst reserves nothing, because it may be the only one. From the second burst in a row
+  on (less than ``2 * PATIENCE`` windows apart), the reserve is the largest one proved.
+* After ``PATIENCE`` windows without proof the reserve shrinks, by twice as much each time, and at
+  once to the most that others can have used according to the headers of any reply since then.
+
+Rules after a refusal:
+
+* No request is sent until the exchange's window is reset, or for one window if the reply does not
+  state the reset. If it does, the refused request gives its token back: the hold replaces it.
+* The first request after such a hold, the *trial*, goes alone, and its reply states how much is
+  free, because in a sliding window the reset frees one token only. If the trial is refused too,
+  the next hold lasts a whole window.
+* One window after a refusal all tokens are free under any rule, and no trial is needed.
 """
 
-from bisect import bisect_right
 from collections import deque
 from enum import Enum
 from math import inf
@@ -30,48 +37,46 @@ from htx_cancel.endpoints import Limit
 from htx_cancel.limits.round_trip import RoundTrips
 
 MARGIN = 0.001  #: seconds
-SPREAD = 0.05  #: seconds; the calls of a burst, and in a sliding window their places, come in turn
+SPREAD = 0.05  #: seconds that a hold outlasts the reset; a burst's tokens return one by one
 PATIENCE = 3  #: windows without proof of others before ``reserve`` shrinks
-ROUNDING = 1e-9  #: seconds; sums of times differ by less
 
 
 class Trial(Enum):
-    """The one call that goes alone after a hold."""
+    """The one request that goes alone after a hold."""
 
     NONE = "not needed"
-    DUE = "the next call is it"
-    UNDER_WAY = "it was granted, and nobody knows yet what became of it"
+    DUE = "the next request is the trial"
+    IN_FLIGHT = "the trial was granted, and its outcome is not known"
 
 
 class Budget:
-    """One budget's tokens."""
+    """The tokens of one budget."""
 
     def __init__(self, name: str, limit: Limit, round_trips: RoundTrips) -> None:
         self.name = name
-        self.tokens = 0  #: that there are here: all of the budget, unless others hold some
+        self.tokens = 0  #: usable in this process: the whole limit, unless processes share it
         self.round_trips = round_trips
         self.in_flight = 0
         self.cooling: deque[float] = deque()  #: times of replies
         self.unanswered: deque[float] = deque()  #: times of giving up
-        self.foreign: deque[float] = deque()  #: times at which others' use was seen
-        self.granted = 0  #: tokens ever spent
-        self.returned = 0  #: tokens ever come back
+        self.foreign: deque[float] = deque()  #: times at which use by others was seen
+        self.granted = 0  #: tokens granted so far
+        self.returned = 0  #: tokens that became free again so far
         self.held_until = -inf
         self.reserve = 0
         self._trial = Trial.NONE
-        self._trial_at = -inf  #: when the last trial was granted
+        self._trial_granted = -inf  #: when the last trial was granted
         self._trial_until = inf  #: when no trial is needed any more
-        self._answered = 0  #: replies to calls granted since the last hold
-        self._proved_at = -inf  #: when the last burst of others was noticed
-        self._shown = 0  #: how much of a window that burst has shown to be others'
-        self._before = 0  #: and how much the burst before
-        self._floor = 0  #: the reserve when it was noticed
-        self._refusals = 0  #: that belong to it
-        self._relax_at = inf
-        self._step = 1
-        self._most = limit.calls  #: the most that others can have used, by headers since the proof
+        self._replies_since_hold = 0  #: to requests granted since the last hold
+        self._burst_at = -inf  #: when the last burst was noticed
+        self._burst_size = 0  #: tokens of a window that this burst has proved to be others'
+        self._burst_repeats = False  #: whether another burst came shortly before
+        self._burst_refusals = 0  #: of this burst, on top of the reserve at its start
+        self._shrink_at = inf  #: when the reserve shrinks
+        self._shrink_by = 1
+        self._most_foreign = limit.calls  #: in a window since the proof, according to headers
         self._published = limit
-        self._taught_by = 0
+        self._limit_serial = 0  #: of the last permit whose reply stated the limit
         self._resize(limit)
 
     def _resize(self, limit: Limit) -> None:
@@ -82,24 +87,24 @@ class Budget:
         self.reserve = min(self.reserve, self.calls - 1)
 
     def room(self, now: float, *, urgent: bool = False) -> int:
-        """Say how many calls may leave now; 0 or less is none."""
+        """Return how many requests may be sent now; none if 0 or less."""
         if now >= self._trial_until:
             self._trial = Trial.NONE
-        if now < self.held_until or self._trial is Trial.UNDER_WAY:
+        if now < self.held_until or self._trial is Trial.IN_FLIGHT:
             return 0
-        if now >= self._relax_at:
-            self._relax(now)
+        if now >= self._shrink_at:
+            self._shrink(now)
         self.settle(now)
         free = self._free(urgent=urgent)
         return free if self._trial is Trial.NONE else min(free, 1)
 
     @property
     def on_trial(self) -> bool:
-        """Whether one call went alone, and the others wait for its reply."""
-        return self._trial is Trial.UNDER_WAY
+        """Whether a trial is in flight, and all other requests wait for its reply."""
+        return self._trial is Trial.IN_FLIGHT
 
     def settle(self, now: float) -> None:
-        """Free the tokens that have rested."""
+        """Free the tokens that have cooled."""
         given_up = now - self._rest
         replied = given_up + self.round_trips.floor
         while self.cooling and self.cooling[0] <= replied:
@@ -117,139 +122,140 @@ class Budget:
             free -= max(0 if urgent else self.reserve, len(self.foreign))
         return free
 
-    # a call's token
+    # the token of a request, which is known by the time when it was granted
 
     def take(self, now: float) -> None:
-        """Spend one token."""
+        """Grant one token."""
         self.in_flight += 1
         self.granted += 1
         if self._trial is Trial.DUE:
-            self._trial, self._trial_at = Trial.UNDER_WAY, now
+            self._trial, self._trial_granted = Trial.IN_FLIGHT, now
 
     def replied(self, granted: float, now: float) -> None:
-        """Put the token of a call granted then to rest: its reply is here."""
+        """Cool the token of a request that was answered."""
         self.in_flight -= 1
         self.cooling.append(now)
         if granted >= self.held_until:
-            self._answered += 1
+            self._replies_since_hold += 1
         self._end_trial(granted, Trial.NONE)
 
     def gave_up(self, granted: float, now: float) -> None:
-        """Put the token of a call granted then to rest: its caller gave up."""
+        """Cool the token of a request whose caller gave up waiting for the reply."""
         self.in_flight -= 1
         self.unanswered.append(now)
         self._end_trial(granted, Trial.DUE)
 
     def unsent(self, granted: float) -> None:
-        """Free the token of a call granted then: it never left."""
+        """Free the token of a request that was never sent."""
         self.in_flight -= 1
         self.returned += 1
         self._end_trial(granted, Trial.DUE)
 
-    def _end_trial(self, granted: float, then: Trial) -> None:
-        if self._trial is Trial.UNDER_WAY and granted == self._trial_at:
-            self._trial = then
+    def _end_trial(self, granted: float, following: Trial) -> None:
+        if self._trial is Trial.IN_FLIGHT and granted == self._trial_granted:
+            self._trial = following
 
-    # what replies teach
+    # learning from replies
 
     def plausible(self, limit: Limit) -> bool:
-        """Say whether this may be the account's limit.
+        """Return whether this may be the account's limit.
 
-        That is a tenth to ten times the known rate, in windows of a third to three times the known
-        length: a mistake must not stop a client for a minute.
+        That is a tenth to ten times the published rate, in windows of a third to three times the
+        published length, so that a mistake does not stop a client for a minute.
         """
         known = self._published
         rate = (limit.calls / limit.seconds) / (known.calls / known.seconds)
         return 0.1 <= rate <= 10 and 1 / 3 <= limit.seconds / known.seconds <= 3
 
     def adopt(self, limit: Limit, serial: int) -> bool:
-        """Take the exchange's word for the limit, unless a later call's word is known."""
-        if serial <= self._taught_by:
+        """Adopt the limit that a reply states, unless the reply to a later permit stated one.
+
+        Return whether the limit has changed.
+        """
+        if serial <= self._limit_serial:
             return False
-        self._taught_by = serial
+        self._limit_serial = serial
         if limit == self.limit:
             return False
         self._resize(limit)
         return True
 
     def charge(self, used: int, mark: int, granted: float, now: float) -> None:
-        """Charge what others used, as the headers of the reply to a call granted then show.
+        """Charge what others used, as the headers of a reply show.
 
-        ``used`` is how many calls the exchange had counted when that call had arrived. ``mark``
-        was our ``returned`` when it was granted: at most ``self.granted - mark`` of them were our
-        own. Where the call came after a hold, all that were answered since are surely among them.
+        ``used`` is how many requests the exchange had counted when this one arrived. ``mark`` is
+        the value of ``returned`` when this one was granted, so at most ``self.granted - mark`` of
+        them were our own. If it was granted after a hold, the exchange has certainly counted all
+        requests that were answered since the hold.
         """
         self.settle(now)
         fresh = used - (self.granted - mark) - len(self.foreign)
         after_hold = granted >= self.held_until > now - self.seconds
         if fresh > 0:
-            seen_at = self._proved_at if after_hold else now
+            seen_at = self._burst_at if after_hold else now
             self.foreign = deque(sorted([*self.foreign, *[seen_at] * fresh]))
-            self._notice(granted, now)
+            self._notice_burst(granted, now)
             self._prove(len(self.foreign), now)
         elif after_hold:
-            while len(self.foreign) > max(0, used - self._answered):
+            while len(self.foreign) > max(0, used - self._replies_since_hold):
                 self.foreign.popleft()
-        if granted >= self._proved_at + self.seconds:
-            self._most = min(self._most, used - 1)
+        if granted >= self._burst_at + self.seconds:
+            self._most_foreign = min(self._most_foreign, used - 1)
 
     def refuse(self, granted: float, replied: float, reset: float | None, now: float) -> None:
-        """Take the refusal of a call granted and answered then: hold what is left.
+        """Hold the budget because a request was refused.
 
-        ``reset`` is when the exchange's window starts anew, in seconds from now, where it said so.
+        ``reset`` is the time in seconds until the exchange's window starts anew, if known.
         """
         wait = self.seconds
-        if reset is not None and granted != self._trial_at:
+        if reset is not None and granted != self._trial_granted:
             wait = min(reset + SPREAD, self.seconds)
             self._trial, self._trial_until = Trial.DUE, now + self._rest
             if replied in self.cooling:
                 self.cooling.remove(replied)
                 self.returned += 1
         self.held_until = max(self.held_until, now + wait + MARGIN)
-        self._answered = 0
-        self._notice(granted, now)
-        self._refusals += 1
-        self._prove(min(self._floor + self._refusals, self.calls // 2), now)
+        self._replies_since_hold = 0
+        self._notice_burst(granted, now)
+        self._burst_refusals += 1
+        self._prove(min(self._burst_refusals, self.calls // 2), now)
 
-    def _notice(self, granted: float, now: float) -> None:
-        """Begin a new burst of others, unless a call granted then belongs to the last one.
+    def _notice_burst(self, granted: float, now: float) -> None:
+        """Begin a new burst, unless the reply that proves it belongs to the last burst.
 
-        All calls that were granted before a burst was noticed belong to it, and so does the trial
-        that came after it.
+        The replies to all requests granted before the last burst was noticed, and to the trial
+        after it, belong to that burst.
         """
-        if granted <= self._proved_at or granted == self._trial_at:
+        if granted <= self._burst_at or granted == self._trial_granted:
             return
-        recent = now < self._proved_at + 2 * PATIENCE * self.seconds
-        self._before = self._shown if recent else 0
-        self._shown = self._refusals = 0
-        self._floor = self.reserve
-        self._proved_at = now
+        self._burst_repeats = now < self._burst_at + 2 * PATIENCE * self.seconds
+        self._burst_at, self._burst_size = now, 0
+        self._burst_refusals = self.reserve
 
     def _prove(self, others: int, now: float) -> None:
-        """Note how much of a window this burst has shown to be others'."""
-        self._shown = max(self._shown, others)
-        reserve = min(self._shown, self.calls - 1)
-        if self._before and reserve >= self.reserve:
+        """Note how many tokens others used in this burst; reserve them if it is not the first."""
+        self._burst_size = max(self._burst_size, others)
+        reserve = min(self._burst_size, self.calls - 1)
+        if self._burst_repeats and reserve >= self.reserve:
             self.reserve = reserve
-            self._relax_at = now + PATIENCE * self.seconds
-            self._step, self._most = 1, self.calls
+            self._shrink_at = now + PATIENCE * self.seconds
+            self._shrink_by, self._most_foreign = 1, self.calls
 
-    def _relax(self, now: float) -> None:
-        """Lower the reserve by twice as much each time, and to what headers leave possible."""
-        while now >= self._relax_at:
-            self.reserve = max(0, min(self.reserve - self._step, self._most))
-            self._step *= 2
-            self._relax_at += PATIENCE * self.seconds if self.reserve else inf
+    def _shrink(self, now: float) -> None:
+        while now >= self._shrink_at:
+            self.reserve = max(0, min(self.reserve - self._shrink_by, self._most_foreign))
+            self._shrink_by *= 2
+            self._shrink_at += PATIENCE * self.seconds if self.reserve else inf
 
     # prediction
 
     def next_at(self, now: float) -> float:
-        """Say when the next token comes back; ``inf`` if a reply must come first."""
+        """Return when the next token becomes free; ``inf`` if a reply must come first."""
         if now < self.held_until:
             return self.held_until
-        if self._trial is Trial.UNDER_WAY:
+        if self._trial is Trial.IN_FLIGHT:
             return self._trial_until
-        soonest = self._relax_at
+        soonest = self._shrink_at
         less_floor = self._rest - self.round_trips.floor
         if self.cooling:
             soonest = min(soonest, self.cooling[0] + less_floor)
@@ -262,37 +268,21 @@ class Budget:
     @property
     def period(self) -> float:
         """The expected time from one use of a token to its next, in seconds."""
-        return max(
-            self._rest + self.round_trips.mean - self.round_trips.floor, self.round_trips.mean
-        )
+        mean = self.round_trips.mean
+        return max(self._rest + mean - self.round_trips.floor, mean)
 
     def slots(self, now: float, *, urgent: bool = False) -> list[float]:
-        """Predict when each usable token can be spent first, in order."""
+        """Predict when each usable token can be used next, in order."""
         start = max(now, self.held_until)
         less_floor = self._rest - self.round_trips.floor
         reserve = 0 if urgent else self.reserve
         extra = max(0, len(self.foreign) - reserve)
-        back = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
-        back += [at + self._rest for at in self.unanswered]
+        free_at = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
+        free_at += [at + self._rest for at in self.unanswered]
         usable = max(self.tokens - reserve, 0)
-        slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in back)
+        slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in free_at)
         return (slots + [start + self.period] * usable)[:usable]
 
     def expected_slots(self, now: float, *, urgent: bool = False) -> list[float]:
-        """Predict when each token can be spent first that will be usable, in order."""
+        """Predict the same for each token that will be usable."""
         return self.slots(now, urgent=urgent)
-
-
-def time_of_nth(slots: list[float], period: float, count: int) -> float:
-    """Predict when the count-th call from now can leave."""
-    cycle, rank = divmod(count - 1, len(slots))
-    return slots[rank] + cycle * period
-
-
-def count_until(slots: list[float], period: float, until: float) -> int:
-    """Predict how many calls can leave up to ``until``."""
-    if until < slots[0]:
-        return 0
-    until += ROUNDING
-    cycle = int((until - slots[0]) / period)
-    return cycle * len(slots) + bisect_right(slots, until - cycle * period)

@@ -1,4 +1,4 @@
-"""Read what the rate-limit headers of a reply say; nonsense is as good as none."""
+"""Read the rate-limit headers of a reply."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -8,7 +8,7 @@ from htx_cancel.endpoints import Limit
 
 
 class RateLimitHeaders(NamedTuple):
-    """What the rate-limit headers of one reply say."""
+    """The rate-limit headers of one reply."""
 
     limit: Limit
     remaining: int | None
@@ -16,9 +16,9 @@ class RateLimitHeaders(NamedTuple):
 
 
 def read(headers: Mapping[str, str], epoch: float | None) -> RateLimitHeaders | None:
-    """Read the rate-limit headers; nonsense is as good as none.
+    """Return the rate-limit headers, or ``None`` if they are missing or invalid.
 
-    Their names are in lower case, or the mapping ignores case.
+    Their names must be in lower case, unless the mapping ignores case.
     """
     limit = _limit(headers.get("ratelimit-limit"), headers.get("ratelimit-interval"))
     if limit is None:
@@ -32,7 +32,7 @@ def read(headers: Mapping[str, str], epoch: float | None) -> RateLimitHeaders | 
     )
 
 
-@lru_cache(maxsize=64)  # most replies say the same
+@lru_cache(maxsize=64)  # most replies state the same limit
 def _limit(calls: str | None, interval: str | None) -> Limit | None:
     number = _whole(calls, 1, 100_000)
     milliseconds = _whole(interval, 100, 60_000)
@@ -42,7 +42,7 @@ def _limit(calls: str | None, interval: str | None) -> Limit | None:
 
 
 def _whole(text: str | None, least: int, most: int) -> int | None:
-    """Read a whole number within bounds, or nothing: digits only, and not a thousand of them."""
+    """Return a number of at most 20 ASCII digits within bounds, or ``None``."""
     if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > 20:
         return None
     number = int(text)

@@ -1,4 +1,4 @@
-"""What a limiter gives and shows: leave to send one request, who goes first, and its state."""
+"""Define what the budgets give and show: permits, priorities, states and events."""
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
@@ -12,14 +12,14 @@ from htx_cancel.limits.headers import RateLimitHeaders, read
 
 
 class Priority(IntEnum):
-    """Who goes first."""
+    """The order in which requests are sent."""
 
     URGENT = 0
-    """First, and out of what is reserved for others of the UID as well."""
+    """First; may also use the tokens reserved for other users of the UID."""
     ROUTINE = 1
     """After all urgent requests, in order of arrival."""
     BACKGROUND = 2
-    """When nobody else waits."""
+    """When no other request waits."""
 
 
 class BudgetState(Struct, frozen=True):
@@ -28,31 +28,31 @@ class BudgetState(Struct, frozen=True):
     name: str
     calls: int
     seconds: float
-    free: int  #: calls that could leave now
+    free: int  #: requests that could be sent now
     in_flight: int
-    cooling: int  #: tokens that come back with time
+    cooling: int  #: tokens that become free with time
     foreign: int  #: tokens that others of the UID are known to have used
-    reserve: int  #: calls a window left to others
+    reserve: int  #: requests left to others in every window
     waiting: int  #: waiters that need this budget
-    held_for: float  #: seconds for which a refusal still holds it
-    next_in: float  #: predicted seconds until one more call could leave, queue included
-    held: int  #: tokens that this process may use: all, unless they are shared
-    fair: int  #: tokens that it can count on
+    held_for: float  #: seconds for which a refusal still holds this budget
+    next_in: float  #: predicted seconds until one more request can be sent, behind the queue
+    held: int  #: tokens that this process may use: all, unless processes share them
+    fair: int  #: tokens that this process can count on
     processes: int = 1  #: that share the budget
-    store: Literal["", "linked", "cut_off", "own_share"] = ""  #: of shared budgets
+    store: Literal["", "linked", "cut_off", "own_share"] = ""  #: state of the link, if shared
 
 
 class BudgetEvent(Struct, frozen=True):
-    """Something an operator may want to see: a wait, a refusal, a limit learned.
+    """An event for an operator: a wait, a refusal, or a limit learned from a reply.
 
-    Of shared budgets also: the store was lost, or is back; a lease was lost, with all it held; or
-    another process of the account states another limit, which counts.
+    Shared budgets also have these: the store was lost, or is back; a lease was lost with all its
+    tokens; another process of the account states another limit, which then counts.
     """
 
     kind: Literal[
         "wait", "refused", "learned", "store_lost", "store_back", "lease_lost", "other_limit"
     ]
-    names: tuple[str, ...]  #: the budgets meant
+    names: tuple[str, ...]  #: of the budgets
     wait: float = 0.0  #: seconds: predicted for a wait, held for a refusal
 
 
@@ -60,14 +60,14 @@ End = Literal["replied", "refused", "no_reply", "unsent"]
 
 
 class Permit:
-    """Leave to send one call now. Say once what became of it; what is said later is ignored."""
+    """The permission to send one request now. Only the first report of its end counts."""
 
     def __init__(
         self,
         budgets: tuple[Budget, ...],
         granted: float,
         serial: int,
-        tell: Callable[["Permit", End], None],
+        on_end: Callable[["Permit", End], None],
     ) -> None:
         self.budgets = budgets
         self.granted = granted  #: loop time
@@ -76,49 +76,49 @@ class Permit:
         self.replied_at = granted  #: loop time
         self.serial = serial
         self.marks = [budget.returned for budget in budgets]
-        self.valid_until = inf  #: loop time after which it may not be used any more
+        self.valid_until = inf  #: loop time after which the request may not be sent any more
         self.end: End | None = None
-        self.told: RateLimitHeaders | None = None
-        self.described: Budget | None = None  #: the one that the headers told of
-        self._tell = tell
+        self.headers: RateLimitHeaders | None = None
+        self.described: Budget | None = None  #: the budget that the headers describe
+        self._on_end = on_end
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The budgets it charges."""
+        """The budgets that the request charges."""
         return tuple(budget.name for budget in self.budgets)
 
     def _ends(self, end: End) -> None:
         if self.end is None:
             self.end = end
-            self._tell(self, end)
+            self._on_end(self, end)
 
     def sent(self, host: str, at: float | None) -> None:
-        """Say, before the reply, to which host the request left and when, in loop time.
+        """Report, before the reply, to which host the request was sent and when, in loop time.
 
-        ``None`` is for a time that nobody knows: no round trip is learned then.
+        ``None`` is for an unknown time: then no round trip is learned.
         """
         self.host, self.left_at = host, at
 
     def replied(self, headers: Mapping[str, str] | None = None, epoch: float | None = None) -> None:
-        """Say that the reply arrived now; its headers teach.
+        """Report that the reply arrived now, and learn from its headers.
 
-        ``epoch`` is the wall clock in seconds. It only turns the absolute ``ratelimit-reset``
+        ``epoch`` is the wall clock in seconds, and only turns the absolute ``ratelimit-reset``
         into a delay.
         """
         if self.end is None and headers is not None:
-            self.told = read(headers, epoch)
+            self.headers = read(headers, epoch)
         self._ends("replied")
 
     def refused(self) -> None:
-        """Say, after ``replied``, that the reply refused the call as one too many."""
+        """Report, after ``replied``, that the exchange refused the request for its rate."""
         if self.end == "replied":
             self.end = "refused"
-            self._tell(self, "refused")
+            self._on_end(self, "refused")
 
     def no_reply(self) -> None:
-        """Say that the caller gave up now; the call may have arrived."""
+        """Report that the caller gave up waiting now; the request may have arrived."""
         self._ends("no_reply")
 
     def unsent(self) -> None:
-        """Say that the call never left: its tokens are free again."""
+        """Report that the request was never sent: its tokens are free again."""
         self._ends("unsent")

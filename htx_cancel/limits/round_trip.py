@@ -1,22 +1,23 @@
-"""Estimate the shortest round trip to each host from below. Time comes in as an argument.
+"""Estimate a lower bound, the *floor*, of the shortest round trip to each host.
 
-A token is free again one window after its reply, less this floor: the next request then arrives one
-window after that one did. So the floor must not be above the true shortest round trip.
+A token is free again one window after its reply, less this floor, so that the next request arrives
+one window after the last one. So the floor must not be above the true shortest round trip. The time
+is an argument.
 """
 
 from math import inf, sqrt
 
-CERTAIN = 5.0  #: spreads over the root of n by which the least of n samples may lie too high
-STALL = 0.2  #: seconds by which a stall may delay all requests of one moment alike
+CERTAIN = 5.0  #: by so many (mean - least) / sqrt(n) the least of n samples may be too high
+STALL = 0.2  #: seconds by which a stall may delay all requests of one moment
 
 
 class RoundTrip:
-    """The shortest round trip to one host, estimated from below.
+    """The floor of the round trip to one host.
 
-    Two things push the smallest sample above the true round trip: *jitter*, which shrinks with the
-    root of the samples' number, and *stalls* that delay every request of one moment alike, which
-    shrink with the time observed. The larger of the two bounds is subtracted. A *probe*, sent while
-    no other request was under way, is a moment of its own, and worth a second.
+    The least sample is above the true shortest round trip because of *jitter*, which shrinks with
+    the square root of the number of samples, and because of *stalls*, which delay all requests of
+    one moment and shrink with the time observed. The larger of the two bounds is subtracted. A
+    *probe*, sent while no other request was in flight, counts as one more second observed.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class RoundTrip:
         self._since = inf
 
     def learn(self, trip: float, now: float, *, probe: bool = False) -> None:
-        """Take one round trip, in seconds, that ended now."""
+        """Learn one round trip, in seconds, that ended now."""
         self.samples += 1
         self.mean += (trip - self.mean) / self.samples
         self.least = min(self.least, trip)
@@ -38,16 +39,16 @@ class RoundTrip:
 
 
 class RoundTrips:
-    """Those to all hosts; the next request may take the shortest, so the least floor counts."""
+    """The round trips to all hosts; the least floor counts for the next request to any host."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, RoundTrip] = {}
         self.floor = 0.0
-        self.mean = 0.0  #: of the host heard last
+        self.mean = 0.0  #: of the host that replied last
 
     def learn(self, host: str, trip: float, now: float, *, probe: bool = False) -> None:
-        """Take one round trip to a host, in seconds; ``probe`` if no other was under way."""
-        known = self._hosts.setdefault(host, RoundTrip())
-        known.learn(trip, now, probe=probe)
-        self.mean = known.mean
-        self.floor = min(known.floor for known in self._hosts.values())
+        """Learn one round trip to a host, in seconds."""
+        round_trip = self._hosts.setdefault(host, RoundTrip())
+        round_trip.learn(trip, now, probe=probe)
+        self.mean = round_trip.mean
+        self.floor = min(each.floor for each in self._hosts.values())
