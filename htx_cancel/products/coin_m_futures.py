@@ -76,9 +76,7 @@ class CoinMFutures(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract or a coin in one request.
-
-        ``contract_type``, ``direction`` and ``offset`` narrow it if given.
+        """Cancel all orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-orders
         """
@@ -104,9 +102,7 @@ class CoinMFutures(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract or a coin in one request.
-
-        ``contract_type``, ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trigger orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-trigger-orders
         """
@@ -131,9 +127,7 @@ class CoinMFutures(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract or a coin in one request.
-
-        ``contract_type`` and ``direction`` narrow it if given.
+        """Cancel all TP/SL orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-take-profit-and-stop-loss-orders
         """
@@ -159,9 +153,7 @@ class CoinMFutures(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract or a coin in one request.
-
-        ``contract_type``, ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trailing orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-trailing-orders
         """
@@ -180,9 +172,7 @@ class CoinMFutures(Product):
     async def open_trigger_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open trigger orders of a contract; without one, of each contract separately.
 
         https://huobiapi.github.io/docs/dm/v1/en/#query-trigger-order-open-orders
         """
@@ -191,9 +181,7 @@ class CoinMFutures(Product):
     async def open_tpsl_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open TP/SL orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open TP/SL orders of a contract; without one, of each contract separately.
 
         https://huobiapi.github.io/docs/dm/v1/en/#query-open-take-profit-and-stop-loss-orders
         """
@@ -202,9 +190,7 @@ class CoinMFutures(Product):
     async def open_trailing_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trailing orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open trailing orders of a contract; without one, of each contract separately.
 
         https://huobiapi.github.io/docs/dm/v1/en/#current-unfilled-trailing-order-acquisition
         """

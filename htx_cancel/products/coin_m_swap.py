@@ -71,9 +71,7 @@ class CoinMSwap(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a25e-77b6-11ed-9966-0242ac110003
         """
@@ -98,9 +96,7 @@ class CoinMSwap(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trigger orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b14a-77b6-11ed-9966-0242ac110003
         """
@@ -124,9 +120,7 @@ class CoinMSwap(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract in one request.
-
-        ``direction`` narrows it if given.
+        """Cancel all TP/SL orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b66b-77b6-11ed-9966-0242ac110003
         """
@@ -151,9 +145,7 @@ class CoinMSwap(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trailing orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
         """
@@ -172,9 +164,7 @@ class CoinMSwap(Product):
     async def open_trigger_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open trigger orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b225-77b6-11ed-9966-0242ac110003
         """
@@ -183,9 +173,7 @@ class CoinMSwap(Product):
     async def open_tpsl_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open TP/SL orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open TP/SL orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b893-77b6-11ed-9966-0242ac110003
         """
@@ -194,9 +182,7 @@ class CoinMSwap(Product):
     async def open_trailing_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trailing orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open trailing orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51c0a2-77b6-11ed-9966-0242ac110003
         """

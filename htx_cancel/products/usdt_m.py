@@ -81,7 +81,7 @@ class UsdtM(Product):
     ) -> CancelAllOutcome:
         """Cancel all orders of a contract, except algo orders, in one request.
 
-        ``side`` and ``position_side`` narrow it if given.
+        ``side`` and ``position_side`` narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-195894f0cf6
         """
@@ -98,7 +98,7 @@ class UsdtM(Product):
         """Cancel all orders of **every** contract, except algo orders, in one request.
 
         A separate method, so that no forgotten argument turns a call for one contract into this.
-        ``side`` and ``position_side`` narrow it if given.
+        ``side`` and ``position_side`` narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-195894f0cf6
         """

@@ -73,9 +73,7 @@ class UsdtMV1Cross(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb84ea6-77b5-11ed-9966-0242ac110003
         """
@@ -100,9 +98,7 @@ class UsdtMV1Cross(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trigger orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb872c3-77b5-11ed-9966-0242ac110003
         """
@@ -126,9 +122,7 @@ class UsdtMV1Cross(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract in one request.
-
-        ``direction`` narrows it if given.
+        """Cancel all TP/SL orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87edb-77b5-11ed-9966-0242ac110003
         """
@@ -153,9 +147,7 @@ class UsdtMV1Cross(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trailing orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-0242ac110003
         """

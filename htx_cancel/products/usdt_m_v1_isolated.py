@@ -73,9 +73,7 @@ class UsdtMV1Isolated(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb84dae-77b5-11ed-9966-0242ac110003
         """
@@ -100,9 +98,7 @@ class UsdtMV1Isolated(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trigger orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87161-77b5-11ed-9966-0242ac110003
         """
@@ -126,9 +122,7 @@ class UsdtMV1Isolated(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract in one request.
-
-        ``direction`` narrows it if given.
+        """Cancel all TP/SL orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87d94-77b5-11ed-9966-0242ac110003
         """
@@ -153,9 +147,7 @@ class UsdtMV1Isolated(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract in one request.
-
-        ``direction`` and ``offset`` narrow it if given.
+        """Cancel all trailing orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb8924f-77b5-11ed-9966-0242ac110003
         """
@@ -174,9 +166,7 @@ class UsdtMV1Isolated(Product):
     async def open_trigger_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open trigger orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb873a8-77b5-11ed-9966-0242ac110003
         """
@@ -187,9 +177,7 @@ class UsdtMV1Isolated(Product):
     async def open_tpsl_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open TP/SL orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open TP/SL orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87fb0-77b5-11ed-9966-0242ac110003
         """
@@ -198,9 +186,7 @@ class UsdtMV1Isolated(Product):
     async def open_trailing_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trailing orders of a contract, or of all contracts.
-
-        HTX lists these by contract: without one, each contract takes a request or more.
+        """List the open trailing orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb894b7-77b5-11ed-9966-0242ac110003
         """
