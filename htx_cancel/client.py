@@ -290,16 +290,15 @@ class CancelClient:
             InvalidTypeError, InvalidValueError: for arguments that make no sense.
             ClientClosedError: after ``aclose``.
         """
-        scope = everything.scope(products, kinds)
-        named = None if contracts is None else everything.by_product(contracts, scope)
-        if named is not None:
-            scope = {product: names for product, names in scope.items() if product in named}
+        chosen_kinds = arguments.some("kinds", kinds, endpoints.ALL_KINDS)
+        chosen_products = arguments.some("products", products, endpoints.ALL_PRODUCTS)
+        by_product = everything.by_product(contracts, chosen_products)
         arguments.hook("on_progress", on_progress)
         options = self._calls.options(timeout=arguments.seconds("timeout", timeout))
         return await Everything(
             self,
-            scope,
-            named,
+            by_product,
+            chosen_kinds,
             all_contracts=partial(listing.contracts, self._sender, options.deadline),
             deadline=options.deadline,
             on_progress=on_progress,

@@ -1,8 +1,8 @@
 """Coin-M delivery futures: ``client.coin_m_futures``, paths under ``/api/v1``.
 
-These calls take a coin, such as ``BTC``. A cancel by ids finds the ids in any contract of the coin;
-a cancel of all narrows to a contract, such as ``BTC261225``, if one is given. No source that we know
-names the new pages of the cancel calls, so their rows have the URLs of the old pages.
+These calls take a coin, such as ``BTC``. A cancel by ids finds the ids in any contract of the coin.
+A cancel of all narrows to a contract, such as ``BTC261225``, if one is given. The new pages of the
+cancel calls are not known, so these rows have the URLs of the old pages.
 """
 
 from functools import partial
