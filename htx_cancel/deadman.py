@@ -3,8 +3,8 @@
 Rules:
 
 * ``remaining`` assumes the earliest possible end of a countdown. A confirmed renewal counts from
-  when it was sent, for the seconds asked for, or for those in the reply if they are fewer. A renewal
-  without a reply changes nothing; an arming without a reply may have armed the countdown.
+  when it was sent, for the seconds asked for, or for those in the reply if they are fewer.
+  A renewal without a reply changes nothing; an arming without one may have armed the countdown.
 * A countdown is renewed every quarter of its length, and every second while renewals fail.
 * A reply with another time than asked for does not confirm. A reply with a thousand times the time
   asked for shows that the exchange counts in seconds: the request is repeated at once in seconds.
