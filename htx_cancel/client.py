@@ -43,10 +43,11 @@ class CancelClient:
     such as ``coin_m_swap``. Ids are ``str`` or ``int``, in any iterable but a string; the first of
     two equal ids counts. Every method that sends requests has these options:
 
-    * ``timeout``: seconds for the whole call. When they have passed, the call returns what it knows
-      and sends nothing more. Orders that cannot be sent in time are ``UNSENT`` at once. Checking
-      the ids counts, but is not cut short, because a bad id must raise and every good id must come
-      back: it takes 1 to 4 us per id, in slices between which the event loop runs.
+    * ``timeout``: seconds for the whole call, or ``None`` for no limit. When they have passed, the
+      call returns what it knows and sends nothing more. Orders that cannot be sent in time are
+      ``UNSENT`` at once. Checking the ids counts, but is not cut short, because a bad id must raise
+      and every good id must come back: it takes 1 to 4 us per id, in slices between which the event
+      loop runs.
     * ``on_batch``, of calls that cancel: a plain function, called with a tuple of ``OrderResult``
       each time the results of a batch become known, in any order of batches.
     * ``priority``: a ``Priority``. Urgent calls take the next token; routine and background calls
@@ -199,9 +200,9 @@ class CancelClient:
 
         It asks with growing pauses until every state is final, until ``timeout``, or until
         ``aclose``, and returns one new outcome: the outcomes merged as by ``Outcome.merge``, with
-        the ``state`` of each order. Other statuses stay, but ``UNKNOWN`` becomes ``CLOSED``,
-        ``NOT_FOUND``, or ``OPEN`` if the order is open and no cancel is in progress. A result stays
-        as it was if no query says anything about its order.
+        the ``state`` of each order. The status ``UNKNOWN`` becomes ``CLOSED``, ``NOT_FOUND``, or
+        ``OPEN`` if the order is open and no cancel is in progress; other statuses stay. A result
+        stays as it was if no query says anything about its order.
 
         ``NOT_FOUND`` by client order id may be a live order, and its message says so: HTX looks
         these ids up for 8 hours only, and in multi-asset mode not after the order ended.
@@ -380,7 +381,7 @@ def _hosts(
 ) -> list[Host]:
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
     if not urls:
-        raise InvalidValueError("base_url must be a URL or several, got none")
+        raise InvalidValueError("base_url must be one URL or more, got none")
     hosts = []
     for url in urls:
         origin, host = signing.origin(url)
