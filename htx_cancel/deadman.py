@@ -44,7 +44,7 @@ MILLISECONDS = 0.001  #: the unit of the exchange's pages, in seconds
 SECONDS = 1.0  #: the unit of an exchange that misreads its own pages, in seconds
 WRONG_TYPE = 1067  #: the exchange's code for a field of a wrong type
 
-_NOT_SENT = Finding(Meaning.NOT_SENT, None, "it could not be sent in time")
+_NOT_SENT = Finding(Meaning.NOT_SENT, None, "the request could not be sent in time")
 
 
 class AlertKind(StrEnum):
@@ -181,7 +181,7 @@ class ProductCountdown:
         batch = await self._send_arming()
         if self.unit == MILLISECONDS and batch.confirms(1000 * self._seconds, 1000 * TOLERANCE):
             self.unit = SECONDS
-            counted = f"it counted {batch.reply.seconds:g} s: the exchange counts in seconds"
+            counted = f"the exchange counts in seconds: it counted {batch.reply.seconds:g} s"
             self.alert(AlertKind.WRONG_UNIT, counted)
             batch = await self._send_arming()
         if not batch.confirms(self._seconds):
@@ -226,7 +226,7 @@ class ProductCountdown:
             return await self.arm()
         except Exception as error:  # noqa: BLE001 - a bug must not end the renewals
             hooks.report("a countdown could not be renewed", error)
-            return f"{type(error).__name__} was raised"
+            return f"the renewal raised {type(error).__name__}"
 
     async def disarm(self) -> str:
         """Disarm the countdown; return the reason if that is not confirmed, else ``""``.
@@ -236,7 +236,7 @@ class ProductCountdown:
         began = self._loop.time()
         self._stopped = True
         if self._call is not None:
-            self._call.stopped = "it is to be disarmed"
+            self._call.stopped = "the countdown is being disarmed"
         if self._task is not None and self._batch is not None and self._batch.in_flight:
             await asyncio.wait({self._task}, timeout=DISARM_WITHIN / 2)
         self.stop()

@@ -52,7 +52,7 @@ class Remaining(Struct, frozen=True):
     Args:
         contract_code: the order's contract.
         order_id: the exchange's id.
-        reason: for example the refusal of its cancel, or that it was listed just now.
+        reason: for example the refusal of its cancel, or that the last listing showed it.
     """
 
     contract_code: str
@@ -79,7 +79,7 @@ class KindReport(Struct, frozen=True):
     accepted: int = 0
     appeared: int = 0
     remaining: tuple[Remaining, ...] = ()
-    why: str = "it was not listed"
+    why: str = "the orders were not listed"
 
 
 class EverythingReport(Struct, frozen=True):
@@ -127,7 +127,7 @@ class KindProgress:
         self.product = product
         self.name = name
         self.list_method = f"{product}.open_{list_of(product, name)}"  #: the client's method
-        self.listed = OpenOrders((), missing=("it was not listed",))
+        self.listed = OpenOrders((), missing=("the orders were not listed",))
         self.empty_listings = 0  #: complete listings without an order since the last with one
         self.empty_at = -inf  #: loop time of the last complete listing without an order
         self._types = ALGO_TYPES[name] if self.list_method.endswith("algo_orders") else ("",)
@@ -166,7 +166,7 @@ class KindProgress:
                 self._ended_at[result.order_id] = now
             if result.status is CancelStatus.ACCEPTED:
                 self._accepted.add(result.order_id)
-                reason = "its cancel was accepted, and it is still listed"
+                reason = "the cancel was accepted, but the order is still listed"
             else:
                 code = "" if result.code is None else f"{result.code} "
                 reason = f"{result.status}: {code}{result.message}".strip()
@@ -183,12 +183,12 @@ class KindProgress:
             Remaining(
                 order.contract_code,
                 order.order_id,
-                self._reasons.get(order.order_id, "it was listed just now"),
+                self._reasons.get(order.order_id, "the last listing showed the order"),
             )
             for order in self.listed
         ]
         why = "; ".join(self.listed.missing) or (
-            "orders are listed" if remaining else "it was listed as empty only once"
+            "orders are still listed" if remaining else "only one listing showed no order"
         )
         return KindReport(
             self.product,

@@ -665,7 +665,9 @@ def test_without_on_alert_the_exception_handler_is_called() -> None:
         async with in_process(exchange) as client, client.dead_man_switch(products=["usdt_m"]):
             pass
         (message,) = messages
-        assert message.startswith("dead-man switch of usdt_m: wrong_unit: it counted 30000 s")
+        assert message.startswith(
+            "dead-man switch of usdt_m: wrong_unit: the exchange counts in seconds"
+        )
 
     run(main())
 
@@ -751,7 +753,7 @@ def test_a_policy_that_raises_does_not_stop_the_renewals() -> None:
             await asyncio.sleep(20.0)
             assert switch.remaining > 20.0
         assert reported == ["a countdown could not be renewed"]
-        assert [alert.message for alert in alerts] == ["Stop was raised"]
+        assert [alert.message for alert in alerts] == ["the renewal raised Stop"]
 
     run(main())
 

@@ -343,7 +343,7 @@ def test_an_acceptance_replaces_the_reason_of_an_earlier_refusal() -> None:
         async with in_process(exchange) as client:
             report = await client.cancel_everything(products=["coin_m_swap"], timeout=3.5)
         assert [order.reason for order in report.remaining] == [
-            "its cancel was accepted, and it is still listed"
+            "the cancel was accepted, but the order is still listed"
         ]
 
     run(main())
