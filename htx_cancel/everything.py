@@ -87,8 +87,8 @@ class EverythingReport(Struct, frozen=True):
 
     Args:
         proved: whether every kind of every product is proved empty at about the same time: within
-            ``FRESH`` (1) seconds, or the time that one listing of all of them takes. It may be
-            false although each kind was proved, because they were proved at different times.
+            1 second, or the time that one listing of all of them takes. It may be false although
+            each kind was proved, because they were proved at different times.
         kinds: one report for each kind of each product.
         unchecked: the products and kinds that were not to be cancelled, for example
             ``usdt_m.tpsl_orders``.
@@ -222,7 +222,7 @@ class ProductProgress:
 
     @property
     def empty_at(self) -> float:
-        """Loop time at or after which each kind was listed without an order."""
+        """Loop time of the oldest of its kinds' last complete listings without an order."""
         return min(kind.empty_at for kind in self.kinds)
 
 
