@@ -153,9 +153,7 @@ class CancelClient:
             timeout: seconds after which it returns how many answered; nothing is left running.
 
         Raises:
-            InvalidTypeError, InvalidValueError: if an argument has a wrong type or value.
-            ClientClosedError: after ``aclose``.
-            WrongLoopError: in a second event loop.
+            InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
         """
         self._calls.check_open()
         connections = arguments.whole("connections", connections)
@@ -227,8 +225,7 @@ class CancelClient:
         Raises:
             InvalidTypeError: if an argument has a wrong type.
             InvalidValueError: if there is no outcome, or one made without a ``source``.
-            ClientClosedError: after ``aclose``.
-            WrongLoopError: in a second event loop.
+            ClientClosedError, WrongLoopError: as every method.
         """
         options = self._calls.options(
             priority=priority, timeout=arguments.seconds("timeout", timeout), on_batch=on_batch
@@ -265,8 +262,7 @@ class CancelClient:
 
         Raises:
             InvalidTypeError: if an item is not an ``OpenOrder`` or ``OrderRef``.
-            ClientClosedError: after ``aclose``.
-            WrongLoopError: in a second event loop.
+            ClientClosedError, WrongLoopError: as every method.
         """
         return await self._calls.any_orders(orders, options)
 
@@ -303,9 +299,7 @@ class CancelClient:
                 a product.
 
         Raises:
-            InvalidTypeError, InvalidValueError: if an argument has a wrong type or value.
-            ClientClosedError: after ``aclose``.
-            WrongLoopError: in a second event loop.
+            InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
         """
         chosen_kinds = arguments.some("kinds", kinds, endpoints.ALL_KINDS)
         chosen_products = arguments.some("products", products, endpoints.ALL_PRODUCTS)
@@ -356,9 +350,7 @@ class CancelClient:
                 called.
 
         Raises:
-            InvalidTypeError, InvalidValueError: if an argument has a wrong type or value.
-            ClientClosedError: after ``aclose``.
-            WrongLoopError: in a second event loop.
+            InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
             NotArmedError: on entering, if a countdown could not be armed.
         """
         self._calls.check_open()

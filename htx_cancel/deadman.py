@@ -84,10 +84,10 @@ class Alert(Struct, frozen=True):
 OnAlert = Callable[[Alert], object]
 
 
-class CountdownBatch(Batch):
+class _CountdownBatch(Batch):
     """One request that arms, renews or disarms a countdown."""
 
-    def __init__(self, product_countdown: "ProductCountdown", seconds: float) -> None:
+    def __init__(self, product_countdown: "_Countdown", seconds: float) -> None:
         super().__init__(product_countdown.row.path)
         self.reply = CountdownReply(_NOT_SENT)
         self.sent_at = 0.0  #: loop time of the last attempt
@@ -96,17 +96,14 @@ class CountdownBatch(Batch):
         self._seconds = seconds
 
     def begin(self, now: float) -> None:
-        """Begin an attempt."""
         super().begin(now)
         self.sent_at = now
 
     def body(self) -> bytes:
-        """Return the body of the request."""
         unit, as_text = self._countdown.unit, self._countdown.as_text
         return countdown.encode(self._seconds, unit=unit, as_text=as_text)
 
     def read(self, status: int, body: bytes) -> AttemptResult:
-        """Read a reply."""
         return countdown.decode(status, body, self._countdown.row)
 
     def take(self, answer: AttemptResult) -> RetryAction:
@@ -119,7 +116,6 @@ class CountdownBatch(Batch):
 
     @property
     def accepted(self) -> bool:
-        """Whether the exchange accepted the request."""
         return self.reply.whole.meaning is Meaning.ACCEPTED
 
     def confirms(self, seconds: float, tolerance: float = TOLERANCE) -> bool:
@@ -136,7 +132,7 @@ class CountdownBatch(Batch):
         return " ".join(filter(None, [str(whole.code or ""), whole.message]))
 
 
-class ProductCountdown:
+class _Countdown:
     """The countdown of one product: what is known of it, and the task that renews it."""
 
     def __init__(
@@ -156,17 +152,15 @@ class ProductCountdown:
         self._timer: asyncio.TimerHandle | None = None  # alerts if no renewal comes before
         self._last_failure = ""  # the last one with an alert, since the last success
         self._call: CallContext | None = None
-        self._batch: CountdownBatch | None = None
+        self._batch: _CountdownBatch | None = None  # the last request
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
 
     @property
     def remaining(self) -> float:
-        """Seconds until the countdown can end."""
         return max(self.ends_at - self._loop.time(), 0.0)
 
     def alert(self, kind: AlertKind, message: str) -> None:
-        """Raise an alert."""
         self._on_alert(Alert(self.product, kind, message, self.remaining))
 
     def switch_type(self) -> bool:
@@ -191,7 +185,7 @@ class ProductCountdown:
         self._check_at(batch.sent_at + 2 * self._renew_every)
         return ""
 
-    async def _send_arming(self) -> CountdownBatch:
+    async def _send_arming(self) -> _CountdownBatch:
         """Send the arming; note an earlier end if the request may have caused one."""
         batch = await self._send(self._seconds, within=self._renew_every)
         ends_at = self.ends_at
@@ -258,11 +252,11 @@ class ProductCountdown:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=DISARM_WITHIN)
 
-    async def _send(self, seconds: float, *, within: float) -> CountdownBatch:
+    async def _send(self, seconds: float, *, within: float) -> _CountdownBatch:
         """Send one request, with retries until ``within`` seconds have passed."""
         deadline = self._loop.time() + within
         self._call = call = self._sender.call_context((self.row.pool,), Priority.URGENT, deadline)
-        batch = CountdownBatch(self, seconds)
+        batch = _CountdownBatch(self, seconds)
         permit = await self._sender.permit(call)
         if permit is not None:
             self._batch = batch
@@ -312,7 +306,7 @@ class DeadManSwitch:
         self._sender = sender
         self._on_alert = on_alert
         self._check_open = check_open
-        self._countdowns: list[ProductCountdown] = []
+        self._countdowns: list[_Countdown] = []
         self._closed = ""  # the reason, once the client is closed
 
     def __repr__(self) -> str:
@@ -334,7 +328,7 @@ class DeadManSwitch:
     async def __aenter__(self) -> Self:
         self._check_open()
         self._countdowns = [
-            ProductCountdown(product, self._seconds, self._sender, self._alert)
+            _Countdown(product, self._seconds, self._sender, self._alert)
             for product in self._products
         ]
         try:

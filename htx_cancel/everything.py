@@ -28,7 +28,6 @@ from htx_cancel.endpoints import (
     ALL_KINDS,
     ALL_PRODUCTS,
     ENDPOINTS,
-    Endpoint,
     has_contract,
     list_of,
 )
@@ -120,17 +119,19 @@ class Client(Protocol):
         """Cancel orders of any products and kinds."""
 
 
-class KindProgress:
+class _Kind:
     """What is known of one kind of orders of one product."""
 
     def __init__(self, product: str, name: str) -> None:
         self.product = product
         self.name = name
-        self.list_method = f"{product}.open_{list_of(product, name)}"  #: the client's method
+        listed_as = list_of(product, name)
+        self.list_method = f"{product}.open_{listed_as}"  #: the client's method that lists it
+        self.by_ids = ENDPOINTS[f"{product}.cancel_{listed_as}"]  #: the call that cancels by ids
         self.listed = OpenOrders((), missing=("the orders were not listed",))
         self.empty_listings = 0  #: complete listings without an order since the last with one
         self.empty_at = -inf  #: loop time of the last complete listing without an order
-        self._types = ALGO_TYPES[name] if self.list_method.endswith("algo_orders") else ("",)
+        self._types = ALGO_TYPES[name] if listed_as == "algo_orders" else ("",)
         self._seen: set[str] | None = None  # ids that were ever listed; None before any listing
         self._appeared = 0
         self._accepted: set[str] = set()
@@ -143,7 +144,6 @@ class KindProgress:
         return self.empty_listings >= 2
 
     def record_listing(self, listed: OpenOrders, now: float) -> None:
-        """Record a listing."""
         orders = {order.order_id: order for order in listed if order.type in self._types}
         if self._seen is not None:
             self._appeared += len(orders.keys() - self._seen)
@@ -160,7 +160,6 @@ class KindProgress:
         )
 
     def record_cancel(self, outcome: Outcome, now: float) -> None:
-        """Record the results of a cancel call."""
         for result in outcome:
             if result.status in (CancelStatus.ACCEPTED, CancelStatus.CLOSED):
                 self._ended_at[result.order_id] = now
@@ -178,7 +177,6 @@ class KindProgress:
         return [each for each in self.listed if now - ended_at.get(each.order_id, -inf) >= RESEND]
 
     def report(self) -> KindReport:
-        """Return what is known."""
         remaining = [
             Remaining(
                 order.contract_code,
@@ -201,13 +199,13 @@ class KindProgress:
         )
 
 
-class ProductProgress:
+class _Product:
     """What is known of one product."""
 
     def __init__(self, name: str, contracts: Sequence[str] | None, kinds: Iterable[str]) -> None:
         self.name = name
         self.contracts = contracts  #: the contracts to cancel; ``None`` means all
-        self.kinds = [KindProgress(name, kind) for kind in kinds]
+        self.kinds = [_Kind(name, kind) for kind in kinds]
         self.begun = False  #: whether its cancel-all calls were sent
 
     @property
@@ -217,7 +215,6 @@ class ProductProgress:
 
     @property
     def proved(self) -> bool:
-        """Whether all its kinds are proved empty."""
         return all(kind.proved for kind in self.kinds)
 
     @property
@@ -248,9 +245,7 @@ class Everything:
         self._began = self._loop.time()
         self._deadline = deadline
         self._on_progress = on_progress
-        self._products = [
-            ProductProgress(product, codes, kinds) for product, codes in contracts.items()
-        ]
+        self._products = [_Product(product, codes, kinds) for product, codes in contracts.items()]
 
     async def run(self) -> EverythingReport:
         """Cancel until everything is proved empty, or until the timeout; return the report."""
@@ -266,11 +261,11 @@ class Everything:
         return self.report()
 
     async def _for_each(
-        self, products: Iterable[ProductProgress], work: Callable[..., Awaitable[None]]
+        self, products: Iterable[_Product], work: Callable[[_Product], Awaitable[None]]
     ) -> None:
         """Run ``work`` for several products concurrently; a failure of one stops no other."""
 
-        async def guarded(product: ProductProgress) -> None:
+        async def guarded(product: _Product) -> None:
             try:
                 await work(product)
             except ClientClosedError:
@@ -280,7 +275,7 @@ class Everything:
 
         await asyncio.gather(*map(guarded, products))
 
-    def _usable(self) -> list[ProductProgress]:
+    def _usable(self) -> list[_Product]:
         return [product for product in self._products if not product.refused]
 
     def _time_left(self) -> float:
@@ -307,7 +302,7 @@ class Everything:
         )
         return EverythingReport(proved, kinds, unchecked, self._loop.time() - self._began)
 
-    async def _clear(self, product: ProductProgress) -> None:
+    async def _clear(self, product: _Product) -> None:
         """Cancel and list a product until it is proved empty, or until the timeout."""
         wait = product.begun
         if not product.begun:
@@ -318,7 +313,7 @@ class Everything:
             wait = True
             await self._list_and_cancel(product)
 
-    async def _send_cancel_alls(self, product: ProductProgress) -> None:
+    async def _send_cancel_alls(self, product: _Product) -> None:
         """Send the cancel-all calls of all kinds of a product."""
         contracts: Sequence[str | None] | None = product.contracts
         if contracts is None and product.name == "usdt_m":
@@ -328,7 +323,7 @@ class Everything:
         product.begun = True
         await asyncio.gather(*(self._cancel_all(kind, contracts) for kind in product.kinds))
 
-    async def _cancel_all(self, kind: KindProgress, contracts: Sequence[str | None]) -> None:
+    async def _cancel_all(self, kind: _Kind, contracts: Sequence[str | None]) -> None:
         """Send the cancel-all calls of a kind, if the exchange has such calls."""
         if self._time_left() <= 0:
             return
@@ -345,9 +340,9 @@ class Everything:
         for outcome in await asyncio.gather(*calls):
             kind.record_cancel(outcome, self._loop.time())
 
-    async def _list_and_cancel(self, product: ProductProgress) -> None:
+    async def _list_and_cancel(self, product: _Product) -> None:
         """List all kinds of a product, the plain orders last, and cancel the listed orders."""
-        by_method: dict[str, list[KindProgress]] = {}
+        by_method: dict[str, list[_Kind]] = {}
         for kind in product.kinds:
             by_method.setdefault(kind.list_method, []).append(kind)
         plain = by_method.pop(f"{product.name}.open_orders", [])
@@ -360,7 +355,7 @@ class Everything:
         if self._on_progress is not None:
             hooks.call("on_progress", self._on_progress, self.report())
 
-    async def _list(self, kinds: Sequence[KindProgress], contracts: Sequence[str | None]) -> None:
+    async def _list(self, kinds: Sequence[_Kind], contracts: Sequence[str | None]) -> None:
         """Read the list that contains these kinds, for each contract, or for all if ``None``."""
         method = attrgetter(kinds[0].list_method)(self._client)
         lists: list[OpenOrders] = [
@@ -375,36 +370,28 @@ class Everything:
         for kind in kinds:
             kind.record_listing(whole, self._loop.time())
 
-    async def _cancel_listed(self, product: ProductProgress) -> None:
+    async def _cancel_listed(self, product: _Product) -> None:
         """Cancel the listed orders by their ids.
 
         The timeout of a kind covers the requests of all kinds that share its budget.
         """
         now = self._loop.time()
-        due = {kind: kind.orders_to_cancel(now) for kind in product.kinds}
-        due = {kind: orders for kind, orders in due.items() if orders}
+        due = [(kind, orders) for kind in product.kinds if (orders := kind.orders_to_cancel(now))]
         requests: Counter[tuple[str, ...]] = Counter()
-        for orders in due.values():
-            row = _endpoint_of(orders)
+        for kind, orders in due:
             per_contract = Counter(order.contract_code for order in orders).values()
-            requests[row.budgets()] += sum(-(-count // row.batch_size) for count in per_contract)
+            size = kind.by_ids.batch_size
+            requests[kind.by_ids.budgets()] += sum(-(-count // size) for count in per_contract)
         calls = []
-        for kind, orders in due.items():
-            budgets = _endpoint_of(orders).budgets()
+        for kind, orders in due:
+            budgets = kind.by_ids.budgets()
             timeout = self._timeout_of_cancel(budgets, requests[budgets])
             calls.append(self._cancel_kind(kind, orders, timeout))
         await asyncio.gather(*calls)
 
-    async def _cancel_kind(
-        self, kind: KindProgress, orders: Sequence[OpenOrder], timeout: float
-    ) -> None:
+    async def _cancel_kind(self, kind: _Kind, orders: Sequence[OpenOrder], timeout: float) -> None:
         outcome = await self._client.cancel(orders, timeout=timeout, priority=Priority.URGENT)
         kind.record_cancel(outcome, self._loop.time())
-
-
-def _endpoint_of(orders: Sequence[OpenOrder]) -> Endpoint:
-    """Return the call that cancels these orders, all of one kind."""
-    return ENDPOINTS[orders[0].ref.method]
 
 
 def by_product(
