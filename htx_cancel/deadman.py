@@ -175,8 +175,8 @@ class _Countdown:
         batch = await self._send_arming()
         if self.unit == MILLISECONDS and batch.confirms(1000 * self._seconds, 1000 * TOLERANCE):
             self.unit = SECONDS
-            counted = f"the exchange counts in seconds: it counted {batch.reply.seconds:g} s"
-            self.alert(AlertKind.WRONG_UNIT, counted)
+            reply = f"the reply named {batch.reply.seconds:g} s: the exchange counts in seconds"
+            self.alert(AlertKind.WRONG_UNIT, reply)
             batch = await self._send_arming()
         if not batch.confirms(self._seconds):
             return batch.failure()

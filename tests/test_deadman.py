@@ -220,7 +220,7 @@ def test_an_exchange_that_counts_in_seconds_is_sent_seconds() -> None:
             assert exchange.countdowns.ends == {}
         (alert,) = alerts
         assert (alert.product, alert.kind) == ("usdt_m", AlertKind.WRONG_UNIT)
-        assert "it counted 30000 s" in alert.message
+        assert "the reply named 30000 s" in alert.message
 
     run(main())
 
@@ -665,9 +665,7 @@ def test_without_on_alert_the_exception_handler_is_called() -> None:
         async with in_process(exchange) as client, client.dead_man_switch(products=["usdt_m"]):
             pass
         (message,) = messages
-        assert message.startswith(
-            "dead-man switch of usdt_m: wrong_unit: the exchange counts in seconds"
-        )
+        assert message.startswith("dead-man switch of usdt_m: wrong_unit: the reply named 30000 s")
 
     run(main())
 
