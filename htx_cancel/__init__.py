@@ -3,14 +3,14 @@
 ::
 
     client ─▶ arguments ─▶ limits ─▶ wire.cancels ─▶ wire.signing ─▶ wire.transport ─▶ wire.cancels
-    products   check,      wait for    batch →         stamp and       one request,      bytes →
-    methods    cut ids     a permit    body            sign NOW        one reply         findings
+    products   check and   wait for   encode the      stamp and       send one          decode the
+               batch ids   a permit   request body    sign            request           reply
 
-What is found of every id becomes a status in ``outcome``. ``job`` feeds the batches of one call
-along this flow, ``attempt`` makes one attempt, ``retry`` says what may be sent again, ``confirm``
-asks afterwards what became of the orders, ``everything`` cancels all there is and proves it,
-``deadman`` keeps the exchange's countdowns from ending, ``endpoints`` is the table every stage
-reads, and ``sandbox`` is the other side: an exchange on this machine.
+``outcome`` turns what the replies say into one status per id. ``job`` sends the batches of one call
+along this flow, ``attempt`` makes and repeats one request, ``retry`` decides what may be sent
+again, ``confirm`` asks for the orders' final states, ``everything`` cancels all open orders and
+proves it, ``deadman`` renews the exchange's countdowns, ``endpoints`` is the table of calls that
+every stage reads, and ``sandbox`` is a local exchange for tests.
 """
 
 from htx_cancel.client import CancelClient

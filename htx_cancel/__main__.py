@@ -1,4 +1,4 @@
-"""Start the command line, or say what to install for it: ``python -m htx_cancel``."""
+"""``python -m htx_cancel``: start the command line, or print which packages it needs."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ _MISSING = "htx-cancel: the command line needs typer and rich: pip install 'htx-
 
 
 def main() -> None:
-    """Run ``htx-cancel``; Ctrl-C before it has begun ends it without a word."""
-    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if heeded:
+    """Run ``htx-cancel``; Ctrl-C while it is being imported exits at once, without a traceback."""
+    handles_ctrl_c = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handles_ctrl_c:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if find_spec("typer") is None or find_spec("rich") is None:
         sys.stderr.write(_MISSING)
@@ -19,7 +19,7 @@ def main() -> None:
     from htx_cancel.cli import main as run  # noqa: PLC0415 - needs the extra
 
     try:
-        if heeded:
+        if handles_ctrl_c:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = run()
     except KeyboardInterrupt:

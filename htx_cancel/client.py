@@ -1,4 +1,4 @@
-"""``CancelClient``: the coroutine methods over one private path."""
+"""``CancelClient``: the public methods."""
 
 import asyncio
 import ssl
@@ -37,39 +37,48 @@ from htx_cancel.wire.transport import AiohttpTransport, Transport
 
 
 class CancelClient:
-    """Cancels orders on HTX derivatives: any number of ids, one awaited call, one status each.
+    """Cancels any number of orders on HTX derivatives and returns one status per id.
 
-    Use it as an async context manager, or call ``aclose`` when done. Every method
+    Use it as an async context manager, or call ``aclose`` at the end. The products are attributes,
+    such as ``coin_m_swap``. Ids are ``str`` or ``int``, in any iterable but a string; the first of
+    two equal ids counts. Every method that sends requests has these options:
 
-    * raises ``InvalidTypeError`` or ``InvalidValueError`` for arguments that cannot be sent,
-      before anything is sent, ``ClientClosedError`` after ``aclose``, and ``WrongLoopError`` in a
-      second event loop; it raises nothing else of its own;
-    * takes ``timeout``, seconds for the whole call: when it is over the call returns with what it
-      knows, nothing is sent any more, and what cannot leave in time is ``UNSENT`` at once. Looking
-      at the ids counts, but is not cut short, since a bad id must raise and every good one must
-      come back: it takes 1 to 4 us an id, in slices that let the event loop turn;
-    * takes ``on_batch``, a plain function called with a tuple of ``OrderResult`` each time the
-      results of a batch become known, in any order of batches;
-    * takes ``priority``: urgent calls take the next token, routine and background ones wait;
-    * leaves what is in flight to land, and ``on_batch`` to tell, when the awaiting task is
-      cancelled; nothing more is sent then.
+    * ``timeout``: seconds for the whole call, or ``None`` for no limit. When they have passed, the
+      call returns what it knows and sends nothing more. Orders that cannot be sent in time are
+      ``UNSENT`` at once. Checking the ids counts, but is not cut short, because a bad id must raise
+      and every good id must come back: it takes 1 to 4 us per id, in slices between which the event
+      loop runs.
+    * ``on_batch``, of calls that cancel: a plain function, called with a tuple of ``OrderResult``
+      each time the results of a batch become known, in any order of batches.
+    * ``priority``: a ``Priority``. Urgent calls take the next token; routine and background calls
+      wait for them.
+
+    If the awaiting task is cancelled, nothing more is sent; requests in flight still finish, and
+    ``on_batch`` receives their results.
+
+    Every method raises ``InvalidTypeError`` or ``InvalidValueError`` for arguments that cannot be
+    sent, before anything is sent; ``ClientClosedError`` after ``aclose``; ``WrongLoopError`` in a
+    second event loop; and nothing else of its own.
 
     Args:
         credentials: the account's keys.
-        base_url: ``https`` anywhere; ``http`` only to a loopback address. Several, in order of
-            preference, are hosts of the same exchange: when one fails, the next attempt goes to
-            another.
-        signing_host: the host to sign where it is not the one of ``base_url`` (colocation).
-        limits: budgets by name, for accounts with other limits than the published ones; the names
-            are those of ``htx_cancel.endpoints.BUDGETS``.
-        budgets: a ``Budgets`` shared with other clients of the same UID in the same event loop.
+        base_url: an ``https`` URL, or ``http`` to a loopback address; or several URLs of the same
+            exchange, in order of preference. If one host fails, the next attempt uses another.
+        signing_host: the host name to sign, if it is not that of ``base_url`` (colocation).
+        limits: rate limits by budget name (see ``htx_cancel.endpoints.BUDGETS``), for accounts
+            whose limits differ from the published ones.
+        budgets: a ``Budgets`` shared with other clients of the same UID in the same event loop,
+            instead of ``limits``.
         request_timeout: seconds for one attempt of one request.
-        max_in_flight: the most requests under way at once.
-        retry: how often and how long a batch is tried.
-        max_reply_bytes: the longest reply that is read.
-        ssl_context: for private certificate authorities; TLS is verified without one, too.
-        transport: another way to move requests than aiohttp, such as the in-process sandbox.
-        wall_clock: the clock that stamps signatures, in seconds since the epoch.
+        max_in_flight: the maximum number of requests in flight; ``budgets`` bring their own.
+        retry: how often and how long a batch is retried.
+        max_reply_bytes: the maximum length of a reply in bytes; a longer one is not read.
+        ssl_context: for a private certificate authority. Without it, TLS is verified as usual.
+        transport: sends the requests instead of aiohttp, for example ``InProcessTransport``.
+        wall_clock: returns the seconds since the epoch, for the timestamps of signatures.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: if an argument has a wrong type or value.
     """
 
     def __init__(
@@ -133,16 +142,18 @@ class CancelClient:
         await self.aclose()
 
     async def warm_up(self, connections: int = 4, *, timeout: float | None = None) -> int:
-        """Open ``connections`` to every host ahead of need; return how many answered.
+        """Open connections to every host before they are needed; return how many answered.
 
-        Each carries one public call that changes nothing and counts against no trade budget, and
-        ten more follow one after another; the budgets learn from them how far the exchange is.
-        Idle connections are kept for a minute. After ``timeout`` seconds it returns how many had
-        answered by then, and leaves nothing running.
+        Each connection carries one public request that changes nothing and charges no trade budget.
+        Ten more requests per host follow one after another, from which the budgets learn the round
+        trip. Idle connections stay open for a minute.
+
+        Args:
+            connections: the number per host.
+            timeout: seconds after which it returns how many answered; nothing is left running.
 
         Raises:
-            InvalidTypeError, InvalidValueError: for arguments that make no sense.
-            ClientClosedError: after ``aclose``.
+            InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
         """
         self._calls.check_open()
         connections = arguments.whole("connections", connections)
@@ -151,11 +162,11 @@ class CancelClient:
         return await self._sender.prober.warm_up(connections, timeout=timeout)
 
     async def aclose(self, *, drain: float = 5.0) -> None:
-        """Send nothing more, let what is in flight land for up to ``drain`` seconds, and close.
+        """Send nothing more, wait up to ``drain`` seconds for requests in flight, and close.
 
-        Calls under way return what they know: what had not left is ``UNSENT``, and what had not
-        been answered when the time was over is ``UNKNOWN``. A ``confirm`` or list under way
-        returns at once with what it knows. A dead-man switch is renewed no more, and stays armed.
+        Running calls return what they know: orders that were not sent are ``UNSENT``, orders whose
+        request had no reply in time are ``UNKNOWN``. A running ``confirm`` or list returns at once.
+        A dead-man switch is not renewed any more and stays armed.
         """
         self._calls.closed = True
         for switch in self._switches:
@@ -166,14 +177,14 @@ class CancelClient:
             job.stop(CLOSED)
         for task in self._calls.lists:
             task.cancel()
-        asking = {each.task for each in self._confirmations if each.task is not None}
-        calling = {task for job in self._calls.jobs for task in job.tasks}
-        if ending := asking | calling | self._calls.lists:
-            await asyncio.wait(ending, timeout=drain)
-        if calling:
+        cancels = {task for job in self._calls.jobs for task in job.tasks}
+        queries = {each.task for each in self._confirmations if each.task is not None}
+        if tasks := cancels | queries | self._calls.lists:
+            await asyncio.wait(tasks, timeout=drain)
+        if cancels:
             for job in self._calls.jobs:
                 job.abort(CLOSED)
-            await asyncio.wait(calling)
+            await asyncio.wait(cancels)
         await self._sender.close()
 
     async def confirm(
@@ -183,21 +194,20 @@ class CancelClient:
         priority: Priority = Priority.ROUTINE,
         on_batch: OnBatch | None = None,
     ) -> Outcome:
-        """Ask the exchange what became of the accepted and the unknown orders of outcomes.
+        """Ask the exchange for the states of the accepted and the unknown orders of outcomes.
 
-        Returns one new outcome, of all of them merged as by ``Outcome.merge``, whose results carry
-        the order's ``state``. It asks with growing pauses until every state is final, or for
-        ``timeout`` seconds, or until ``aclose``. What the exchange said of a cancel stands; an
-        ``UNKNOWN`` one becomes ``CLOSED``, ``NOT_FOUND`` or, where the order is open and no cancel
-        under way, ``OPEN``. What no query told stays as it was.
+        It asks with growing pauses until every state is final, until ``timeout``, or until
+        ``aclose``, and returns one new outcome: the outcomes merged as by ``Outcome.merge``, with
+        the ``state`` of each order. The status ``UNKNOWN`` becomes ``CLOSED``, ``NOT_FOUND``, or
+        ``OPEN`` if the order is open and no cancel is in progress; other statuses stay. A result
+        stays as it was if no query says anything about its order.
 
-        ``NOT_FOUND`` of an order asked for by client order id may be a live order, and its message
-        says so: HTX looks these up for 8 hours only, and in multi-asset mode not after the order
-        ended.
+        ``NOT_FOUND`` by client order id may be a live order, and its message says so: HTX looks
+        these ids up for 8 hours only, and in multi-asset mode not after the order ended.
 
-        Plain orders are asked for 50 ids a request, those of v5 one a request (and once more in
-        isolated margin mode where cross has none), out of the read budgets; of trigger, TP/SL,
-        trailing and algo orders only the lists of open ones can be had.
+        The queries charge the read budgets. A query of plain orders has 50 ids; in v5 it has one,
+        and is repeated for isolated margin if cross margin has no such order. For trigger, TP/SL,
+        trailing and algo orders there are only the lists of open orders.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a400-77b6-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-196a8401f83
@@ -206,17 +216,16 @@ class CancelClient:
 
         Args:
             outcomes: one or more, of any calls.
-            timeout: seconds for all of it.
-            priority: who goes first where the read budgets are short.
+            timeout: seconds for the whole call.
+            priority: the priority of its requests in the queue of the read budgets.
             on_batch: a plain function, called with a tuple of results, all of one of the calls, as
-                their states become final, and at the end with those that changed and are not
-                final: each result that changed is in one tuple, once.
+                their states become final, and at the end with the changed results whose states are
+                not final. Each changed result is in one tuple, once.
 
         Raises:
-            InvalidTypeError: for an argument of the wrong type.
-            InvalidValueError: if there is no outcome, or one that was made by hand without a
-                ``source``.
-            ClientClosedError: after ``aclose``.
+            InvalidTypeError: if an argument has a wrong type.
+            InvalidValueError: if there is no outcome, or one made without a ``source``.
+            ClientClosedError, WrongLoopError: as every method.
         """
         options = self._calls.options(
             priority=priority, timeout=arguments.seconds("timeout", timeout), on_batch=on_batch
@@ -241,16 +250,19 @@ class CancelClient:
     async def cancel(
         self, orders: Iterable[OpenOrder | OrderRef], **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel any orders of any products, kinds and contracts, all at once.
+        """Cancel orders of any products, kinds and contracts, all at the same time.
 
-        ``orders`` are those of a list, such as ``client.usdt_m.open_orders()``, or references made
-        by hand, in any mixture. Each result has a ``source``, which names product, kind and
-        contract, and ``outcome`` is in the order given. Ids are sent as by the methods of the
-        products, and these say which pages describe the calls.
+        Each result has a ``source``, which names the product, the kind and the contract. The
+        methods of the products name the pages of the calls.
+
+        Args:
+            orders: from a list, such as ``client.usdt_m.open_orders()``, or made by hand; mixed in
+                any way. The outcome has their order.
+            **options: ``timeout`` in seconds, ``priority`` and ``on_batch``; see ``CancelClient``.
 
         Raises:
-            InvalidTypeError: for what is no ``OpenOrder`` or ``OrderRef``.
-            ClientClosedError: after ``aclose``.
+            InvalidTypeError: if an item is not an ``OpenOrder`` or ``OrderRef``.
+            ClientClosedError, WrongLoopError: as every method.
         """
         return await self._calls.any_orders(orders, options)
 
@@ -263,43 +275,41 @@ class CancelClient:
         timeout: float = 30.0,
         on_progress: everything.OnProgress | None = None,
     ) -> EverythingReport:
-        """Cancel all that is open, whoever placed it, and prove that nothing is open any more.
+        """Cancel all open orders of the account, and prove that none is open any more.
 
-        It cancels by the exchange's cancel-all calls, at ``URGENT`` priority, then lists, cancels
-        what is left by its ids, and lists again, until every kind of every product was listed as
-        empty twice, or the time is over. Stop placing orders before: what is placed meanwhile is
-        cancelled as well, and counted as ``appeared``.
+        It sends the exchange's cancel-all calls, at ``URGENT`` priority, lists the orders, cancels
+        the listed orders by their ids, and lists again, until two listings of every kind of every
+        product were empty, or until ``timeout``. Stop placing orders first: orders placed meanwhile
+        are cancelled too, and counted as ``appeared``.
 
-        By default these are plain and trigger orders. **Take-profit, stop-loss and trailing orders
+        The default kinds are plain and trigger orders. **Take-profit, stop-loss and trailing orders
         protect positions**: they are cancelled only if ``kinds`` names ``tpsl_orders`` and
-        ``trailing_orders``. While they are open, one that fires becomes a plain order.
+        ``trailing_orders``. While they are open, each of them may fire and become a plain order.
 
-        The methods of the products say which pages describe the calls.
+        The methods of the products name the pages of the calls.
 
         Args:
-            products: some of ``coin_m_swap``, ``coin_m_futures`` and ``usdt_m``, which are the
-                default, ``usdt_m_v1_isolated`` and ``usdt_m_v1_cross``.
-            kinds: some of ``orders`` and ``trigger_orders``, which are the default,
-                ``tpsl_orders`` and ``trailing_orders``.
+            products: any of ``coin_m_swap``, ``coin_m_futures``, ``usdt_m`` (the default),
+                ``usdt_m_v1_isolated`` and ``usdt_m_v1_cross``.
+            kinds: any of ``orders``, ``trigger_orders`` (the default), ``tpsl_orders`` and
+                ``trailing_orders``.
             contracts: only these contracts, or coins of ``coin_m_futures``; ``None`` means all.
-            timeout: seconds for all of it.
-            on_progress: a plain function, called with an ``EverythingReport`` each time a product
-                was listed.
+            timeout: seconds for the whole call.
+            on_progress: a plain function, called with an ``EverythingReport`` after each listing of
+                a product.
 
         Raises:
-            InvalidTypeError, InvalidValueError: for arguments that make no sense.
-            ClientClosedError: after ``aclose``.
+            InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
         """
-        scope = everything.scope(products, kinds)
-        named = None if contracts is None else everything.by_product(contracts, scope)
-        if named is not None:
-            scope = {product: names for product, names in scope.items() if product in named}
+        chosen_kinds = arguments.some("kinds", kinds, endpoints.ALL_KINDS)
+        chosen_products = arguments.some("products", products, endpoints.ALL_PRODUCTS)
+        by_product = everything.by_product(contracts, chosen_products)
         arguments.hook("on_progress", on_progress)
         options = self._calls.options(timeout=arguments.seconds("timeout", timeout))
         return await Everything(
             self,
-            scope,
-            named,
+            by_product,
+            chosen_kinds,
             all_contracts=partial(listing.contracts, self._sender, options.deadline),
             deadline=options.deadline,
             on_progress=on_progress,
@@ -312,46 +322,47 @@ class CancelClient:
         seconds: float = 30.0,
         on_alert: OnAlert | None = None,
     ) -> DeadManSwitch:
-        """Let the exchange cancel the plain orders of these products if this process dies.
+        """Let the exchange cancel the open plain orders if this process dies.
 
         ``async with client.dead_man_switch() as switch:`` arms the exchange's countdown of each
         product and renews it every quarter of ``seconds``, at ``URGENT`` priority, out of the
-        product's trade budget. When a countdown ends, the exchange cancels all open plain orders
-        of its product, whoever placed them. ``switch.remaining`` says how near that is.
+        product's trade budget. When a countdown ends, the exchange cancels all open plain orders of
+        the product, whoever placed them. ``switch.remaining`` is the time until then in seconds.
 
-        * It covers plain orders. **Trigger, TP/SL and trailing orders, and the products that are
-          not named, are not established to be covered.** The pages do not say so either way.
-        * A clean exit disarms, in at most 5 seconds. An exception leaves it armed: the orders go.
-        * The countdown is one for the account and product: a second switch, in this process or
-          another, renews and disarms the same one.
-        * ``remaining`` is cautious: a renewal counts only if it was confirmed, from when it left.
+        * It covers plain orders. **It is not known whether it covers trigger, TP/SL and trailing
+          orders, or products that are not named**: the pages do not say.
+        * A clean exit disarms the countdowns, within 5 seconds. An exception leaves them armed, and
+          the exchange cancels the orders.
+        * The account has one countdown per product: a second switch, in this process or another,
+          renews and disarms the same countdowns.
+        * ``remaining`` is cautious: a renewal counts only if confirmed, and from when it was sent.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=10000072-77b7-11ed-9966-0242ac110003
         https://www.htx.com/en-us/opend/newApiPages/?id=10000068-77b7-11ed-9966-0242ac110003
 
         Args:
-            products: some of ``coin_m_swap``, ``coin_m_futures`` and ``usdt_m``, which are the
-                default, ``usdt_m_v1_isolated`` and ``usdt_m_v1_cross``, which have one together.
+            products: any of ``coin_m_swap``, ``coin_m_futures``, ``usdt_m`` (the default),
+                ``usdt_m_v1_isolated`` and ``usdt_m_v1_cross``; the last two share one countdown.
             seconds: the length of the countdowns, 5 or more. The exchange advises against short
                 ones.
-            on_alert: a plain function, called with an ``Alert`` when something is wrong: a renewal
-                is late or refused, or a countdown may have ended. Without one, the event loop's
-                exception handler is told.
+            on_alert: a plain function, called with an ``Alert`` if a renewal is late or refused, or
+                a countdown may have ended. Without it, the event loop's exception handler is
+                called.
 
         Raises:
-            InvalidTypeError, InvalidValueError: for arguments that make no sense.
-            ClientClosedError: after ``aclose``.
-            NotArmedError: when it is entered, if a countdown could not be armed.
+            InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
+            NotArmedError: on entering, if a countdown could not be armed.
         """
         self._calls.check_open()
-        names = arguments.some("products", products, tuple(endpoints.COUNTDOWNS))
+        chosen_products = arguments.some("products", products, endpoints.ALL_PRODUCTS)
         seconds = arguments.seconds("seconds", seconds)
         if seconds < deadman.SHORTEST:
-            least = f"{deadman.SHORTEST:g}"
-            raise InvalidValueError(f"seconds must be at least {least}, got {seconds!r}")
+            raise InvalidValueError(
+                f"seconds must be at least {deadman.SHORTEST:g}, got {seconds!r}"
+            )
         arguments.hook("on_alert", on_alert)
         switch = DeadManSwitch(
-            self._sender, names, seconds, on_alert, check_open=self._calls.check_open
+            self._sender, chosen_products, seconds, on_alert, check_open=self._calls.check_open
         )
         self._switches.add(switch)
         return switch
@@ -362,7 +373,7 @@ def _hosts(
 ) -> list[Host]:
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
     if not urls:
-        raise InvalidValueError("base_url must be a URL or several, got none")
+        raise InvalidValueError("base_url must be one URL or more, got none")
     hosts = []
     for url in urls:
         origin, host = signing.origin(url)

@@ -1,15 +1,16 @@
-"""Cancel everything that is open, and prove that nothing is.
+"""``cancel_everything``: cancel all open orders, and prove that none is open.
 
 Rules:
 
-* First the exchange's own cancel-all calls, of all products and kinds at the same time. Then each
-  product is listed, what is left is cancelled by its ids, and it is listed again.
-* A kind is proved empty by two complete listings without an order, ``APART`` seconds apart, and
-  none with one in between; a product that was proved long before the last one is listed once more.
-  Plain orders are listed after the others of their product: a trigger order that fires becomes a
-  plain one.
-* A refusal, such as "no orders to cancel", proves nothing; nor does a list that could not be read.
-* What is not proved when the time is over is named, with the reason.
+* First send the exchange's own cancel-all calls, for all products and kinds at the same time. Then
+  list each product, cancel the listed orders by their ids, and list it again.
+* A kind is proved empty by two complete listings without an order, ``APART`` seconds apart, with no
+  listing of an order between them. A product whose proof is older than ``FRESH`` seconds when the
+  last product is proved is listed once more.
+* The plain orders of a product are listed after its other kinds, because a trigger order that fires
+  becomes a plain order.
+* A refusal, such as "no orders to cancel", proves nothing. Nor does a list that could not be read.
+* The report names everything that is not proved when the timeout ends, with the reason.
 """
 
 import asyncio
@@ -27,7 +28,6 @@ from htx_cancel.endpoints import (
     ALL_KINDS,
     ALL_PRODUCTS,
     ENDPOINTS,
-    Endpoint,
     has_contract,
     list_of,
 )
@@ -39,8 +39,8 @@ from htx_cancel.orders import OpenOrder, OpenOrders, OrderRef
 from htx_cancel.outcome import Outcome
 from htx_cancel.status import CancelStatus
 
-APART = 0.25  #: seconds from one empty listing to the next: lists lag behind
-PATIENCE = 3.0  #: seconds for a cancel beyond its turn: a contract in settlement may take longer
+APART = 0.25  #: seconds between two listings of a product, because lists lag behind
+PATIENCE = 3.0  #: seconds for a cancel after its wait for a token; a settlement may take longer
 FRESH = 1.0  #: seconds for which a proof holds while other products are not proved
 RESEND = 1.0  #: seconds after which an accepted order that is still listed is cancelled again
 
@@ -49,9 +49,9 @@ class Remaining(Struct, frozen=True):
     """An order that may be open, and why.
 
     Args:
-        contract_code: its contract.
-        order_id: its id.
-        reason: such as a refusal of its cancel, or that it appeared since.
+        contract_code: the order's contract.
+        order_id: the exchange's id.
+        reason: for example the refusal of its cancel, or that the last listing showed it.
     """
 
     contract_code: str
@@ -60,16 +60,16 @@ class Remaining(Struct, frozen=True):
 
 
 class KindReport(Struct, frozen=True):
-    """What became of one kind of orders of one product.
+    """The result of ``cancel_everything`` for one kind of orders of one product.
 
     Args:
-        product: such as ``coin_m_swap``.
-        kind: such as ``trigger_orders``.
-        proved: whether it was listed twice, completely, without an order, after the last cancel.
-        accepted: the number of orders whose cancel was accepted, or that were closed by then.
+        product: for example ``coin_m_swap``.
+        kind: for example ``trigger_orders``.
+        proved: whether two complete listings after the last cancel showed no order.
+        accepted: the number of orders whose cancel was accepted.
         appeared: the number of orders that were first listed after the first listing.
-        remaining: what was listed last, and may be open.
-        why: what else keeps it from being proved, such as a list that could not be read.
+        remaining: the orders of the last listing, which may be open.
+        why: why it is not proved, for example a list that could not be read; empty if it is.
     """
 
     product: str
@@ -78,20 +78,20 @@ class KindReport(Struct, frozen=True):
     accepted: int = 0
     appeared: int = 0
     remaining: tuple[Remaining, ...] = ()
-    why: str = "it was not listed"
+    why: str = "the orders were not listed"
 
 
 class EverythingReport(Struct, frozen=True):
     """What ``cancel_everything`` did, and what it proved.
 
     Args:
-        proved: whether all that was asked for is proved empty, of every product at about the same
-            time: within ``FRESH`` seconds, or the time that one listing of all of them takes. It
-            may be false though each kind was proved, at different times.
+        proved: whether every kind of every product is proved empty at about the same time: within
+            1 second, or the time that one listing of all of them takes. It may be false although
+            each kind was proved, because they were proved at different times.
         kinds: one report for each kind of each product.
-        unchecked: the products and kinds that it was not asked to cancel, such as
+        unchecked: the products and kinds that were not to be cancelled, for example
             ``usdt_m.tpsl_orders``.
-        seconds: how long it took.
+        seconds: the duration in seconds.
     """
 
     proved: bool
@@ -101,115 +101,139 @@ class EverythingReport(Struct, frozen=True):
 
     @property
     def remaining(self) -> tuple[Remaining, ...]:
-        """All that may be open."""
-        return tuple(each for kind in self.kinds for each in kind.remaining)
+        """All orders that may be open."""
+        return tuple(order for kind in self.kinds for order in kind.remaining)
 
 
 OnProgress = Callable[[EverythingReport], None]
 
 
 class Client(Protocol):
-    """What is needed of the client, beside the methods of its products."""
+    """What this module needs of the client, besides the methods of its products."""
 
     budgets: Budgets
 
     def cancel(
         self, orders: Iterable[OpenOrder | OrderRef], **options: Unpack[CallOptions]
     ) -> Coroutine[object, object, Outcome]:
-        """Cancel a mixed list of orders."""
+        """Cancel orders of any products and kinds."""
 
 
-class Kind:
-    """One kind of orders of one product, and what is known of it."""
+class _Kind:
+    """What is known of one kind of orders of one product."""
 
     def __init__(self, product: str, name: str) -> None:
         self.product = product
         self.name = name
-        self.listed = OpenOrders((), missing=("it was not listed",))
-        self.empty = 0  #: complete listings without an order, since the last one with an order
-        self.empty_at = -inf  #: when the last of them was made, in loop time
-        self._seen: set[str] | None = None  # ids that were ever listed; ``None`` before the first
+        listed_as = list_of(product, name)
+        self.list_method = f"{product}.open_{listed_as}"  #: the client's method that lists it
+        self.by_ids = ENDPOINTS[f"{product}.cancel_{listed_as}"]  #: the call that cancels by ids
+        self.listed = OpenOrders((), missing=("the orders were not listed",))
+        self.empty_listings = 0  #: complete listings without an order since the last with one
+        self.empty_at = -inf  #: loop time of the last complete listing without an order
+        self._types = ALGO_TYPES[name] if listed_as == "algo_orders" else ("",)
+        self._seen: set[str] | None = None  # ids that were ever listed; None before any listing
         self._appeared = 0
         self._accepted: set[str] = set()
-        self._ended: dict[str, float] = {}  # accepted or closed: when, in loop time
+        self._ended_at: dict[str, float] = {}  # loop time at which an id was accepted or closed
         self._reasons: dict[str, str] = {}
 
     @property
-    def row(self) -> Endpoint | None:
-        """The call that cancels all of it in a contract, if there is one."""
-        return ENDPOINTS.get(f"{self.product}.cancel_all_{self.name}")
+    def proved(self) -> bool:
+        """Whether two complete listings showed no order."""
+        return self.empty_listings >= 2
 
-    @property
-    def method(self) -> str:
-        """The client's method that lists it."""
-        return f"{self.product}.open_{list_of(self.product, self.name)}"
-
-    def take(self, listed: OpenOrders, now: float) -> None:
-        """Take a listing."""
-        types = ALGO_TYPES[self.name] if self.method.endswith("algo_orders") else ("",)
-        orders = {order.order_id: order for order in listed if order.type in types}
+    def record_listing(self, listed: OpenOrders, now: float) -> None:
+        orders = {order.order_id: order for order in listed if order.type in self._types}
         if self._seen is not None:
             self._appeared += len(orders.keys() - self._seen)
         self._seen = (self._seen or set()) | orders.keys()
         if orders:
-            self.empty = 0
+            self.empty_listings = 0
         elif listed.complete:
-            self.empty, self.empty_at = self.empty + 1, now
-        if not listed.complete:  # what was open before may still be
+            self.empty_listings += 1
+            self.empty_at = now
+        if not listed.complete:  # the orders of the last listing may still be open
             orders |= {order.order_id: order for order in self.listed}
         self.listed = OpenOrders(
             list(orders.values()), missing=listed.missing, refused=listed.refused
         )
 
-    def told(self, outcome: Outcome, now: float) -> None:
-        """Take what became of a cancel."""
+    def record_cancel(self, outcome: Outcome, now: float) -> None:
         for result in outcome:
             if result.status in (CancelStatus.ACCEPTED, CancelStatus.CLOSED):
-                self._ended[result.order_id] = now
+                self._ended_at[result.order_id] = now
             if result.status is CancelStatus.ACCEPTED:
                 self._accepted.add(result.order_id)
-                self._reasons.pop(result.order_id, None)
+                reason = "the cancel was accepted, but the order is still listed"
             else:
                 code = "" if result.code is None else f"{result.code} "
-                self._reasons[result.order_id] = f"{result.status}: {code}{result.message}".strip()
+                reason = f"{result.status}: {code}{result.message}".strip()
+            self._reasons[result.order_id] = reason
 
-    def due(self, now: float) -> list[OpenOrder]:
-        """List what is to be cancelled: it was not, or so long ago that it should be gone."""
-        return [
-            order for order in self.listed if now - self._ended.get(order.order_id, -inf) >= RESEND
-        ]
+    def orders_to_cancel(self, now: float) -> list[OpenOrder]:
+        """Return the listed orders, except those accepted or closed within ``RESEND`` seconds."""
+        ended_at = self._ended_at
+        return [each for each in self.listed if now - ended_at.get(each.order_id, -inf) >= RESEND]
 
     def report(self) -> KindReport:
-        """Say what is known."""
-        proved = self.empty >= 2
+        remaining = [
+            Remaining(
+                order.contract_code,
+                order.order_id,
+                self._reasons.get(order.order_id, "the last listing showed the order"),
+            )
+            for order in self.listed
+        ]
         why = "; ".join(self.listed.missing) or (
-            "orders are listed" if self.listed else "it was listed as empty only once"
+            "orders are still listed" if remaining else "only one listing showed no order"
         )
         return KindReport(
             self.product,
             self.name,
-            proved=proved,
+            proved=self.proved,
             accepted=len(self._accepted),
             appeared=self._appeared,
-            remaining=tuple(map(self._remaining, self.listed)),
-            why="" if proved else why,
+            remaining=tuple(remaining),
+            why="" if self.proved else why,
         )
 
-    def _remaining(self, order: OpenOrder) -> Remaining:
-        accepted = "its cancel was accepted, and it is still listed"
-        known = accepted if order.order_id in self._accepted else "it was listed just now"
-        reason = self._reasons.get(order.order_id, known)
-        return Remaining(order.contract_code, order.order_id, reason)
+
+class _Product:
+    """What is known of one product."""
+
+    def __init__(self, name: str, contracts: Sequence[str] | None, kinds: Iterable[str]) -> None:
+        self.name = name
+        self.contracts = contracts  #: the contracts to cancel; ``None`` means all
+        self.kinds = [_Kind(name, kind) for kind in kinds]
+        self.begun = False  #: whether its cancel-all calls were sent
+
+    @property
+    def refused(self) -> bool:
+        """Whether the exchange refuses this product to the account."""
+        return all(kind.listed.refused for kind in self.kinds)
+
+    @property
+    def proved(self) -> bool:
+        return all(kind.proved for kind in self.kinds)
+
+    @property
+    def empty_at(self) -> float:
+        """Loop time of the oldest of its kinds' last complete listings without an order."""
+        return min(kind.empty_at for kind in self.kinds)
 
 
 class Everything:
-    """One ``cancel_everything`` under way."""
+    """One running ``cancel_everything``.
+
+    ``contracts`` has the products to cancel, each with its contracts; ``None`` means all contracts.
+    """
 
     def __init__(
         self,
         client: Client,
-        scope: Mapping[str, Sequence[str]],
-        contracts: Mapping[str, Sequence[str]] | None,
+        contracts: Mapping[str, Sequence[str] | None],
+        kinds: Sequence[str],
         *,
         all_contracts: Callable[[str], Awaitable[list[str] | None]],
         deadline: float,
@@ -217,61 +241,58 @@ class Everything:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._client = client
-        self._contracts = contracts
         self._all_contracts = all_contracts
         self._began = self._loop.time()
         self._deadline = deadline
         self._on_progress = on_progress
-        self._kinds = {
-            product: [Kind(product, name) for name in names] for product, names in scope.items()
-        }
-        self._codes: dict[str, list[str | None]] = {}
-        self._looked: set[str] = set()  # products that were listed, or should have been
+        self._products = [_Product(product, codes, kinds) for product, codes in contracts.items()]
 
     async def run(self) -> EverythingReport:
-        """Cancel all of it; return what was proved."""
-        while self._left() > 0:
-            await self._each(self._clean, self._there())
+        """Cancel until everything is proved empty, or until the timeout; return the report."""
+        while self._time_left() > 0:
+            await self._for_each(self._usable(), self._clear)
             now = self._loop.time()
-            stale = [it for it in self._there() if self._empty_since(it) < now - FRESH]
-            await self._each(self._look, stale)
-            if all(map(self._proved, self._there())) and all(
-                self._empty_since(product) >= now for product in stale
-            ):
-                return self.report(proved=len(self._there()) == len(self._kinds))
+            stale = [each for each in self._usable() if each.empty_at < now - FRESH]
+            await self._for_each(stale, self._list_and_cancel)
+            usable = self._usable()
+            listed_again = all(product.empty_at >= now for product in stale)
+            if listed_again and all(product.proved for product in usable):
+                return self.report(proved=len(usable) == len(self._products))
         return self.report()
 
-    async def _each(self, work: Callable[[str], Awaitable[None]], products: Iterable[str]) -> None:
-        """Do something for some products at the same time; none can end another."""
+    async def _for_each(
+        self, products: Iterable[_Product], work: Callable[[_Product], Awaitable[None]]
+    ) -> None:
+        """Run ``work`` for several products concurrently; a failure of one stops no other."""
 
-        async def guarded(product: str) -> None:
+        async def guarded(product: _Product) -> None:
             try:
                 await work(product)
             except ClientClosedError:
                 self._deadline = -inf
-            except Exception as error:  # noqa: BLE001 - ours or not, it must not cost the others
+            except Exception as error:  # noqa: BLE001 - must not affect the other products
                 hooks.report("cancel_everything failed", error)
 
         await asyncio.gather(*map(guarded, products))
 
-    def _there(self) -> list[str]:
-        """Name the products that this account may use."""
-        return [
-            product
-            for product, kinds in self._kinds.items()
-            if not all(kind.listed.refused for kind in kinds)
-        ]
+    def _usable(self) -> list[_Product]:
+        return [product for product in self._products if not product.refused]
 
-    def _empty_since(self, product: str) -> float:
-        """Say when the kind of a product was listed as empty whose last such listing is oldest."""
-        return min(kind.empty_at for kind in self._kinds[product])
+    def _time_left(self) -> float:
+        return self._deadline - self._loop.time()
 
-    def _proved(self, product: str) -> bool:
-        return all(kind.empty >= 2 for kind in self._kinds[product])
+    def _timeout(self, seconds: float = inf) -> float:
+        """Return a timeout of ``seconds``, cut to the time left and above 0."""
+        return max(min(seconds, self._time_left()), 0.001)
+
+    def _timeout_of_cancel(self, budgets: tuple[str, ...], requests: int) -> float:
+        """Return the timeout of a cancel that has to wait for ``requests`` tokens."""
+        wait = self._client.budgets.wait(budgets, count=requests, priority=Priority.URGENT)
+        return self._timeout(wait + PATIENCE)
 
     def report(self, *, proved: bool = False) -> EverythingReport:
-        """Say what is known by now."""
-        kinds = tuple(kind.report() for kinds in self._kinds.values() for kind in kinds)
+        """Return what is known by now."""
+        kinds = tuple(kind.report() for product in self._products for kind in product.kinds)
         checked = {(kind.product, kind.kind) for kind in kinds}
         unchecked = tuple(
             f"{product}.{name}"
@@ -281,130 +302,116 @@ class Everything:
         )
         return EverythingReport(proved, kinds, unchecked, self._loop.time() - self._began)
 
-    async def _cancel_product(self, product: str) -> None:
-        """Send the cancel-all calls of a product."""
-        self._codes[product] = codes = await self._find_codes(product)
-        await asyncio.gather(*(self._cancel_all(kind, codes) for kind in self._kinds[product]))
+    async def _clear(self, product: _Product) -> None:
+        """Cancel and list a product until it is proved empty, or until the timeout."""
+        wait = product.begun
+        if not product.begun:
+            await self._send_cancel_alls(product)
+        while self._time_left() > 0 and not (product.refused or product.proved):
+            if wait:
+                await asyncio.sleep(min(APART, self._time_left()))
+            wait = True
+            await self._list_and_cancel(product)
 
-    async def _clean(self, product: str) -> None:
-        """Cancel and list until a product is proved empty, or the time is over."""
-        if product not in self._codes:
-            await self._cancel_product(product)
-        while self._left() > 0 and product in self._there() and not self._proved(product):
-            if product in self._looked:
-                await asyncio.sleep(min(APART, self._left()))
-            await self._look(product)
+    async def _send_cancel_alls(self, product: _Product) -> None:
+        """Send the cancel-all calls of all kinds of a product."""
+        contracts: Sequence[str | None] | None = product.contracts
+        if contracts is None and product.name == "usdt_m":
+            contracts = [None]  # this product has one call for all contracts
+        elif contracts is None:
+            contracts = await self._all_contracts(product.name) or []
+        product.begun = True
+        await asyncio.gather(*(self._cancel_all(kind, contracts) for kind in product.kinds))
 
-    def _left(self) -> float:
-        return self._deadline - self._loop.time()
-
-    def _within(self, seconds: float) -> float:
-        """Return a timeout of so many seconds, or of the time that is left; it may be over."""
-        return max(min(seconds, self._left()), 0.001)
-
-    async def _find_codes(self, product: str) -> list[str | None]:
-        """List the contracts to cancel; ``None`` is for all of them in one call."""
-        if self._contracts is not None:
-            return list(self._contracts.get(product, ()))
-        if product == "usdt_m":
-            return [None]
-        return list(await self._all_contracts(product) or ())
-
-    async def _cancel_all(self, kind: Kind, codes: Sequence[str | None]) -> None:
-        """Send the cancel-all calls of a kind, where there are such calls."""
-        row = kind.row
-        if row is None or self._left() <= 0:
+    async def _cancel_all(self, kind: _Kind, contracts: Sequence[str | None]) -> None:
+        """Send the cancel-all calls of a kind, if the exchange has such calls."""
+        if self._time_left() <= 0:
             return
         calls = []
-        for number, code in enumerate(codes, 1):
-            whole = f"{kind.product}.cancel_all_account_{kind.name}"
-            method = attrgetter(row.name if code is not None else whole)(self._client)
-            wait = self._client.budgets.wait(row.budgets(), count=number, priority=Priority.URGENT)
-            given = [] if code is None else [code]
-            timeout = self._within(wait + PATIENCE)
+        for number, contract in enumerate(contracts, 1):
+            scope = "all_account" if contract is None else "all"
+            row = ENDPOINTS.get(f"{kind.product}.cancel_{scope}_{kind.name}")
+            if row is None:
+                continue
+            timeout = self._timeout_of_cancel(row.budgets(), number)
+            method = attrgetter(row.name)(self._client)
+            given = [] if contract is None else [contract]
             calls.append(method(*given, timeout=timeout, priority=Priority.URGENT))
         for outcome in await asyncio.gather(*calls):
-            kind.told(outcome, self._loop.time())
+            kind.record_cancel(outcome, self._loop.time())
 
-    async def _look(self, product: str) -> None:
-        """List all kinds of a product, the plain orders last, and cancel what is there."""
-        self._looked.add(product)
-        kinds, codes = self._kinds[product], self._codes.get(product, ())
-        plain = [kind for kind in kinds if kind.name == "orders"]
-        others = [kind for kind in kinds if kind.name != "orders"]
-        methods = dict.fromkeys(kind.method for kind in others)
-        await asyncio.gather(*(self._list(method, others, codes) for method in methods))
-        for kind in plain:
-            await self._list(kind.method, plain, codes)
-        if self._left() > 0:
-            await self._cancel(product)
+    async def _list_and_cancel(self, product: _Product) -> None:
+        """List all kinds of a product, the plain orders last, and cancel the listed orders."""
+        by_method: dict[str, list[_Kind]] = {}
+        for kind in product.kinds:
+            by_method.setdefault(kind.list_method, []).append(kind)
+        plain = by_method.pop(f"{product.name}.open_orders", [])
+        contracts: Sequence[str | None] = product.contracts or [None]
+        await asyncio.gather(*(self._list(kinds, contracts) for kinds in by_method.values()))
+        if plain:
+            await self._list(plain, contracts)
+        if self._time_left() > 0:
+            await self._cancel_listed(product)
         if self._on_progress is not None:
             hooks.call("on_progress", self._on_progress, self.report())
 
-    async def _list(self, method: str, kinds: Iterable[Kind], codes: Sequence[str | None]) -> None:
-        """Read a list, of all contracts or of those named, for the kinds that are in it."""
-        orders: list[OpenOrder] = []
-        missing: list[str] = []
-        refused = True
-        for code in [None] if self._contracts is None else codes:
-            read = attrgetter(method)(self._client)
-            timeout = self._within(inf)
-            listed: OpenOrders = await read(code, timeout=timeout, priority=Priority.URGENT)
-            orders += listed
-            missing += listed.missing
-            refused = refused and listed.refused
-        whole = OpenOrders(orders, missing=tuple(missing), refused=refused)
+    async def _list(self, kinds: Sequence[_Kind], contracts: Sequence[str | None]) -> None:
+        """Read the list that contains these kinds, for each contract, or for all if ``None``."""
+        method = attrgetter(kinds[0].list_method)(self._client)
+        lists: list[OpenOrders] = [
+            await method(contract, timeout=self._timeout(), priority=Priority.URGENT)
+            for contract in contracts
+        ]
+        whole = OpenOrders(
+            [order for orders in lists for order in orders],
+            missing=tuple(missing for orders in lists for missing in orders.missing),
+            refused=all(orders.refused for orders in lists),
+        )
         for kind in kinds:
-            if kind.method == method:
-                kind.take(whole, self._loop.time())
+            kind.record_listing(whole, self._loop.time())
 
-    async def _cancel(self, product: str) -> None:
-        """Cancel by ids; a kind has the time that all take which share its budget."""
+    async def _cancel_listed(self, product: _Product) -> None:
+        """Cancel the listed orders by their ids.
+
+        The timeout of a kind covers the requests of all kinds that share its budget.
+        """
         now = self._loop.time()
-        due = {kind: orders for kind in self._kinds[product] if (orders := kind.due(now))}
+        due = [(kind, orders) for kind in product.kinds if (orders := kind.orders_to_cancel(now))]
         requests: Counter[tuple[str, ...]] = Counter()
-        for orders in due.values():
-            row = _row_of(orders)
-            of_contracts = Counter(order.contract_code for order in orders).values()
-            requests[row.budgets()] += sum(-(-count // row.batch_size) for count in of_contracts)
+        for kind, orders in due:
+            per_contract = Counter(order.contract_code for order in orders).values()
+            size = kind.by_ids.batch_size
+            requests[kind.by_ids.budgets()] += sum(-(-count // size) for count in per_contract)
         calls = []
-        for kind, orders in due.items():
-            names = _row_of(orders).budgets()
-            wait = self._client.budgets.wait(names, count=requests[names], priority=Priority.URGENT)
-            calls.append(self._cancel_kind(kind, orders, wait + PATIENCE))
+        for kind, orders in due:
+            budgets = kind.by_ids.budgets()
+            timeout = self._timeout_of_cancel(budgets, requests[budgets])
+            calls.append(self._cancel_kind(kind, orders, timeout))
         await asyncio.gather(*calls)
 
-    async def _cancel_kind(self, kind: Kind, orders: Sequence[OpenOrder], seconds: float) -> None:
-        timeout = self._within(seconds)
+    async def _cancel_kind(self, kind: _Kind, orders: Sequence[OpenOrder], timeout: float) -> None:
         outcome = await self._client.cancel(orders, timeout=timeout, priority=Priority.URGENT)
-        kind.told(outcome, self._loop.time())
+        kind.record_cancel(outcome, self._loop.time())
 
 
-def _row_of(orders: Sequence[OpenOrder]) -> Endpoint:
-    """Return the call that cancels orders of one kind."""
-    return ENDPOINTS[orders[0].ref.method]
+def by_product(
+    contracts: Iterable[str] | None, products: Sequence[str]
+) -> Mapping[str, Sequence[str] | None]:
+    """Return the products that have these contracts, with the contracts of each.
 
-
-def scope(products: Iterable[str], kinds: Iterable[str]) -> dict[str, list[str]]:
-    """Check which kinds of which products are to be cancelled."""
-    found = {}
-    names = arguments.some("kinds", kinds, ALL_KINDS)
-    for product in arguments.some("products", products, ALL_PRODUCTS):
-        found[product] = names
-    return found
-
-
-def by_product(contracts: Iterable[str], products: Iterable[str]) -> dict[str, list[str]]:
-    """Sort contracts by the product that has them, by their form."""
+    ``None`` stands for all contracts, of every product.
+    """
+    if contracts is None:
+        return dict.fromkeys(products)
     if isinstance(contracts, str) or not isinstance(contracts, Iterable):
         raise InvalidTypeError(f"contracts must be several contract codes, got {contracts!r}")
-    found: dict[str, list[str]] = {product: [] for product in products}
+    found: dict[str, list[str]] = {}
     for code in dict.fromkeys(map(arguments.contract_code, contracts)):
-        fitting = [product for product in found if has_contract(product, code)]
+        fitting = [product for product in products if has_contract(product, code)]
         if not fitting:
-            raise InvalidValueError(f"contracts must be of {', '.join(found)}, got {code!r}")
+            raise InvalidValueError(f"contracts must be of {', '.join(products)}, got {code!r}")
         for product in fitting:
-            found[product].append(code)
-    if not any(found.values()):
+            found.setdefault(product, []).append(code)
+    if not found:
         raise InvalidValueError("contracts must be one or more contract codes, got none")
-    return {product: codes for product, codes in found.items() if codes}
+    return {product: found[product] for product in products if product in found}

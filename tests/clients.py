@@ -1,4 +1,4 @@
-"""Clients on the sandbox: over a socket, and on virtual time without one."""
+"""Clients of the sandbox: over a socket, and on virtual time without one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -16,7 +16,7 @@ SECRET = "sandbox-secret-key"
 EPOCH = 1767323045.0
 ONCE = RetryPolicy(max_attempts=1)
 
-#: The contract that each kind of order is in here.
+#: The contract of the orders of each kind.
 CONTRACTS: dict[Kind, str] = {
     kind: {"coin_m_swap": "BTC-USD", "coin_m_futures": "BTC260327"}.get(product.name, "BTC-USDT")
     for kind, product in PRODUCTS.items()
@@ -30,7 +30,7 @@ def credentials() -> Credentials:
 
 @asynccontextmanager
 async def over_a_socket(exchange: Exchange, **settings: Any) -> AsyncIterator[CancelClient]:
-    """Serve the exchange on loopback and yield a client of it."""
+    """Serve the exchange on loopback and yield a client for it."""
     async with (
         SandboxServer(exchange) as server,
         CancelClient(credentials(), base_url=server.base_url, **settings) as client,
@@ -47,7 +47,7 @@ def in_process(
     faults: FaultPlan | None = None,
     **settings: Any,
 ) -> CancelClient:
-    """Return a client whose requests reach the exchange without a socket, on the loop's time."""
+    """Return a client whose requests reach the exchange without a socket, on virtual time."""
     loop = asyncio.get_running_loop()
     return CancelClient(
         credentials(),
@@ -60,7 +60,7 @@ def in_process(
 
 
 def add(exchange: Exchange, kind: Kind, count: int, **order: Any) -> list[str]:
-    """Put orders into the book and return their ids."""
+    """Add orders to the book and return their ids."""
     return [exchange.book.add(kind, CONTRACTS[kind], **order).order_id for _ in range(count)]
 
 
@@ -72,7 +72,7 @@ async def cancel(
     contract_code: str = "",
     **terms: Any,
 ) -> Outcome:
-    """Cancel orders of a kind by their ids, with the method for it."""
+    """Cancel orders by their ids, with the method for their kind."""
     methods: dict[Kind, Callable[..., Awaitable[Outcome]]] = {
         "swap": client.coin_m_swap.cancel_orders,
         "swap_trigger": client.coin_m_swap.cancel_trigger_orders,
@@ -92,14 +92,14 @@ def by_status(outcome: Outcome) -> dict[CancelStatus, set[str]]:
 
 
 def nothing_is_left(client: CancelClient) -> None:
-    """Check that no task runs but this, and that no permit is out or waited for."""
+    """Check that no other task runs, and that no permit is in use or waited for."""
     assert asyncio.all_tasks() == {asyncio.current_task()}
     for budget in client.budgets.snapshot():
         assert (budget.in_flight, budget.waiting) == (0, 0), budget
 
 
 async def nothing_is_left_later(client: CancelClient) -> None:
-    """Check that some seconds later nothing is left, and that every token is back."""
+    """Check that ten seconds later nothing is left, and that all tokens are back."""
     await asyncio.sleep(10.0)
     nothing_is_left(client)
     for budget in client.budgets.snapshot():

@@ -300,8 +300,8 @@ async def test_before_the_first_listing_nothing_is_proved() -> None:
     console, file = screen()
     view = PanicView(console, Scope(contracts=("BTC-USD",)), live=False)
     show_report(view.report, console)
-    assert "coin_m_swap orders, not proved: it was not listed" in file.getvalue()
-    assert "coin_m_swap trigger orders, not proved: it was not listed" in file.getvalue()
+    assert "coin_m_swap orders, not proved: the orders were not listed" in file.getvalue()
+    assert "coin_m_swap trigger orders, not proved: the orders were not listed" in file.getvalue()
     assert "usdt_m" not in file.getvalue()
     assert "NOT proved" in file.getvalue()
 

@@ -1,4 +1,4 @@
-"""The client: how it is made, what it refuses, what its calls share, and how it closes."""
+"""The client: its settings, the arguments of its calls, what its calls share, and ``aclose``."""
 
 import asyncio
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.loops
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], error: type[Exception]) -> None:
-    """A client that could not work is not made."""
+    """The constructor raises for settings that cannot work."""
     with pytest.raises(error):
         CancelClient(credentials(), **settings)
     with pytest.raises(InvalidTypeError, match="credentials"):
@@ -47,7 +47,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], error: type[Exceptio
 
 
 def test_a_client_belongs_to_one_event_loop() -> None:
-    """In a second one it says so before anything is sent, and so does one with used budgets."""
+    """In a second event loop a client raises before it sends; so do budgets in use."""
     exchange = Exchange()
     clients: list[CancelClient] = []
 
@@ -70,7 +70,7 @@ def test_a_client_belongs_to_one_event_loop() -> None:
 
 
 def test_the_signing_host_can_differ_from_the_address() -> None:
-    """Colocation: the server sees another name than the one that is dialled."""
+    """With colocation, the signed host name differs from the address that is dialled."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -84,8 +84,8 @@ def test_the_signing_host_can_differ_from_the_address() -> None:
     run(main())
 
 
-def test_no_more_requests_are_under_way_than_a_client_was_told() -> None:
-    """A third one waits for a reply, though tokens are free."""
+def test_max_in_flight_limits_the_requests_in_flight() -> None:
+    """A third request waits for a reply, although tokens are free."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -97,8 +97,8 @@ def test_no_more_requests_are_under_way_than_a_client_was_told() -> None:
     run(main())
 
 
-def test_calls_charge_their_products_pool_too_where_the_exchange_counts_so() -> None:
-    """Trigger cancels spend what other orders of USDT-M need, and nothing is refused."""
+def test_charge_pools_charges_the_product_s_pool_too() -> None:
+    """Trigger cancels use tokens of the USDT-M pool, and the exchange refuses nothing."""
 
     async def main(**settings: Any) -> int:
         exchange = Exchange(charge_pools=True)
@@ -114,8 +114,8 @@ def test_calls_charge_their_products_pool_too_where_the_exchange_counts_so() -> 
     assert run(main()) > 0
 
 
-def test_two_clients_of_one_uid_share_their_budgets() -> None:
-    """Together they are no faster than one, and nothing is refused."""
+def test_two_clients_of_one_uid_share_budgets() -> None:
+    """Together they keep the rate limit, and the exchange refuses nothing."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -132,8 +132,8 @@ def test_two_clients_of_one_uid_share_their_budgets() -> None:
     run(main())
 
 
-async def test_a_reply_that_is_longer_than_a_client_reads_is_none() -> None:
-    """What the exchange did is not known."""
+async def test_a_reply_longer_than_max_reply_bytes_is_unknown() -> None:
+    """A reply that is not read says nothing about the orders."""
     exchange = Exchange()
     ids = add(exchange, "swap", 10)
     async with over_a_socket(exchange, retry=ONCE, max_reply_bytes=50) as client:
@@ -141,8 +141,8 @@ async def test_a_reply_that_is_longer_than_a_client_reads_is_none() -> None:
     assert outcome.counts == {CancelStatus.UNKNOWN: 10}
 
 
-def test_what_warm_up_learns_pays_in_the_first_window() -> None:
-    """The way is known before the first cancel: no window is longer than it must be."""
+def test_warm_up_measures_the_round_trip_before_the_first_cancel() -> None:
+    """The first window is no longer than it must be."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -195,7 +195,7 @@ BAD: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception]]] = [
 def test_bad_input_is_refused_before_anything_is_sent(
     method: str, args: tuple[Any, ...], terms: dict[str, Any], error: type[Exception]
 ) -> None:
-    """The error is ours and a ValueError or TypeError, too."""
+    """The error is ours, and also a ``ValueError`` or a ``TypeError``."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -209,7 +209,7 @@ def test_bad_input_is_refused_before_anything_is_sent(
 
 
 def test_a_bad_id_at_the_end_of_a_long_iterable_sends_nothing() -> None:
-    """Every id is looked at before the first leaves."""
+    """All ids are checked before the first request is sent."""
 
     def source() -> Iterator[int | float]:
         yield from range(1, 5000)
@@ -225,8 +225,8 @@ def test_a_bad_id_at_the_end_of_a_long_iterable_sends_nothing() -> None:
     run(main())
 
 
-def test_looking_at_many_ids_lets_the_event_loop_turn() -> None:
-    """Once for every two hundred of them."""
+def test_checking_many_ids_lets_the_event_loop_run() -> None:
+    """The event loop runs once for every 200 ids."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -249,7 +249,7 @@ def test_looking_at_many_ids_lets_the_event_loop_turn() -> None:
 
 
 def slowly(count: int, seconds: float, last: object = None) -> Iterator[str]:
-    """Yield ids, each of which takes a while to look at."""
+    """Yield ids, each of which takes ``seconds`` to check."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     for number in range(1, count + 1):
@@ -259,27 +259,27 @@ def slowly(count: int, seconds: float, last: object = None) -> Iterator[str]:
         yield last  # type: ignore[misc]
 
 
-def test_nothing_is_sent_when_planning_took_longer_than_the_timeout() -> None:
-    """Every id is looked at, and every one comes back once, unsent and in order."""
+def test_nothing_is_sent_if_checking_ids_takes_longer_than_the_timeout() -> None:
+    """All ids are checked, and all come back once, unsent and in order."""
 
     async def main() -> None:
         exchange = Exchange()
-        told: list[OrderResult] = []
+        results: list[OrderResult] = []
         async with in_process(exchange) as client:
             outcome = await client.coin_m_swap.cancel_orders(
-                "BTC-USD", slowly(1000, 0.001), timeout=0.05, on_batch=told.extend
+                "BTC-USD", slowly(1000, 0.001), timeout=0.05, on_batch=results.extend
             )
             assert asyncio.get_running_loop().time() == pytest.approx(1.0, abs=0.01)
         assert outcome.counts == {CancelStatus.UNSENT: 1000}
-        assert [it.order_id for it in outcome] == [str(number) for number in range(1, 1001)]
-        assert sorted(told, key=lambda it: int(it.order_id)) == list(outcome)
+        assert [result.order_id for result in outcome] == [str(number) for number in range(1, 1001)]
+        assert sorted(results, key=lambda result: int(result.order_id)) == list(outcome)
         assert not exchange.calls
 
     run(main())
 
 
 def test_a_bad_id_raises_even_after_the_timeout() -> None:
-    """An id that cannot be sent is a mistake at any time."""
+    """A bad id raises, however late it is found."""
 
     async def main() -> None:
         async with in_process(Exchange()) as client:
@@ -294,8 +294,8 @@ def test_a_bad_id_raises_even_after_the_timeout() -> None:
 # closing
 
 
-def test_closing_lets_what_is_in_flight_land() -> None:
-    """A call under way returns: accepted what landed, unsent the rest."""
+def test_closing_waits_for_requests_in_flight() -> None:
+    """A running call returns: orders of requests in flight are accepted, the others unsent."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -315,8 +315,8 @@ def test_closing_lets_what_is_in_flight_land() -> None:
     run(main())
 
 
-def test_closing_while_ids_are_looked_at_sends_nothing() -> None:
-    """The call had begun before, and returns with every id unsent."""
+def test_closing_while_ids_are_checked_sends_nothing() -> None:
+    """The running call returns with every id unsent."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -330,8 +330,8 @@ def test_closing_while_ids_are_looked_at_sends_nothing() -> None:
     run(main())
 
 
-def test_closing_gives_up_what_does_not_land_in_time() -> None:
-    """What was in flight when the drain was over is unknown."""
+def test_closing_gives_up_requests_without_a_reply_in_time() -> None:
+    """Orders of requests in flight at the end of ``drain`` are unknown."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -346,8 +346,8 @@ def test_closing_gives_up_what_does_not_land_in_time() -> None:
     run(main())
 
 
-def test_closing_at_once_settles_every_id_of_a_great_call() -> None:
-    """Without any drain, what was not sent is still told, however much it is."""
+def test_closing_at_once_returns_a_status_for_every_id_of_a_large_call() -> None:
+    """With almost no ``drain``, 100,000 ids still come back."""
 
     async def main() -> None:
         exchange = Exchange()

@@ -1,4 +1,4 @@
-"""The dead-man switch: the exchange cancels if this process dies, and not before."""
+"""The dead-man switch: the exchange cancels orders if this process dies, and not before."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ from htx_cancel.endpoints import COUNTDOWNS
 from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
 from htx_cancel.sandbox.faults import FAULTS, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
-from htx_cancel.sandbox.rules import COUNTDOWNS as THEIRS
+from htx_cancel.sandbox.rules import COUNTDOWNS as SANDBOX_COUNTDOWNS
 from htx_cancel.sandbox.rules import ROUTES, Kind
 from htx_cancel.wire.transport import Reply, Request
 
@@ -44,12 +44,12 @@ PLAIN: list[Kind] = ["swap", "futures", "v5"]
 BY_DEFAULT = ("coin_m_swap", "coin_m_futures", "usdt_m")
 
 
-class Stop(Exception):  # noqa: N818 - none of ours
-    """What a body of a switch may raise."""
+class Stop(Exception):  # noqa: N818 - not one of our errors
+    """An exception of the user's code."""
 
 
 async def stopped(switch: DeadManSwitch, *, after: float) -> None:
-    """Leave a switch by an exception, some seconds after it was entered."""
+    """Leave a switch by an exception, ``after`` seconds after entering it."""
 
     async def hold() -> None:
         async with switch:
@@ -61,30 +61,30 @@ async def stopped(switch: DeadManSwitch, *, after: float) -> None:
 
 
 def ends_in(exchange: Exchange, path: str = SWAP) -> float:
-    """Say in how many seconds a countdown truly ends; ``inf`` if it is not armed."""
+    """Return the seconds until a countdown really ends; ``inf`` if it is not armed."""
     exchange.advance(EPOCH + now())
     return exchange.countdowns.ends.get(path, inf) - EPOCH - now()
 
 
 def open_kinds(exchange: Exchange) -> set[str]:
-    """Say of which kinds orders are open now."""
+    """Return the kinds of the orders that are open now."""
     exchange.advance(EPOCH + now())
     return {order.kind for order in exchange.book.open()}
 
 
 def script(path: str, *faults: str | None, code: int | None = None) -> FaultPlan:
-    """Let requests to a path meet these faults, one after another; ``code`` is that of ``busy``."""
+    """Return a plan with one fault per request to a path; ``code`` is the code of ``busy``."""
     coded = replace(FAULTS["busy"], name="coded", code=code)
     return FaultPlan({path: [coded if name == "busy" and code else name for name in faults]})
 
 
 def answer(content: object) -> HttpResponse:
-    """Make a reply."""
+    """Return a reply."""
     return HttpResponse(200, {}, msgspec.json.encode(content))
 
 
 def armed(seconds: float, *, at: int = 1) -> dict[str, Any]:
-    """Make the reply of v1 to an arming."""
+    """Return the reply of v1 to an arming."""
     return {"code": 200, "data": {"current_time": at, "trigger_time": round(at + seconds * 1000)}}
 
 
@@ -93,16 +93,16 @@ DISARMED = {"code": 200, "data": {"current_time": 1, "trigger_time": 0}}
 
 
 def test_the_table_agrees_with_the_sandbox_s_own_reading() -> None:
-    """Every path and pool, and that there is no other countdown."""
-    assert {row.path for row in COUNTDOWNS.values()} == set(THEIRS)
+    """Both tables have the same countdowns, with the same paths and pools."""
+    assert {row.path for row in COUNTDOWNS.values()} == set(SANDBOX_COUNTDOWNS)
     for row in COUNTDOWNS.values():
-        theirs = THEIRS[row.path]
-        assert (row.pool, row.envelope) == (theirs.pool.name, theirs.envelope)
+        other = SANDBOX_COUNTDOWNS[row.path]
+        assert (row.pool, row.envelope) == (other.pool.name, other.envelope)
         assert row.page.startswith("https://")
 
 
-def test_it_is_renewed_every_quarter_and_disarmed_at_a_clean_end() -> None:
-    """While it is held no order goes; afterwards none does either."""
+def test_it_is_renewed_every_quarter_and_disarmed_by_a_clean_exit() -> None:
+    """No order is cancelled while the switch is held, nor afterwards."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -121,7 +121,7 @@ def test_it_is_renewed_every_quarter_and_disarmed_at_a_clean_end() -> None:
             assert exchange.countdowns.ends == {}
             assert switch.remaining == inf
             # Sixteen renewals, one arming and one disarming.
-            assert [exchange.calls[path] for path in THEIRS] == [18, 18, 0, 18]
+            assert [exchange.calls[path] for path in SANDBOX_COUNTDOWNS] == [18, 18, 0, 18]
             await asyncio.sleep(100.0)
             nothing_is_left(client)
         assert open_kinds(exchange) == {"swap", "futures", "v5"}
@@ -131,7 +131,7 @@ def test_it_is_renewed_every_quarter_and_disarmed_at_a_clean_end() -> None:
 
 
 def test_an_exception_leaves_it_armed() -> None:
-    """The plain orders go when it ends; strategy orders and other products stay."""
+    """When it ends, the plain orders are cancelled; strategy orders and other products stay."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -150,8 +150,8 @@ def test_an_exception_leaves_it_armed() -> None:
     run(main())
 
 
-def test_the_end_of_the_task_leaves_it_armed() -> None:
-    """Cancelling is an exception like another."""
+def test_a_cancelled_task_leaves_it_armed() -> None:
+    """``CancelledError`` is an exception like any other."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -187,7 +187,7 @@ asyncio.run(main())
 
 
 async def test_a_killed_process_leaves_an_empty_book() -> None:
-    """Over a socket: the exchange cancels what nobody cancels any more."""
+    """Over a socket: when the countdowns end, the exchange cancels the orders."""
     exchange = Exchange()
     for kind in PLAIN:
         add(exchange, kind, 10)
@@ -205,8 +205,8 @@ async def test_a_killed_process_leaves_an_empty_book() -> None:
     assert exchange.book.open() == []
 
 
-def test_an_exchange_that_counts_seconds_is_told_seconds() -> None:
-    """Seen by its reply, told of once, and armed right at once."""
+def test_an_exchange_that_counts_in_seconds_is_sent_seconds() -> None:
+    """The reply shows it; there is one alert, and the countdown is armed correctly at once."""
 
     async def main() -> None:
         exchange, alerts = Exchange(countdown_unit="s"), list[Alert]()
@@ -220,13 +220,13 @@ def test_an_exchange_that_counts_seconds_is_told_seconds() -> None:
             assert exchange.countdowns.ends == {}
         (alert,) = alerts
         assert (alert.product, alert.kind) == ("usdt_m", AlertKind.WRONG_UNIT)
-        assert "it counted 30000 s" in alert.message
+        assert "the reply named 30000 s" in alert.message
 
     run(main())
 
 
-def test_replies_that_never_come_are_told_of_and_count_for_nothing() -> None:
-    """At half, at three quarters and at the end of what is confirmed; then all is well again."""
+def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
+    """Alerts come at a half, at three quarters and at the end; then renewals succeed again."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[tuple[float, Alert]]()
@@ -242,19 +242,19 @@ def test_replies_that_never_come_are_told_of_and_count_for_nothing() -> None:
             assert switch.countdowns == {"coin_m_swap": 0.0}
             await asyncio.sleep(60.0)
             assert switch.remaining > 20.0
-        told = [(round(when, 1), it.kind, round(it.remaining, 1)) for when, it in alerts]
-        assert [it for it in told if it[1] is not AlertKind.FAILED] == [
+        seen = [(round(when, 1), alert.kind, round(alert.remaining, 1)) for when, alert in alerts]
+        assert [alert for alert in seen if alert[1] is not AlertKind.FAILED] == [
             (15.0, AlertKind.LATE, 15.0),
             (22.5, AlertKind.LATE, 7.5),
             (30.0, AlertKind.EXPIRED, 0.0),
         ]
-        assert "the last confirmed renewal was 15 s ago" in {it.message for _, it in alerts}
+        assert "the last confirmed renewal was 15 s ago" in {alert.message for _, alert in alerts}
 
     run(main())
 
 
-def test_one_lost_reply_is_nothing_to_tell_of() -> None:
-    """It is renewed again at once."""
+def test_one_lost_reply_raises_no_alert() -> None:
+    """The renewal is repeated at once."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -272,8 +272,8 @@ def test_one_lost_reply_is_nothing_to_tell_of() -> None:
     run(main())
 
 
-def test_a_refused_renewal_is_told_of_once_and_tried_every_second() -> None:
-    """With the exchange's code and words."""
+def test_a_refused_renewal_raises_one_alert_and_is_repeated_every_second() -> None:
+    """The alert has the exchange's code and message."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -294,8 +294,8 @@ def test_a_refused_renewal_is_told_of_once_and_tried_every_second() -> None:
     run(main())
 
 
-def test_the_same_refusal_is_told_of_again_after_a_success() -> None:
-    """Another failure is another alert."""
+def test_the_same_refusal_raises_another_alert_after_a_success() -> None:
+    """A success between two equal failures resets the alert."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -328,15 +328,15 @@ def test_the_same_refusal_is_told_of_again_after_a_success() -> None:
         ([], "no JSON object"),
     ],
 )
-def test_what_does_not_arm_is_not_taken_for_it(reply: object, words: str) -> None:
-    """Entering raises, and says why."""
+def test_a_reply_that_does_not_confirm_does_not_arm(reply: object, words: str) -> None:
+    """Entering raises, with the reason."""
 
     async def main() -> None:
         transport = Answering(lambda params: reply if params["on_off"] else DISARMED)
         async with transport.client(retry=RetryPolicy(max_attempts=1)) as client:
             with pytest.raises(NotArmedError, match=f"coin_m_swap: .*{words}"):
                 async with client.dead_man_switch(products=["coin_m_swap"]):
-                    raise AssertionError("it was entered")
+                    raise AssertionError("the switch was entered")
             nothing_is_left(client)
         assert transport.asked[-1] == {"on_off": 0}
 
@@ -344,8 +344,8 @@ def test_what_does_not_arm_is_not_taken_for_it(reply: object, words: str) -> Non
 
 
 @pytest.mark.parametrize("reply", [armed(29.0), armed(31.0), armed(30.0, at=10**12)])
-def test_a_reply_may_be_a_second_off(reply: dict[str, Any]) -> None:
-    """The exchange looks at its clock every now and then."""
+def test_a_reply_may_differ_by_a_second(reply: dict[str, Any]) -> None:
+    """The exchange checks its clock at intervals."""
 
     async def main() -> None:
         transport = Answering(lambda params: reply if params["on_off"] else DISARMED)
@@ -360,7 +360,7 @@ def test_a_reply_may_be_a_second_off(reply: dict[str, Any]) -> None:
 
 
 def test_if_one_is_not_armed_the_others_are_disarmed() -> None:
-    """Entering raises at the end of a quarter, and nobody's orders go."""
+    """Entering raises after a quarter of the length, and no order is cancelled."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -370,20 +370,20 @@ def test_if_one_is_not_armed_the_others_are_disarmed() -> None:
                 NotArmedError, match=r"^not armed: usdt_m: no reply within"
             ) as error:
                 async with client.dead_man_switch(on_alert=alerts.append):
-                    raise AssertionError("it was entered")
+                    raise AssertionError("the switch was entered")
             assert "coin_m" not in str(error.value)
             assert now() < 7.5 + 5.0 + 0.1
             nothing_is_left(client)
         assert exchange.countdowns.ends == {}
-        (alert,) = alerts  # its arming may have landed, and its disarming may not
+        (alert,) = alerts  # its arming may have taken effect, its disarming not
         assert (alert.product, alert.kind) == ("usdt_m", AlertKind.NOT_DISARMED)
         assert 17.0 < alert.remaining < 18.0
 
     run(main())
 
 
-def test_an_arming_that_landed_without_an_answer_is_told_of() -> None:
-    """Nobody entered, and the orders go all the same."""
+def test_an_arming_that_takes_effect_without_a_reply_raises_an_alert() -> None:
+    """Entering raises, and yet the exchange may cancel the orders."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -392,7 +392,7 @@ def test_an_arming_that_landed_without_an_answer_is_told_of() -> None:
             switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append)
             with pytest.raises(NotArmedError):
                 async with switch:
-                    raise AssertionError("it was entered")
+                    raise AssertionError("the switch was entered")
             assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
             assert switch.remaining - 1e-6 <= ends_in(exchange) < inf
             await asyncio.sleep(60.0)
@@ -401,8 +401,8 @@ def test_an_arming_that_landed_without_an_answer_is_told_of() -> None:
     run(main())
 
 
-def test_a_renewal_that_names_less_is_believed() -> None:
-    """It counts so long now, whatever was confirmed before."""
+def test_a_renewal_with_a_shorter_time_shortens_remaining() -> None:
+    """The shorter time counts, whatever was confirmed before."""
 
     async def main() -> None:
         alerts, asked = list[Alert](), list[int]()
@@ -422,8 +422,8 @@ def test_a_renewal_that_names_less_is_believed() -> None:
     run(main())
 
 
-def test_a_renewal_that_names_less_ends_with_an_alert() -> None:
-    """The end is told of when it comes, not when the one before would have come."""
+def test_a_shorter_countdown_raises_its_alert_at_its_own_end() -> None:
+    """The alert does not wait for the end confirmed before."""
 
     async def main() -> None:
         alerts = list[tuple[float, AlertKind]]()
@@ -447,8 +447,8 @@ def test_a_renewal_that_names_less_ends_with_an_alert() -> None:
     run(main())
 
 
-def test_a_disarming_that_names_an_end_has_not_disarmed() -> None:
-    """The exchange counts on, and says so."""
+def test_a_reply_to_a_disarming_with_a_time_does_not_disarm() -> None:
+    """The exchange says that the countdown goes on."""
 
     async def main() -> None:
         alerts = list[Alert]()
@@ -464,8 +464,8 @@ def test_a_disarming_that_names_an_end_has_not_disarmed() -> None:
     run(main())
 
 
-def test_a_client_that_is_closed_while_it_is_entered_is_not_armed() -> None:
-    """Nobody would renew it."""
+def test_closing_the_client_while_entering_raises() -> None:
+    """No task would renew the countdowns."""
 
     async def main() -> None:
         alerts = list[Alert]()
@@ -479,7 +479,7 @@ def test_a_client_that_is_closed_while_it_is_entered_is_not_armed() -> None:
         closing = asyncio.create_task(close())
         with pytest.raises(NotArmedError, match="coin_m_swap: the client was closed"):
             async with switch:
-                raise AssertionError("it was entered")
+                raise AssertionError("the switch was entered")
         await closing
         assert [alert.kind for alert in alerts] == [AlertKind.NOT_DISARMED]
 
@@ -487,8 +487,8 @@ def test_a_client_that_is_closed_while_it_is_entered_is_not_armed() -> None:
 
 
 @pytest.mark.parametrize("after", [0.1, 0.6, 1.1])
-def test_a_task_that_ends_while_it_enters_leaves_nothing_behind(after: float) -> None:
-    """No renewal, and no alert: what is armed stays armed."""
+def test_a_task_cancelled_while_entering_leaves_nothing_running(after: float) -> None:
+    """There are no renewals and no alerts; armed countdowns stay armed."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -508,8 +508,8 @@ def test_a_task_that_ends_while_it_enters_leaves_nothing_behind(after: float) ->
 
 
 @pytest.mark.parametrize("after", [None, 0.0, 0.1])
-def test_a_task_that_ends_while_it_leaves_renews_no_more(after: float | None) -> None:
-    """At once, or while the exchange is told."""
+def test_a_task_cancelled_while_leaving_stops_the_renewals(after: float | None) -> None:
+    """It is cancelled at once, or while the disarming is in flight."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -539,14 +539,14 @@ def test_a_task_that_ends_while_it_leaves_renews_no_more(after: float | None) ->
 
 
 def other_type(path: str) -> Mapping[str, Any]:
-    """Let the exchange want the other type of ``on_off``."""
-    row = THEIRS[path]
+    """Return routes whose exchange wants the other type of ``on_off``."""
+    row = SANDBOX_COUNTDOWNS[path]
     return {**ROUTES, path: replace(row, envelope="v1" if row.envelope == "v5" else "v5")}
 
 
 @pytest.mark.parametrize(("product", "path"), [("coin_m_swap", SWAP), ("usdt_m", V5)])
 def test_the_other_type_is_tried_once(product: str, path: str) -> None:
-    """And kept: the second renewal takes one request."""
+    """The type that works is kept: the second renewal takes one request."""
 
     async def main() -> None:
         exchange = Exchange(interfaces=other_type(path))
@@ -559,8 +559,8 @@ def test_the_other_type_is_tried_once(product: str, path: str) -> None:
     run(main())
 
 
-def test_a_type_that_is_always_refused_is_not_tried_for_ever() -> None:
-    """Both were refused: that was not the reason."""
+def test_types_that_are_always_refused_are_tried_once_each() -> None:
+    """If both types are refused, entering raises with the refusal."""
 
     async def main() -> None:
         refusal = {"status": "error", "err_code": 1067, "err_msg": "on_off"}
@@ -568,14 +568,14 @@ def test_a_type_that_is_always_refused_is_not_tried_for_ever() -> None:
         async with transport.client() as client:
             with pytest.raises(NotArmedError, match="1067 on_off"):
                 async with client.dead_man_switch(products=["coin_m_swap"]):
-                    raise AssertionError("it was entered")
-        assert [each["on_off"] for each in transport.asked] == [1, "1", "0"]
+                    raise AssertionError("the switch was entered")
+        assert [params["on_off"] for params in transport.asked] == [1, "1", "0"]
 
     run(main())
 
 
-def test_what_cannot_be_disarmed_is_told_of() -> None:
-    """A clean exit takes five seconds at the most, and says how much time is left."""
+def test_a_failed_disarming_raises_an_alert() -> None:
+    """A clean exit takes five seconds at most, and the alert has the remaining time."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -594,7 +594,7 @@ def test_what_cannot_be_disarmed_is_told_of() -> None:
 
 
 class Straggling:
-    """A way on which a renewal takes a second, and goes on though its sender does not."""
+    """A transport whose renewals take a second and go on after their sender is cancelled."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._slow = InProcessTransport(exchange, epoch=EPOCH, delay=0.5)
@@ -609,13 +609,13 @@ class Straggling:
         return await asyncio.shield(self._tasks[-1])
 
     async def close(self) -> None:
-        """Let everything land."""
+        """Wait for all requests."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("late", [0.0, 0.2, 0.4, 0.6, 0.9, 1.1])
-def test_no_renewal_comes_after_the_disarming(late: float) -> None:
-    """One that is under way lands first."""
+def test_no_renewal_arrives_after_the_disarming(late: float) -> None:
+    """A renewal in flight ends first."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -634,7 +634,7 @@ def test_no_renewal_comes_after_the_disarming(late: float) -> None:
     run(main())
 
 
-def test_a_closed_client_renews_no_more_and_says_so() -> None:
+def test_closing_the_client_stops_the_renewals_with_alerts() -> None:
     """The countdowns stay armed; neither ``aclose`` nor the exit hangs."""
 
     async def main() -> None:
@@ -653,30 +653,30 @@ def test_a_closed_client_renews_no_more_and_says_so() -> None:
     run(main())
 
 
-def test_without_a_hook_the_loop_s_exception_handler_is_told() -> None:
-    """Nothing is silent."""
+def test_without_on_alert_the_exception_handler_is_called() -> None:
+    """No alert is lost."""
 
     async def main() -> None:
-        told = list[str]()
+        messages = list[str]()
         asyncio.get_running_loop().set_exception_handler(
-            lambda _loop, context: told.append(context["message"])
+            lambda _loop, context: messages.append(context["message"])
         )
         exchange = Exchange(countdown_unit="s")
         async with in_process(exchange) as client, client.dead_man_switch(products=["usdt_m"]):
             pass
-        (words,) = told
-        assert words.startswith("dead-man switch of usdt_m: wrong_unit: it counted 30000 s")
+        (message,) = messages
+        assert message.startswith("dead-man switch of usdt_m: wrong_unit: the reply named 30000 s")
 
     run(main())
 
 
-def test_a_hook_that_raises_ends_nothing() -> None:
-    """It is reported, and the renewals go on."""
+def test_an_on_alert_that_raises_does_not_stop_the_renewals() -> None:
+    """The exception is reported."""
 
     async def main() -> None:
-        told = list[str]()
+        messages = list[str]()
         asyncio.get_running_loop().set_exception_handler(
-            lambda _loop, context: told.append(context["message"])
+            lambda _loop, context: messages.append(context["message"])
         )
 
         def broken(_alert: Alert) -> None:
@@ -690,13 +690,13 @@ def test_a_hook_that_raises_ends_nothing() -> None:
         ):
             await asyncio.sleep(20.0)
             assert switch.remaining > 20.0
-        assert told == ["on_alert raised"]
+        assert messages == ["on_alert raised"]
 
     run(main())
 
 
 class Broken(InProcessTransport):
-    """A transport that raises what no transport may, now and then."""
+    """A transport that sometimes raises an exception that no transport may raise."""
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
         """Raise between ten and twelve seconds."""
@@ -705,8 +705,8 @@ class Broken(InProcessTransport):
         return await super().send(request, timeout=timeout)
 
 
-def test_a_transport_that_raises_anything_ends_nothing() -> None:
-    """It is told of as a failed renewal."""
+def test_a_transport_that_raises_anything_does_not_stop_the_renewals() -> None:
+    """The alert is that of a failed renewal."""
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
@@ -728,15 +728,15 @@ def test_a_transport_that_raises_anything_ends_nothing() -> None:
 
 
 class BrokenPolicy(RetryPolicy, frozen=True):
-    """A policy of a user's own that fails."""
+    """A user's retry policy that raises."""
 
     def backoff(self, *_args: object, **_options: object) -> float:
         """Raise."""
         raise Stop
 
 
-def test_a_policy_that_raises_ends_nothing() -> None:
-    """It is reported, told of as a failed renewal, and the next one is made all the same."""
+def test_a_policy_that_raises_does_not_stop_the_renewals() -> None:
+    """The exception is reported, the alert says so, and the next renewal is made."""
 
     async def main() -> None:
         reported, alerts = list[str](), list[Alert]()
@@ -751,13 +751,13 @@ def test_a_policy_that_raises_ends_nothing() -> None:
             await asyncio.sleep(20.0)
             assert switch.remaining > 20.0
         assert reported == ["a countdown could not be renewed"]
-        assert [alert.message for alert in alerts] == ["Stop was raised"]
+        assert [alert.message for alert in alerts] == ["the renewal raised Stop"]
 
     run(main())
 
 
-def test_it_is_renewed_in_time_while_everything_else_waits() -> None:
-    """A bulk call has taken the whole budget for a minute: renewals go first, none is refused."""
+def test_renewals_go_before_a_bulk_call() -> None:
+    """The bulk call uses the whole budget for a minute, and the exchange refuses nothing."""
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
@@ -778,8 +778,8 @@ def test_it_is_renewed_in_time_while_everything_else_waits() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_remaining_is_never_more_than_is_true(seed: int) -> None:
-    """Under every fault at random: it may be too cautious, and never too hopeful."""
+def test_remaining_is_never_longer_than_the_real_time(seed: int) -> None:
+    """With every fault at random, ``remaining`` may be too short, but never too long."""
 
     async def main() -> None:
         chance = random.Random(seed)
@@ -808,7 +808,7 @@ def test_remaining_is_never_more_than_is_true(seed: int) -> None:
 
 
 def test_both_modes_of_v1_have_one_countdown() -> None:
-    """Naming both arms it once."""
+    """If both are given, one countdown is armed."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -859,7 +859,7 @@ def test_a_switch_can_be_entered_again() -> None:
 def test_bad_arguments_are_refused(
     given: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    """Before anything is sent."""
+    """They are refused before anything is sent."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -872,7 +872,7 @@ def test_bad_arguments_are_refused(
 
 
 def test_a_closed_client_arms_nothing() -> None:
-    """Neither when a switch is made nor when it is entered."""
+    """It raises both when a switch is made and when it is entered."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -883,7 +883,7 @@ def test_a_closed_client_arms_nothing() -> None:
         for use in uses:
             with pytest.raises(ClientClosedError):
                 async with use():
-                    raise AssertionError("it was entered")
+                    raise AssertionError("the switch was entered")
         assert not exchange.calls
 
     run(main())

@@ -1,4 +1,4 @@
-"""The table of calls, and the limits it states."""
+"""The endpoint table and its rate limits."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from htx_cancel.endpoints import BUDGETS, ENDPOINTS, LISTS, QUERIES
 from htx_cancel.sandbox import Exchange
 
 
-def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
-    """An endpoint charges its own budget, and its product's pool where that is asked for."""
+def test_every_row_names_existing_budgets_and_its_page() -> None:
+    """A call charges its own budget, and also its product's pool with ``charge_pools``."""
     for row in ENDPOINTS.values():
         assert row.page.startswith(("https://www.htx.com/", "https://huobiapi.github.io/"))
         alone, both = row.budgets(), row.budgets(charge_pools=True)
@@ -23,8 +23,8 @@ def test_every_row_names_budgets_that_there_are_and_its_page() -> None:
     assert set(QUERIES) == set(ENDPOINTS)
 
 
-def test_a_budget_is_named_after_its_pool_or_the_path_whose_own_it_is() -> None:
-    """Two rows never share a name by mistake, and every budget is some row's."""
+def test_a_budget_is_named_after_its_pool_or_its_path() -> None:
+    """No two rows share a name by mistake, and every budget belongs to a row."""
     pools = {row.pool for row in ENDPOINTS.values()}
     assert pools == {"coin_m_swap_trade", "coin_m_futures_trade", "usdt_m_trade"}
     own = {row.path for row in ENDPOINTS.values() if row.own is not None}
@@ -44,16 +44,14 @@ def test_a_budget_is_named_after_its_pool_or_the_path_whose_own_it_is() -> None:
         (1, True, InvalidTypeError),
     ],
 )
-def test_a_limit_that_no_exchange_could_mean_is_refused(
-    calls: Any, seconds: Any, error: type[Exception]
-) -> None:
-    """At least one call in a span above zero."""
+def test_a_limit_out_of_range_is_refused(calls: Any, seconds: Any, error: type[Exception]) -> None:
+    """A limit has at least one call, and a window above zero."""
     with pytest.raises(error):
         Limit(calls, seconds)
 
 
 def test_listing_open_trigger_orders_keeps_the_list_s_own_limit() -> None:
-    """Twelve pages of open orders are read without one refusal for the rate."""
+    """Twelve pages of open orders are read, and the exchange refuses none for the rate."""
 
     async def main() -> None:
         exchange = Exchange()

@@ -1,4 +1,4 @@
-"""Cancel everything, and prove that nothing is open: never true while something is."""
+"""``cancel_everything``: it proves that nothing is open, and never while an order is open."""
 
 import asyncio
 import os
@@ -24,11 +24,11 @@ from htx_cancel.sandbox.rules import PRODUCTS as BY_KIND
 
 SEEDS = int(os.environ.get("EVERYTHING_SEEDS", "24"))
 ALL_KINDS = (*KINDS, *PROTECTIVE)
-#: The kinds of the sandbox's orders in the products that are cancelled by default.
-THERE: list[Kind] = [kind for kind in BY_KIND if not kind.startswith(("linear", "cross"))]
-#: The longest that the last listing of all products takes: a window of the read budgets.
+#: The sandbox's kinds of orders, in the products that are cancelled by default.
+DEFAULT: list[Kind] = [kind for kind in BY_KIND if not kind.startswith(("linear", "cross"))]
+#: The maximum seconds of the last listing of all products: a window of the read budgets.
 WINDOW = 3.5
-#: Faults that HTX is known for, and those of a network.
+#: Known faults of HTX, and faults of a network.
 FAULTS = (
     "busy",
     "rate",
@@ -45,13 +45,13 @@ FAULTS = (
 
 
 def fill(exchange: Exchange, count: int, chance: random.Random) -> None:
-    """Put orders of every kind into the book, of three coins."""
+    """Add orders of every kind and of three coins to the book."""
     for number in range(count):
-        add(exchange, THERE[number % len(THERE)], chance)
+        add(exchange, DEFAULT[number % len(DEFAULT)], chance)
 
 
 def add(exchange: Exchange, kind: Kind, chance: random.Random) -> None:
-    """Put one order into the book."""
+    """Add one order to the book."""
     order: dict[str, Any] = {"direction": chance.choice(("buy", "sell"))}
     if kind == "v5":
         order["margin_mode"] = chance.choice(("cross", "isolated"))
@@ -62,7 +62,7 @@ def add(exchange: Exchange, kind: Kind, chance: random.Random) -> None:
 
 
 async def trouble(exchange: Exchange, chance: random.Random, seconds: float) -> None:
-    """Let strategy orders fire and others place orders, for some seconds."""
+    """Let strategy orders fire and new orders appear, for some seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while loop.time() < end:
@@ -71,11 +71,11 @@ async def trouble(exchange: Exchange, chance: random.Random, seconds: float) -> 
         if strategies and chance.random() < 0.7:
             exchange.book.fire(chance.choice(strategies))
         elif chance.random() < 0.5:
-            add(exchange, chance.choice(THERE), chance)
+            add(exchange, chance.choice(DEFAULT), chance)
 
 
-def test_a_calm_account_is_proved_empty_in_little_more_than_the_limits_take() -> None:
-    """Two thousand orders of all products and kinds."""
+def test_a_quiet_account_is_proved_empty_in_about_the_time_of_the_rate_limits() -> None:
+    """The account has 2,000 orders of all products and kinds."""
 
     async def main() -> EverythingReport:
         exchange = Exchange()
@@ -90,18 +90,18 @@ def test_a_calm_account_is_proved_empty_in_little_more_than_the_limits_take() ->
     report = run(main())
     assert report.proved
     assert not report.remaining
-    # Ten contracts of each product of v1: their cancel-all calls take two windows of a second. Two
-    # listings of three kinds of each, and of the plain orders, are 62 reads: two windows of three.
+    # The cancel-all calls of ten contracts of each v1 product take two windows of 1 s. Two listings
+    # of three kinds of each product, and of the plain orders, take 62 reads: two windows of 3 s.
     least = 1.0 + 3.0
     assert report.seconds <= 1.1 * least
-    by_name = {f"{it.product}.{it.kind}": it for it in report.kinds}
+    by_name = {f"{kind.product}.{kind.kind}": kind for kind in report.kinds}
     assert len(by_name) == 12
-    assert sum(it.accepted for it in report.kinds) == 2000
-    assert not any(it.why for it in report.kinds)
+    assert sum(kind.accepted for kind in report.kinds) == 2000
+    assert not any(kind.why for kind in report.kinds)
 
 
-def test_each_contract_has_the_time_until_its_turn() -> None:
-    """The cancel-all calls of forty contracts take eight seconds: nothing is left for ids."""
+def test_the_timeout_of_a_cancel_all_covers_its_wait_for_a_token() -> None:
+    """The cancel-all calls of 40 contracts take 8 seconds, and no order is left to cancel by id."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -118,8 +118,8 @@ def test_each_contract_has_the_time_until_its_turn() -> None:
     run(main())
 
 
-def test_all_of_it_is_urgent() -> None:
-    """Cancels and lists leave first in each window, though others wait for two minutes."""
+def test_all_requests_are_urgent() -> None:
+    """Cancels and lists go first in each window, although others wait for two minutes."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -146,7 +146,7 @@ def test_all_of_it_is_urgent() -> None:
 
 
 class Broken(Budgets):
-    """Budgets that cannot say how long a wait is, of one product."""
+    """Budgets that raise when asked for the wait of one product."""
 
     def wait(self, names: tuple[str, ...], **given: Any) -> float:
         """Raise for coin-M swaps."""
@@ -155,8 +155,8 @@ class Broken(Budgets):
         return super().wait(names, **given)
 
 
-def test_a_product_whose_work_fails_costs_the_others_nothing() -> None:
-    """It is reported, and not proved."""
+def test_a_failure_of_one_product_does_not_affect_the_others() -> None:
+    """The failure is reported, and the product is not proved."""
     loop = VirtualLoop()
 
     async def main() -> None:
@@ -168,7 +168,7 @@ def test_a_product_whose_work_fails_costs_the_others_nothing() -> None:
                 products=["coin_m_swap", "usdt_m"], kinds=["orders"], timeout=3.0
             )
         assert not report.proved
-        assert [it.proved for it in report.kinds] == [False, True]
+        assert [kind.proved for kind in report.kinds] == [False, True]
         assert exchange.book.open() == [stuck]
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -177,8 +177,8 @@ def test_a_product_whose_work_fails_costs_the_others_nothing() -> None:
 
 
 @pytest.mark.parametrize("coins", [1, 400])
-def test_a_calm_account_with_many_algo_orders_is_listed_three_times(coins: int) -> None:
-    """Their cancels by ids have all the time that the limits make them take."""
+def test_a_quiet_account_with_many_algo_orders_is_listed_three_times(coins: int) -> None:
+    """The timeout of cancels by ids covers the time of the rate limits."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -191,7 +191,7 @@ def test_a_calm_account_with_many_algo_orders_is_listed_three_times(coins: int) 
             )
         assert report.proved
         assert not exchange.refused
-        # Of each of five types seven pages, and then two empty ones.
+        # For each of five types: seven pages, and then two empty ones.
         assert exchange.calls["/v5/algo/order/opens"] == 5 * (7 + 2)
         assert report.seconds <= 1.1 * (exchange.calls["/v5/algo/cancel_orders"] / 72 * 3.0)
 
@@ -201,7 +201,7 @@ def test_a_calm_account_with_many_algo_orders_is_listed_three_times(coins: int) 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_nothing_is_proved_while_the_book_has_an_open_order(seed: int) -> None:
-    """Strategy orders fire, others place orders, one contract settles, a request in five fails."""
+    """Orders fire and appear, one contract settles, and one request in five fails."""
 
     async def main() -> None:
         chance = random.Random(seed)
@@ -236,14 +236,14 @@ def test_nothing_is_proved_while_the_book_has_an_open_order(seed: int) -> None:
             assert kind.proved == (not kind.why)
             assert not (kind.proved and kind.remaining)
         assert seen[-1].kinds == report.kinds
-        assert not any(each.proved for each in seen)
+        assert not any(progress.proved for progress in seen)
 
     run(main())
 
 
 @pytest.mark.parametrize("kinds", [KINDS, ("orders",), PROTECTIVE])
-def test_only_the_kinds_that_are_named_are_cancelled(kinds: tuple[str, ...]) -> None:
-    """By default what protects a position stays."""
+def test_only_the_given_kinds_are_cancelled(kinds: tuple[str, ...]) -> None:
+    """By default, orders that protect positions stay."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -251,26 +251,26 @@ def test_only_the_kinds_that_are_named_are_cancelled(kinds: tuple[str, ...]) -> 
         async with in_process(exchange) as client:
             report = await client.cancel_everything(kinds=kinds)
         assert report.proved
-        assert {it.kind for it in report.kinds} == set(kinds)
+        assert {kind.kind for kind in report.kinds} == set(kinds)
         assert {kind_of(order.kind, order.algo_type) for order in exchange.book.open()} == set(
             ALL_KINDS
         ) - set(kinds)
         named = {f"{product}.{kind}" for product in PRODUCTS for kind in kinds}
-        everything = {f"{it}.{kind}" for it in (*PRODUCTS, *LEGACY) for kind in ALL_KINDS}
+        everything = {f"{product}.{kind}" for product in (*PRODUCTS, *LEGACY) for kind in ALL_KINDS}
         assert set(report.unchecked) == everything - named
 
     run(main())
 
 
 def kind_of(kind: Kind, algo_type: str) -> str:
-    """Name the kind of an order as the client does."""
+    """Return the client's name of an order's kind."""
     sort = kind.partition("_")[2]
     if sort == "algo":
         sort = {"trigger": "trigger", "trailing_stop": "trailing"}.get(algo_type, "tpsl")
     return f"{sort}_orders".lstrip("_")
 
 
-async def test_legacy_products_are_cancelled_where_they_are_named() -> None:
+async def test_legacy_products_are_cancelled_if_given() -> None:
     """Over sockets, in both margin modes."""
     exchange = Exchange()
     for kind in BY_KIND:
@@ -282,8 +282,8 @@ async def test_legacy_products_are_cancelled_where_they_are_named() -> None:
     assert not exchange.book.open()
 
 
-def test_both_margin_modes_of_v1_are_cancelled_all_at_once() -> None:
-    """By the calls that take no ids, contract by contract: not by ids at five requests a second."""
+def test_both_margin_modes_of_v1_use_their_cancel_all_calls() -> None:
+    """One call per contract, and no cancel by ids, which would be limited to five per second."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -300,8 +300,8 @@ def test_both_margin_modes_of_v1_are_cancelled_all_at_once() -> None:
     run(main())
 
 
-def test_only_the_contracts_that_are_named_are_cancelled() -> None:
-    """A coin of delivery futures names all its contracts."""
+def test_only_the_given_contracts_are_cancelled() -> None:
+    """A coin of delivery futures stands for all its contracts."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -315,8 +315,8 @@ def test_only_the_contracts_that_are_named_are_cancelled() -> None:
     run(main())
 
 
-def test_an_order_that_cannot_be_cancelled_is_named_with_the_reason() -> None:
-    """Nothing is proved, and the rest is gone."""
+def test_an_order_that_cannot_be_cancelled_is_reported_with_the_reason() -> None:
+    """Its kind is not proved, and all other orders are cancelled."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -325,16 +325,16 @@ def test_an_order_that_cannot_be_cancelled_is_named_with_the_reason() -> None:
         async with in_process(exchange) as client:
             report = await client.cancel_everything(kinds=ALL_KINDS, timeout=6.0)
         assert not report.proved
-        assert [it.order_id for it in report.remaining] == [stuck.order_id]
+        assert [order.order_id for order in report.remaining] == [stuck.order_id]
         assert "1088" in report.remaining[0].reason
-        (unproved,) = [it for it in report.kinds if not it.proved]
+        (unproved,) = [kind for kind in report.kinds if not kind.proved]
         assert (unproved.product, unproved.kind) == ("coin_m_swap", "orders")
 
     run(main())
 
 
-def test_an_order_whose_cancel_was_accepted_later_has_that_as_the_reason() -> None:
-    """What it was refused for before is not the reason any more."""
+def test_an_acceptance_replaces_the_reason_of_an_earlier_refusal() -> None:
+    """The order is still listed."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=100.0)
@@ -342,15 +342,15 @@ def test_an_order_whose_cancel_was_accepted_later_has_that_as_the_reason() -> No
         asyncio.get_running_loop().call_later(2.9, setattr, stuck, "refusal", None)
         async with in_process(exchange) as client:
             report = await client.cancel_everything(products=["coin_m_swap"], timeout=3.5)
-        assert [it.reason for it in report.remaining] == [
-            "its cancel was accepted, and it is still listed"
+        assert [order.reason for order in report.remaining] == [
+            "the cancel was accepted, but the order is still listed"
         ]
 
     run(main())
 
 
-def test_an_order_that_was_filled_is_not_counted_as_accepted() -> None:
-    """A list that lags behind has it still."""
+def test_a_filled_order_is_not_counted_as_accepted() -> None:
+    """The list lags behind and still shows it."""
 
     async def main() -> None:
         exchange = Exchange(list_lag=0.5)
@@ -368,7 +368,7 @@ def test_an_order_that_was_filled_is_not_counted_as_accepted() -> None:
 
 
 class Slow(Budgets):
-    """Budgets that take their time to look at, as a loop with much else to do would."""
+    """Budgets that take 0.3 seconds to return a wait, like a busy event loop."""
 
     def wait(self, *args: Any, **given: Any) -> float:
         """Let time pass first."""
@@ -378,8 +378,8 @@ class Slow(Budgets):
         return super().wait(*args, **given)
 
 
-def test_a_time_that_is_over_between_two_calls_is_no_error() -> None:
-    """What is not sent in time is not proved."""
+def test_a_timeout_between_two_calls_is_no_error() -> None:
+    """Kinds whose calls are not sent in time are not proved."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -390,8 +390,8 @@ def test_a_time_that_is_over_between_two_calls_is_no_error() -> None:
     run(main())
 
 
-def test_a_product_that_is_closed_to_the_account_is_not_proved() -> None:
-    """It is asked once, not until the time is over."""
+def test_a_product_refused_to_the_account_is_not_proved() -> None:
+    """It is listed once, not until the timeout."""
 
     async def main() -> None:
         withdrawn = [path for path in ROUTES if path.startswith("/api/v1/")]
@@ -408,8 +408,8 @@ def test_a_product_that_is_closed_to_the_account_is_not_proved() -> None:
     run(main())
 
 
-def test_an_entry_order_goes_before_what_hangs_on_it() -> None:
-    """A take-profit order of an entry that is open is refused until that is gone."""
+def test_an_entry_order_is_cancelled_before_its_tpsl_order() -> None:
+    """The exchange refuses to cancel a take-profit order while its entry order is open."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -424,7 +424,7 @@ def test_an_entry_order_goes_before_what_hangs_on_it() -> None:
 
 
 def test_orders_that_appear_meanwhile_are_cancelled_and_counted() -> None:
-    """Others go on placing orders for two seconds."""
+    """New orders appear for two seconds."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -444,7 +444,7 @@ def test_orders_that_appear_meanwhile_are_cancelled_and_counted() -> None:
 
 
 def test_one_empty_listing_is_no_proof() -> None:
-    """A list lags behind: an order that was placed just now is in the next one."""
+    """The list lags behind: a new order appears in the next listing only."""
 
     async def main() -> None:
         exchange = Exchange(list_lag=0.2)
@@ -458,10 +458,10 @@ def test_one_empty_listing_is_no_proof() -> None:
 
 
 @pytest.mark.parametrize(("last", "again"), [(0.35, False), (0.6, True), (2.0, True)])
-def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
+def test_a_product_proved_long_before_the_last_one_is_listed_again(
     last: float, again: bool
 ) -> None:
-    """An order that was placed there meanwhile is found; a proof of just now stands."""
+    """A new order is found there; a proof of less than a second ago stands."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -484,7 +484,7 @@ def test_a_product_that_was_proved_long_before_the_last_one_is_listed_again(
     run(main())
 
 
-def test_an_old_proof_is_not_made_fresh_by_a_list_that_could_not_be_read() -> None:
+def test_a_list_that_cannot_be_read_does_not_renew_an_old_proof() -> None:
     """The third listing fails, and would have shown an order."""
 
     async def main() -> None:
@@ -505,8 +505,8 @@ def test_an_old_proof_is_not_made_fresh_by_a_list_that_could_not_be_read() -> No
     run(main())
 
 
-def test_a_contract_in_settlement_keeps_the_others_waiting_for_a_while_only() -> None:
-    """Its cancels are tried for a few seconds; then all is listed, time and again."""
+def test_a_contract_in_settlement_delays_the_listings_for_some_seconds_only() -> None:
+    """Each round tries its cancels for ``PATIENCE`` seconds at most, then lists again."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -522,14 +522,14 @@ def test_a_contract_in_settlement_keeps_the_others_waiting_for_a_while_only() ->
                 on_progress=lambda _: listed.append(loop.time()),
             )
         assert not report.proved
-        # All of it for two seconds, by ids for two more, and so on: a third try would be too late.
+        # The cancel-all takes 2 s, the cancel by id 2 s more; a third try would be too late.
         assert listed[:2] == pytest.approx([4.0, 6.25], abs=0.01)
 
     run(main())
 
 
-def test_an_accepted_order_that_is_listed_on_is_cancelled_again_after_a_second() -> None:
-    """Not each time it is listed, since lists lag behind."""
+def test_an_accepted_order_that_stays_listed_is_cancelled_again_after_a_second() -> None:
+    """It is not cancelled at each listing, because lists lag behind."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=2.6)
@@ -537,14 +537,16 @@ def test_an_accepted_order_that_is_listed_on_is_cancelled_again_after_a_second()
         async with in_process(exchange) as client:
             report = await client.cancel_everything(products=["coin_m_swap"], kinds=["orders"])
         assert report.proved
-        sent = [it.now - EPOCH for it in exchange.log if it.path == "/swap-api/v1/swap_cancel"]
+        sent = [
+            call.now - EPOCH for call in exchange.log if call.path == "/swap-api/v1/swap_cancel"
+        ]
         assert sent == pytest.approx([1.0, 2.0], abs=0.01)
 
     run(main())
 
 
-def test_a_caller_who_goes_away_leaves_nothing_running() -> None:
-    """No call is sent after it."""
+def test_a_cancelled_caller_leaves_nothing_running() -> None:
+    """No request is sent afterwards."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -581,10 +583,8 @@ def test_a_caller_who_goes_away_leaves_nothing_running() -> None:
         ({"on_progress": "print"}, InvalidTypeError),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(
-    given: dict[str, Any], error: type[Exception]
-) -> None:
-    """Before anything is sent."""
+def test_bad_arguments_are_refused(given: dict[str, Any], error: type[Exception]) -> None:
+    """They are refused before anything is sent."""
 
     async def main() -> None:
         exchange = Exchange()

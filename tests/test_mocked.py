@@ -1,4 +1,4 @@
-"""A client whose aiohttp session is mocked, as in a user's tests: replies are read all the same."""
+"""A client with a mocked aiohttp session, as in a user's tests."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ ADDRESS = ConnectionKey("api.hbdm.com", 443, True, True, None, None, None)
 
 
 class MockedResponse(aiohttp.ClientResponse):
-    """A response as aioresponses makes it, with what aiohttp has asked for since."""
+    """A response of aioresponses, with an argument that newer versions of aiohttp need."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, stream_writer=Mock(output_size=0), **kwargs)
@@ -46,21 +46,21 @@ async def cancel_one(web: aioresponses, **reply: Any) -> OrderResult:
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain;charset=UTF-8", ""])
 async def test_a_mocked_success_is_accepted(web: aioresponses, content_type: str) -> None:
-    """Whatever its content type."""
+    """The content type does not matter."""
     result = await cancel_one(web, body=BODY, content_type=content_type)
     assert result.status is CancelStatus.ACCEPTED
 
 
 @pytest.mark.parametrize("status", [302, 403, 502])
 async def test_a_mocked_page_is_unknown(web: aioresponses, status: int) -> None:
-    """It is not the exchange's, and its text is not quoted."""
+    """An HTML page is not a reply of the exchange, and its text is not quoted."""
     result = await cancel_one(web, status=status, body=b"<html>secret page</html>")
     assert (result.status, result.attempts) == (CancelStatus.UNKNOWN, 1)
     assert "secret" not in result.message
 
 
-async def test_a_mocked_refusal_of_a_connection_is_unsent(web: aioresponses) -> None:
-    """Nothing left, and the message names the kind of failure alone."""
+async def test_a_mocked_refused_connection_is_unsent(web: aioresponses) -> None:
+    """Nothing was sent, and the message has only the kind of failure."""
     error = aiohttp.ClientConnectorError(ADDRESS, OSError(111, "Connection refused"))
     result = await cancel_one(web, exception=error)
     assert (result.status, result.attempts) == (CancelStatus.UNSENT, 0)

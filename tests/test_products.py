@@ -1,4 +1,4 @@
-"""The products' methods, against the sandbox: over a socket for wiring, on virtual time else."""
+"""The products' methods against the sandbox: over a socket, and on virtual time without one."""
 
 import asyncio
 from typing import Any
@@ -26,7 +26,7 @@ PATHS: dict[Kind, tuple[str, int]] = {
 async def test_forty_seven_ids_take_the_fewest_requests_and_each_gets_its_status(
     kind: Kind,
 ) -> None:
-    """Over a socket: signatures hold, batches are full, and every status is the book's."""
+    """Over a socket: signatures are valid, batches are full, and every status matches the book."""
     exchange = Exchange()
     live = add(exchange, kind, 27)
     filled = add(exchange, kind, 5, state="filled")
@@ -57,20 +57,20 @@ async def test_forty_seven_ids_take_the_fewest_requests_and_each_gets_its_status
 
 @pytest.mark.parametrize("kind", ["swap", "v5"])
 async def test_orders_are_canceled_by_client_ids(kind: Kind) -> None:
-    """A result carries the id that was given."""
+    """A result has the id that was given."""
     exchange = Exchange()
     add(exchange, kind, 1, client_order_id=71)
     async with over_a_socket(exchange) as client:
         method = client.coin_m_swap.cancel_orders if kind == "swap" else client.usdt_m.cancel_orders
         outcome = await method(CONTRACTS[kind], client_order_ids=[71, "72"])
-    assert [(it.order_id, it.status) for it in outcome] == [
+    assert [(result.order_id, result.status) for result in outcome] == [
         ("71", CancelStatus.ACCEPTED),
         ("72", CancelStatus.NOT_FOUND),
     ]
 
 
-async def test_cancel_all_returns_what_the_reply_lists() -> None:
-    """The filter reaches the exchange; the call's own fate is told; nothing open is no error."""
+async def test_cancel_all_returns_the_ids_of_the_reply() -> None:
+    """Filters reach the exchange, ``call`` has the request's status; no open order is no error."""
     exchange = Exchange()
     buys = add(exchange, "swap_trailing", 3, direction="buy", offset="open")
     closes = add(exchange, "swap_trailing", 2, direction="sell", offset="close")
@@ -91,22 +91,22 @@ async def test_cancel_all_returns_what_the_reply_lists() -> None:
     )
 
 
-def test_a_cancel_of_all_tells_what_its_reply_lists() -> None:
-    """In one tuple."""
+def test_cancel_all_calls_on_batch_with_the_ids_of_the_reply() -> None:
+    """``on_batch`` is called once, with one tuple."""
 
     async def main() -> None:
         exchange = Exchange()
         ids = add(exchange, "swap_trailing", 3)
-        told: list[tuple[OrderResult, ...]] = []
+        batches: list[tuple[OrderResult, ...]] = []
         async with in_process(exchange) as client:
-            await one_call(client, "all", on_batch=told.append)
-        assert [{result.order_id for result in results} for results in told] == [set(ids)]
+            await one_call(client, "all", on_batch=batches.append)
+        assert [{result.order_id for result in results} for results in batches] == [set(ids)]
 
     run(main())
 
 
 def test_an_empty_list_sends_nothing() -> None:
-    """No ids, no request, an empty outcome."""
+    """Without ids no request is sent, and the outcome is empty."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -118,8 +118,8 @@ def test_an_empty_list_sends_nothing() -> None:
     run(main())
 
 
-def test_every_endpoint_keeps_its_own_pace_at_the_same_time() -> None:
-    """Concurrent calls take the time of the slowest, and the exchange refuses none."""
+def test_concurrent_calls_keep_the_rate_limit_of_each_endpoint() -> None:
+    """Together they take as long as the slowest, and the exchange refuses nothing."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -137,7 +137,7 @@ def test_every_endpoint_keeps_its_own_pace_at_the_same_time() -> None:
 
 
 async def one_call(client: CancelClient, method: str, **terms: Any) -> None:
-    """Make one call, with one request, of any method."""
+    """Call any method once, so that it sends one request."""
     if method == "all":
         await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", **terms)
     else:
@@ -146,22 +146,22 @@ async def one_call(client: CancelClient, method: str, **terms: Any) -> None:
 
 
 @pytest.mark.parametrize("method", PATHS)
-def test_every_method_ends_with_its_timeout_and_tells_its_batches(method: str) -> None:
-    """Long before the reply could be there."""
+def test_every_method_returns_at_its_timeout_and_calls_on_batch(method: str) -> None:
+    """The timeout ends long before the reply arrives."""
 
     async def main() -> None:
-        told: list[tuple[OrderResult, ...]] = []
+        batches: list[tuple[OrderResult, ...]] = []
         async with in_process(Exchange(), delay=1.0) as client:
-            await one_call(client, method, timeout=0.5, on_batch=told.append)
+            await one_call(client, method, timeout=0.5, on_batch=batches.append)
             assert asyncio.get_running_loop().time() == pytest.approx(0.5, abs=0.01)
-        assert [result.status for (result,) in told] == [CancelStatus.UNKNOWN]
+        assert [result.status for (result,) in batches] == [CancelStatus.UNKNOWN]
 
     run(main())
 
 
 @pytest.mark.parametrize("method", [*PATHS, "all"])
-def test_an_urgent_call_of_every_method_passes_a_routine_one(method: str) -> None:
-    """It came later, and the tokens of their budget were spent."""
+def test_an_urgent_call_of_every_method_goes_before_a_routine_call(method: str) -> None:
+    """The urgent call starts later, while the budget has no token."""
 
     async def main() -> None:
         order: list[str] = []

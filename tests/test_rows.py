@@ -1,4 +1,4 @@
-"""Every row of the table, over sockets: the fewest requests, true statuses, filters, and confirm.
+"""Each row of the endpoint table over sockets: requests, statuses, filters and ``confirm``.
 
 The end of a test run prints which row passed which check.
 """
@@ -22,7 +22,7 @@ IDS = pytest.mark.parametrize("row", BY_IDS, ids=attrgetter("name"))
 
 Record = Callable[[str, object], None]
 
-#: A value of each filter, and how an order says that it fits.
+#: Of each filter: a value, the fields of an order that matches, and of one that does not.
 FITTING: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "direction": ("buy", {"direction": "buy"}, {"direction": "sell"}),
     "offset": ("close", {"offset": "close"}, {"offset": "open"}),
@@ -34,13 +34,13 @@ FITTING: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 def check(record: Record, row: Endpoint, what: str) -> None:
-    """Say for the table which check this is."""
+    """Record the row and the check for the table."""
     record("row", row.name)
     record("check", what)
 
 
 def add(exchange: Exchange, row: Endpoint, **order: Any) -> str:
-    """Put an order of a row's kind into the book, with a client id of its own."""
+    """Add an order of the row's kind, with its own client order id, to the book."""
     kind = KINDS[row.name]
     contract = order.pop("contract_code", CONTRACTS[kind])
     client_id = len(exchange.book) + 1
@@ -51,7 +51,7 @@ def add(exchange: Exchange, row: Endpoint, **order: Any) -> str:
 async def test_forty_seven_ids_take_the_fewest_requests(
     row: Endpoint, record_property: Record
 ) -> None:
-    """Each comes back with what the exchange said of it."""
+    """Each id comes back with the exchange's answer."""
     check(record_property, row, "47 ids")
     exchange = Exchange()
     groups = {
@@ -62,7 +62,7 @@ async def test_forty_seven_ids_take_the_fewest_requests(
         "refused": [add(exchange, row, refusal=1088) for _ in range(2)],
         "missing": ["77", "78"],
     }
-    ids = [each for group in groups.values() for each in group]
+    ids = [order_id for group in groups.values() for order_id in group]
     assert len(ids) == 47
     async with over_a_socket(exchange) as client:
         outcome = await attrgetter(row.name)(client)(CONTRACTS[KINDS[row.name]], ids)
@@ -71,11 +71,11 @@ async def test_forty_seven_ids_take_the_fewest_requests(
     assert not exchange.refused
     assert by_status(outcome) == {
         CancelStatus.ACCEPTED: set(groups["accepted"]),
-        CancelStatus.CLOSED: {groups[it][0] for it in ("filled", "canceling", "canceled")},
+        CancelStatus.CLOSED: {groups[state][0] for state in ("filled", "canceling", "canceled")},
         CancelStatus.REJECTED: set(groups["refused"]),
         CancelStatus.NOT_FOUND: set(groups["missing"]),
     }
-    assert [it.reason for it in outcome.closed] == [
+    assert [result.reason for result in outcome.closed] == [
         CloseReason.FILLED,
         CloseReason.CANCELING,
         CloseReason.CANCELED,
@@ -86,7 +86,7 @@ async def test_forty_seven_ids_take_the_fewest_requests(
 
 @IDS
 async def test_one_id_takes_one_request(row: Endpoint, record_property: Record) -> None:
-    """Where the exchange has a call for a single order, that is the one."""
+    """If the exchange has a call for a single order, that call is sent."""
     check(record_property, row, "1 id")
     exchange = Exchange()
     order_id = add(exchange, row)
@@ -98,7 +98,7 @@ async def test_one_id_takes_one_request(row: Endpoint, record_property: Record) 
 
 @pytest.mark.parametrize("row", [row for row in BY_IDS if row.client_ids], ids=attrgetter("name"))
 async def test_orders_are_canceled_by_client_ids(row: Endpoint, record_property: Record) -> None:
-    """In the order given, where the exchange takes them."""
+    """The results are in the order given."""
     check(record_property, row, "client ids")
     exchange = Exchange()
     orders = [exchange.book[add(exchange, row)] for _ in range(12)]
@@ -114,7 +114,7 @@ async def test_orders_are_canceled_by_client_ids(row: Endpoint, record_property:
 
 @IDS
 async def test_accepted_orders_are_confirmed(row: Endpoint, record_property: Record) -> None:
-    """Where a query tells it, how they ended; else that they are gone."""
+    """The state is final, or ``gone`` if the exchange has only a list of open orders."""
     check(record_property, row, "confirm")
     exchange = Exchange()
     ids = [add(exchange, row) for _ in range(12)]
@@ -128,10 +128,8 @@ async def test_accepted_orders_are_confirmed(row: Endpoint, record_property: Rec
 
 
 @pytest.mark.parametrize("row", ALL, ids=attrgetter("name"))
-async def test_a_cancel_of_all_narrows_to_each_filter(
-    row: Endpoint, record_property: Record
-) -> None:
-    """Without one it takes all of the contract; a second time nothing is left."""
+async def test_a_cancel_all_narrows_to_each_filter(row: Endpoint, record_property: Record) -> None:
+    """Without a filter it cancels all orders of the contract; then no order is left."""
     check(record_property, row, "all, and filters")
     contract = "BTC" if row.by_symbol else CONTRACTS[KINDS[row.name]]
     account_wide = row.name == "usdt_m.cancel_all_account_orders"
@@ -147,7 +145,7 @@ async def test_a_cancel_of_all_narrows_to_each_filter(
             outcome = await method(*where, **filters)
             assert outcome.call.status is CancelStatus.ACCEPTED
             assert {result.order_id for result in outcome.accepted} == fitting
-            assert {exchange.book.verdict(each) for each in others} == {"open"}
+            assert {exchange.book.verdict(order_id) for order_id in others} == {"open"}
             outcome = await method(*(where and [contract]))
             assert {result.order_id for result in outcome.accepted} == others
             nothing = await method(*(where and [contract]))
@@ -155,6 +153,6 @@ async def test_a_cancel_of_all_narrows_to_each_filter(
 
 
 def test_every_filter_is_tried() -> None:
-    """Those that the arguments know, and the contract of a delivery."""
+    """The filters are those that ``arguments`` knows, and the contract of a delivery."""
     assert set(FITTING) == {*arguments.FILTERS, "contract_code"}
     assert {name for row in ALL for name in row.filters} == set(FITTING)

@@ -1,4 +1,4 @@
-"""What a type checker says of code that uses the API."""
+"""What a type checker says about code that uses the API."""
 
 import re
 import subprocess
@@ -10,9 +10,9 @@ MARKER = re.compile(r"  # error: (.+)$")
 
 
 def test_the_type_checker_refuses_every_illegal_use_and_no_legal_one(tmp_path: Path) -> None:
-    """Exactly the marked lines of ``typed_use`` are refused, each for the reason that it says."""
+    """Exactly the marked lines of ``typed_use`` are refused, each with the marked error code."""
     marked, _, text = (ROOT / "tests" / "typed_use.py").read_text().partition("\n")
-    assert marked == "# mypy: ignore-errors"  # so that the project's own run passes over it
+    assert marked == "# mypy: ignore-errors"  # the project's own run skips the file
     used = tmp_path / "used.py"
     used.write_text(f"\n{text}")
     expected = [
@@ -30,7 +30,7 @@ def test_the_type_checker_refuses_every_illegal_use_and_no_legal_one(tmp_path: P
     )
     assert not done.stderr
     report = done.stdout
-    said = re.findall(r"used\.py:(\d+): error: .*  \[([\w-]+)\]$", report, re.MULTILINE)
-    assert [(int(number), code) for number, code in said] == expected
-    assert len(said) == report.count(": error: ")
+    errors = re.findall(r"used\.py:(\d+): error: .*  \[([\w-]+)\]$", report, re.MULTILINE)
+    assert [(int(number), code) for number, code in errors] == expected
+    assert len(errors) == report.count(": error: ")
     assert expected

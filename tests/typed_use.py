@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""How the API can be used, and how not: ``test_typing`` runs the type checker on this file.
+"""Legal and illegal uses of the API: ``test_typing`` runs the type checker on this file.
 
-A line that the checker must refuse ends in ``# error:`` and the error's code. Nothing here is run.
+A line that the checker must refuse ends in ``# error:`` and the error's code. No line is run.
 """
 
 from asyncio import Queue
@@ -22,7 +22,7 @@ from htx_cancel import (
 
 
 def generated() -> Iterator[str | int]:
-    """Make ids."""
+    """Yield ids."""
     yield "1"
     yield 2
 
@@ -32,11 +32,11 @@ def plain(results: tuple[OrderResult, ...]) -> None:
 
 
 async def asynchronous(results: tuple[OrderResult, ...]) -> None:
-    """Take results, if somebody awaited it."""
+    """Take results in a coroutine function, which nobody awaits."""
 
 
 async def ids(c: CancelClient, some: Sequence[str], others: Collection[int]) -> None:
-    """Every kind of ids, and what is none."""
+    """Every kind of ids, and values that are no ids."""
     await c.coin_m_swap.cancel_orders("BTC-USD", ["1", "2"])
     await c.coin_m_swap.cancel_orders("BTC-USD", [1, "2"])
     await c.coin_m_swap.cancel_orders("BTC-USD", ("1",))
@@ -77,7 +77,7 @@ async def ids(c: CancelClient, some: Sequence[str], others: Collection[int]) -> 
 
 
 async def filters(c: CancelClient, side: str) -> None:
-    """Filter by the exchange's words."""
+    """Use the exchange's words for filters."""
     await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
     await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD", direction="buy", offset="close")
     await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD", direction=None, offset=None)
@@ -88,7 +88,7 @@ async def filters(c: CancelClient, side: str) -> None:
 
 
 async def options(c: CancelClient, queue: Queue[OrderResult]) -> None:
-    """Timeouts, priorities and hooks."""
+    """Timeouts, priorities and callbacks."""
     known: list[tuple[OrderResult, ...]] = []
     await c.usdt_m.cancel_orders("BTC-USDT", ["1"], timeout=2, priority=Priority.URGENT)
     await c.usdt_m.cancel_orders("BTC-USDT", ["1"], on_batch=plain, timeout=None)
@@ -107,7 +107,7 @@ async def options(c: CancelClient, queue: Queue[OrderResult]) -> None:
 
 
 async def outcomes(c: CancelClient) -> None:
-    """Read, merge, make and confirm them."""
+    """Read, merge, make and confirm outcomes."""
     first: Outcome = await c.coin_m_swap.cancel_orders("BTC-USD", ["1"])
     every: CancelAllOutcome = await c.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
     call: CallResult = every.call

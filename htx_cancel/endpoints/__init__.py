@@ -1,9 +1,8 @@
-"""The table: everything that differs between two calls of the exchange, a file a product.
+"""The endpoint table: everything that differs between two calls, one file per product.
 
-``ENDPOINTS`` has every cancel call by its name, ``BUDGETS`` every limit by its name.
+To add a cancel call, add its row to the product's file here and its method to the product's file in
+``htx_cancel.products``.
 """
-
-from itertools import chain
 
 from htx_cancel.endpoints import (
     coin_m_futures,
@@ -49,11 +48,15 @@ __all__ = [
 
 _PRODUCTS = (coin_m_swap, coin_m_futures, usdt_m, usdt_m_v1_isolated, usdt_m_v1_cross)
 
+#: Every call that cancels orders, by the client's method for it.
 ENDPOINTS: dict[str, Endpoint] = {
-    row.name: row for row in chain.from_iterable(product.ROWS for product in _PRODUCTS)
+    row.name: row
+    for product in _PRODUCTS
+    for row in vars(product).values()
+    if isinstance(row, Endpoint) and row is not usdt_m.ORDERS_ONE_BY_ONE
 }
 
-#: How to learn what became of the orders of a cancel call, by its name.
+#: The query for the state of the orders of a cancel call, by that call's name.
 QUERIES: dict[str, Query] = {row.name: row.query for row in ENDPOINTS.values()}
 
 #: The lists of open orders, by the client's method that reads them.
@@ -66,12 +69,12 @@ LISTS: dict[str, Query] = {
 
 
 def list_of(product: str, kind: str) -> str:
-    """Name the kind under which the client lists orders of this one: v5 has one list for more."""
+    """Return the kind whose list contains this kind: v5 lists all its algo orders together."""
     return kind if f"{product}.open_{kind}" in LISTS else "algo_orders"
 
 
-#: What tells which contracts there are, by product, where not all calls can do without; the two
-#: margin modes of v1 have one together.
+#: The call that lists a product's contracts, for the products with a call that needs a contract.
+#: Both margin modes of v1 have the same contracts.
 CATALOGUES: dict[str, Catalogue] = {
     "coin_m_swap": coin_m_swap.CONTRACTS,
     "coin_m_futures": coin_m_futures.CONTRACTS,
@@ -79,7 +82,7 @@ CATALOGUES: dict[str, Catalogue] = {
     "usdt_m_v1_cross": usdt_m_v1_isolated.CONTRACTS,
 }
 
-#: The countdowns, by product; the two margin modes of v1 have one together.
+#: The countdowns, by product. Both margin modes of v1 share one countdown.
 COUNTDOWNS: dict[str, Countdown] = {
     "coin_m_swap": coin_m_swap.COUNTDOWN,
     "coin_m_futures": coin_m_futures.COUNTDOWN,
@@ -88,6 +91,7 @@ COUNTDOWNS: dict[str, Countdown] = {
     "usdt_m_v1_cross": usdt_m_v1_isolated.COUNTDOWN,
 }
 
+#: Every rate limit, by the name of its budget.
 BUDGETS: dict[str, Limit] = {
     **POOLS,
     **{row.path: row.own for row in ENDPOINTS.values() if row.own is not None},

@@ -1,13 +1,14 @@
-"""Print the table of the cancel calls, in Markdown: ``python -m htx_cancel.endpoints [--grid]``.
+"""Print the table of cancel calls as Markdown: ``python -m htx_cancel.endpoints [--grid]``.
 
-With ``--grid`` it is a line a product, as in the README; else a line a call, as in the docs.
+With ``--grid`` it prints one line per product, for the README; without it one line per call, for
+docs/methods.md.
 """
 
 import sys
 
-from htx_cancel.endpoints import BUDGETS, ENDPOINTS, Endpoint
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, BUDGETS, ENDPOINTS, Endpoint
 
-KINDS = ("orders", "trigger_orders", "tpsl_orders", "trailing_orders", "algo_orders")
+KINDS = (*ALL_KINDS, "algo_orders")
 
 
 def _rate(endpoint: Endpoint) -> str:
@@ -24,7 +25,7 @@ def _row(endpoint: Endpoint) -> str:
 
 
 def table() -> str:
-    """Return the table of all calls."""
+    """Return the table of all cancel calls."""
     head = "| method | endpoint | ids a request | client order ids | rate limit |"
     return "\n".join([head, "|---|---|---|---|---|", *map(_row, ENDPOINTS.values())])
 
@@ -35,11 +36,10 @@ def _cell(product: str, kind: str) -> str:
 
 
 def grid() -> str:
-    """Return the table of products and kinds: ids a request, and requests a window."""
-    products = dict.fromkeys(name.partition(".")[0] for name in ENDPOINTS)
+    """Return the table of products and kinds: ids per request, and the rate limit."""
     lines = [f"| `client.` | {' | '.join(f'`{kind}`' for kind in KINDS)} |"]
     lines.append("|---" * (len(KINDS) + 1) + "|")
-    for product in products:
+    for product in ALL_PRODUCTS:
         cells = (_cell(product, kind) for kind in KINDS)
         lines.append(f"| `{product}` | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -1,16 +1,16 @@
 """Coin-M delivery futures: ``client.coin_m_futures``, paths under ``/api/v1``.
 
-These calls name a coin, such as ``BTC``. A cancel by ids finds them in any of its contracts; a
-cancel of all narrows to a contract, such as ``BTC261225``, where one was given. No source knows the
-new pages of the cancel calls, so the rows name the old ones.
+These calls take a coin, such as ``BTC``. A cancel by ids finds the ids in any contract of the coin.
+A cancel of all narrows to a contract, such as ``BTC261225``, if one is given. The new pages of the
+cancel calls are not known, so these rows have the URLs of the old pages.
 """
 
 from functools import partial
 
 from htx_cancel.endpoints.row import (
     BOTH_IDS,
-    FIVE,
-    PAGE_OF_2021,
+    FIVE_PER_SECOND,
+    OLD_PAGE_URL,
     PAGE_URL,
     Catalogue,
     Countdown,
@@ -18,31 +18,21 @@ from htx_cancel.endpoints.row import (
     Query,
 )
 
-_NARROWER = ("contract_code", "contract_type", "direction")
-_NARROWEST = (*_NARROWER, "offset")
+_TPSL_FILTERS = ("contract_code", "contract_type", "direction")
+_ALL_FILTERS = (*_TPSL_FILTERS, "offset")
 _cancel = partial(Endpoint, pool="coin_m_futures_trade", by_symbol=True)
-_list = partial(
-    Query,
-    method="POST",
-    pool="coin_m_futures_read",
-    batch_size=50,
-    listed="by_page",
-    by_symbol=True,
-)
+#: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
+_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=_ALL_FILTERS)
+_query = partial(Query, method="POST", pool="coin_m_futures_read", batch_size=50, by_symbol=True)
+_list = partial(_query, listed="by_page")
 
 
 def _page(section: str) -> str:
-    return f"{PAGE_OF_2021}#{section}"
+    return f"{OLD_PAGE_URL}#{section}"
 
 
-INFO = Query(
-    method="POST",
-    path="/api/v1/contract_order_info",
-    page=_page("get-information-of-an-order"),
-    pool="coin_m_futures_read",
-    batch_size=50,
-    by_symbol=True,
-)
+INFO = _query(path="/api/v1/contract_order_info", page=_page("get-information-of-an-order"))
 OPEN_ORDERS = _list(
     everywhere=True,
     path="/api/v1/contract_openorders",
@@ -78,69 +68,46 @@ ALL_ORDERS = _cancel(
     name="coin_m_futures.cancel_all_orders",
     path="/api/v1/contract_cancelall",
     page=_page("cancel-all-orders"),
-    filters=_NARROWEST,
+    filters=_ALL_FILTERS,
     query=INFO,
 )
-TRIGGER_ORDERS = _cancel(
+TRIGGER_ORDERS = _strategy(
     name="coin_m_futures.cancel_trigger_orders",
     path="/api/v1/contract_trigger_cancel",
     page=_page("cancel-trigger-order"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRIGGER_ORDERS,
 )
-ALL_TRIGGER_ORDERS = _cancel(
+ALL_TRIGGER_ORDERS = _all_strategy(
     name="coin_m_futures.cancel_all_trigger_orders",
     path="/api/v1/contract_trigger_cancelall",
     page=_page("cancel-all-trigger-orders"),
-    own=FIVE,
-    filters=_NARROWEST,
     query=OPEN_TRIGGER_ORDERS,
 )
-TPSL_ORDERS = _cancel(
+TPSL_ORDERS = _strategy(
     name="coin_m_futures.cancel_tpsl_orders",
     path="/api/v1/contract_tpsl_cancel",
     page=_page("cancel-a-take-profit-and-stop-loss-order"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TPSL_ORDERS,
 )
-ALL_TPSL_ORDERS = _cancel(
+ALL_TPSL_ORDERS = _all_strategy(
     name="coin_m_futures.cancel_all_tpsl_orders",
     path="/api/v1/contract_tpsl_cancelall",
     page=_page("cancel-all-take-profit-and-stop-loss-orders"),
-    own=FIVE,
-    filters=_NARROWER,
+    filters=_TPSL_FILTERS,
     query=OPEN_TPSL_ORDERS,
 )
-TRAILING_ORDERS = _cancel(
+TRAILING_ORDERS = _strategy(
     name="coin_m_futures.cancel_trailing_orders",
     path="/api/v1/contract_track_cancel",
     page=_page("cancel-a-trailing-order"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRAILING_ORDERS,
 )
-ALL_TRAILING_ORDERS = _cancel(
+ALL_TRAILING_ORDERS = _all_strategy(
     name="coin_m_futures.cancel_all_trailing_orders",
     path="/api/v1/contract_track_cancelall",
     page=_page("cancel-all-trailing-orders"),
-    own=FIVE,
-    filters=_NARROWEST,
     query=OPEN_TRAILING_ORDERS,
 )
 COUNTDOWN = Countdown(
-    path="/api/v1/contract-cancel-after",
-    page=PAGE_OF_2021,
-    pool="coin_m_futures_trade",
-)
-ROWS = (
-    ORDERS,
-    ALL_ORDERS,
-    TRIGGER_ORDERS,
-    ALL_TRIGGER_ORDERS,
-    TPSL_ORDERS,
-    ALL_TPSL_ORDERS,
-    TRAILING_ORDERS,
-    ALL_TRAILING_ORDERS,
+    path="/api/v1/contract-cancel-after", page=OLD_PAGE_URL, pool="coin_m_futures_trade"
 )

@@ -6,7 +6,7 @@ from htx_cancel.endpoints.row import (
     BOTH_IDS,
     DIRECTION,
     DIRECTION_AND_OFFSET,
-    FIVE,
+    FIVE_PER_SECOND,
     PAGE_URL,
     Catalogue,
     Countdown,
@@ -15,20 +15,18 @@ from htx_cancel.endpoints.row import (
 )
 
 _cancel = partial(Endpoint, pool="coin_m_swap_trade")
-_list = partial(Query, method="POST", pool="coin_m_swap_read", batch_size=50, listed="by_page")
+#: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
+_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
+_query = partial(Query, method="POST", pool="coin_m_swap_read", batch_size=50)
+_list = partial(_query, listed="by_page")
 
 
 def _page(number: str) -> str:
     return f"{PAGE_URL}{number}-77b6-11ed-9966-0242ac110003"
 
 
-INFO = Query(
-    method="POST",
-    path="/swap-api/v1/swap_order_info",
-    page=_page("5d51a400"),
-    pool="coin_m_swap_read",
-    batch_size=50,
-)
+INFO = _query(path="/swap-api/v1/swap_order_info", page=_page("5d51a400"))
 OPEN_ORDERS = _list(everywhere=True, path="/swap-api/v1/swap_openorders", page=_page("5d51a6ad"))
 OPEN_TRIGGER_ORDERS = _list(path="/swap-api/v1/swap_trigger_openorders", page=_page("5d51b225"))
 OPEN_TPSL_ORDERS = _list(path="/swap-api/v1/swap_tpsl_openorders", page=_page("5d51b893"))
@@ -53,66 +51,45 @@ ALL_ORDERS = _cancel(
     filters=DIRECTION_AND_OFFSET,
     query=INFO,
 )
-TRIGGER_ORDERS = _cancel(
+TRIGGER_ORDERS = _strategy(
     name="coin_m_swap.cancel_trigger_orders",
     path="/swap-api/v1/swap_trigger_cancel",
     page=_page("5d51b077"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRIGGER_ORDERS,
 )
-ALL_TRIGGER_ORDERS = _cancel(
+ALL_TRIGGER_ORDERS = _all_strategy(
     name="coin_m_swap.cancel_all_trigger_orders",
     path="/swap-api/v1/swap_trigger_cancelall",
     page=_page("5d51b14a"),
-    own=FIVE,
-    filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRIGGER_ORDERS,
 )
-TPSL_ORDERS = _cancel(
+TPSL_ORDERS = _strategy(
     name="coin_m_swap.cancel_tpsl_orders",
     path="/swap-api/v1/swap_tpsl_cancel",
     page=_page("5d51b532"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TPSL_ORDERS,
 )
-ALL_TPSL_ORDERS = _cancel(
+ALL_TPSL_ORDERS = _all_strategy(
     name="coin_m_swap.cancel_all_tpsl_orders",
     path="/swap-api/v1/swap_tpsl_cancelall",
     page=_page("5d51b66b"),
-    own=FIVE,
     filters=DIRECTION,
     query=OPEN_TPSL_ORDERS,
 )
-TRAILING_ORDERS = _cancel(
+TRAILING_ORDERS = _strategy(
     name="coin_m_swap.cancel_trailing_orders",
     path="/swap-api/v1/swap_track_cancel",
     page=_page("5d51be6e"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRAILING_ORDERS,
 )
-ALL_TRAILING_ORDERS = _cancel(
+ALL_TRAILING_ORDERS = _all_strategy(
     name="coin_m_swap.cancel_all_trailing_orders",
     path="/swap-api/v1/swap_track_cancelall",
     page=_page("5d51bfd0"),
-    own=FIVE,
-    filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRAILING_ORDERS,
 )
 COUNTDOWN = Countdown(
     path="/swap-api/v1/swap-cancel-after",
     page=f"{PAGE_URL}10000072-77b7-11ed-9966-0242ac110003",
     pool="coin_m_swap_trade",
-)
-ROWS = (
-    ORDERS,
-    ALL_ORDERS,
-    TRIGGER_ORDERS,
-    ALL_TRIGGER_ORDERS,
-    TPSL_ORDERS,
-    ALL_TPSL_ORDERS,
-    TRAILING_ORDERS,
-    ALL_TRAILING_ORDERS,
 )

@@ -1,13 +1,13 @@
-"""The words for products and kinds of orders, and which product has a contract."""
+"""The names of products and of kinds of orders, and which product a contract belongs to."""
 
 from collections.abc import Mapping
 
-PRODUCTS = ("coin_m_swap", "coin_m_futures", "usdt_m")  #: of today's accounts
+PRODUCTS = ("coin_m_swap", "coin_m_futures", "usdt_m")  #: of accounts on the v5 API
 LEGACY = ("usdt_m_v1_isolated", "usdt_m_v1_cross")  #: of accounts that were not moved to v5
 ALL_PRODUCTS = (*PRODUCTS, *LEGACY)
 
 KINDS = ("orders", "trigger_orders")
-PROTECTIVE = ("tpsl_orders", "trailing_orders")  #: of positions
+PROTECTIVE = ("tpsl_orders", "trailing_orders")  #: the kinds that protect positions
 ALL_KINDS = (*KINDS, *PROTECTIVE)
 
 #: The types of v5 algo orders, by kind.
@@ -19,7 +19,7 @@ ALGO_TYPES: Mapping[str, tuple[str, ...]] = {
 
 
 def has_contract(product: str, contract_code: str) -> bool:
-    """Say whether a product has a contract, or a coin, by the form of its code."""
+    """Return whether a contract code, or a coin, has the form that a product uses."""
     code = contract_code.upper()
     if "-USDT" in code:
         return product.startswith("usdt_m")

@@ -1,14 +1,15 @@
-"""What differs between two calls, as data: the rows of the table, and the limits they name.
+"""The row types of the endpoint table: everything that differs between two calls of the exchange.
 
 Rules of the table:
 
-* A number stands here once. The sandbox holds a second reading of the pages, and a test compares.
-* A row is named by the client's method that calls it, such as ``coin_m_swap.cancel_orders``.
+* Each number is written here once. The sandbox has its own reading of the exchange's pages, and a
+  test compares the two.
+* A row's name is the client's method that calls it, such as ``coin_m_swap.cancel_orders``.
 * A row names the limit that its page states (``own``) and its product's trade pool (``pool``). No
-  source says whether a call that has a limit of its own also counts against the pool; headers
-  captured from such a call described its own window only (5 per 1000 ms). We choose: such a call
-  charges its own budget, and the pool too where the client was made with ``charge_pools=True``.
-* A budget is named by its product's pool, or by the path whose own it is.
+  source says whether a call with a limit of its own also counts against the pool; headers captured
+  from such a call described its own window only (5 per 1000 ms). We choose: such a call charges its
+  own budget, and also the pool if the client's ``Budgets`` were made with ``charge_pools=True``.
+* A budget's name is the name of a pool, or the path of the call that has a limit of its own.
 """
 
 import re
@@ -20,32 +21,33 @@ from msgspec import Struct
 from htx_cancel import arguments
 
 PAGE_URL = "https://www.htx.com/en-us/opend/newApiPages/?id="
-PAGE_OF_2021 = "https://huobiapi.github.io/docs/dm/v1/en/"  #: where no newer one is known
+OLD_PAGE_URL = "https://huobiapi.github.io/docs/dm/v1/en/"  #: of 2021, if no newer page is known
 
 
 class Limit(Struct, frozen=True):
-    """A rate limit as the exchange states it.
+    """A rate limit as the exchange states it: ``calls`` requests per ``seconds``.
 
     Args:
-        calls: the most requests in any window.
-        seconds: the length of the window.
+        calls: the most requests in any window, 1 or more.
+        seconds: the length of the window in seconds, above 0.
 
     Raises:
-        InvalidTypeError, InvalidValueError: for what no exchange could mean.
+        InvalidTypeError: if ``calls`` is not a whole number, or ``seconds`` not a number.
+        InvalidValueError: if one of them is out of range.
     """
 
     calls: int
     seconds: float
 
     def __post_init__(self) -> None:
-        """Refuse what no exchange could mean."""
+        """Check both numbers."""
         arguments.whole("calls", self.calls)
         arguments.seconds("seconds", self.seconds)
 
 
-#: The pools of the products, per UID; keys of one UID share them. The coin-M pages that state a
-#: number say 36 trade calls per 3 s (swap_cancel's states none), the v5 page says 72 for all USDT-M
-#: contracts. Reading has pools of its own, of the same sizes.
+#: The pools of the products, per UID; all keys of a UID share them. The coin-M pages that state a
+#: number say 36 trade calls per 3 s (the page of swap_cancel states none); the v5 page says 72 for
+#: all USDT-M contracts. Read calls have pools of their own, of the same sizes.
 POOLS: dict[str, Limit] = {
     "coin_m_swap_trade": Limit(36, 3.0),
     "coin_m_futures_trade": Limit(36, 3.0),
@@ -55,41 +57,41 @@ POOLS: dict[str, Limit] = {
     "usdt_m_read": Limit(72, 3.0),
 }
 
-_DELIVERED = re.compile(r"(.+?)\d{6}")  # a contract with the day of its delivery: BTC261225
+_DELIVERY = re.compile(r"(.+?)\d{6}")  # a contract with its delivery date, such as BTC261225
 
-FIVE = Limit(5, 1.0)  #: of each call for trigger, TP/SL and trailing orders
+FIVE_PER_SECOND = Limit(5, 1.0)  #: the limit of each call for trigger, TP/SL and trailing orders
 DIRECTION = ("direction",)
 DIRECTION_AND_OFFSET = ("direction", "offset")
 BOTH_IDS = ("order_id", "client_order_id")
 
 
 def named(contract_code: str, *, by_symbol: bool) -> dict[str, str]:
-    """Return the parameter that names a contract, or its coin where a call takes that."""
+    """Return the parameter that names a contract, or its coin if the call takes a coin."""
     if not contract_code:
         return {}
     if not by_symbol:
         return {"contract_code": contract_code}
-    contract = _DELIVERED.fullmatch(contract_code)
+    contract = _DELIVERY.fullmatch(contract_code)
     return {"symbol": contract[1] if contract else contract_code}
 
 
 class Query(Struct, frozen=True):
-    """One call that tells the state of orders, by their ids or as a list of those that are open.
+    """A call that returns the state of orders: by their ids, or as a list of open orders.
 
-    Trailing, trigger and TP/SL orders have no query by id: an order that is not among the open ones
-    is gone, and no query says whether it was canceled or triggered.
+    Trailing, trigger and TP/SL orders have no query by id: an order that is not in the list of open
+    orders is gone, and no query says whether it was canceled or triggered.
     """
 
     method: str
     path: str
-    page: str  #: where the exchange describes it
-    pool: str  #: its product's read pool
-    own: Limit | None = None  #: the limit of its own, where its page states one
-    batch_size: int = 1  #: ids a request, or orders a page
-    listed: Literal["", "by_page", "by_id"] = ""  #: how a list is paged; ``""`` where it takes ids
-    by_symbol: bool = False  #: whether it names a coin and not a contract
-    everywhere: bool = False  #: whether a list may name no contract, and is of all then
-    variants: tuple[Mapping[str, str], ...] = ({},)  #: parameters to ask with, one after another
+    page: str  #: URL of the exchange's description
+    pool: str  #: the product's read pool
+    own: Limit | None = None  #: the call's own limit, if its page states one
+    batch_size: int = 1  #: ids per request, or orders per page of a list
+    listed: Literal["", "by_page", "by_id"] = ""  #: how a list is paged; ``""`` if it takes ids
+    by_symbol: bool = False  #: whether it takes a coin, not a contract
+    everywhere: bool = False  #: whether a list without a contract covers all contracts
+    variants: tuple[Mapping[str, str], ...] = ({},)  #: extra parameters; each needs a request
 
     @property
     def budget(self) -> str:
@@ -98,43 +100,43 @@ class Query(Struct, frozen=True):
 
 
 class Catalogue(Struct, frozen=True):
-    """A public call that tells which contracts there are."""
+    """A public call that lists a product's contracts."""
 
     path: str
-    page: str  #: where the exchange describes it
-    field: str  #: what its rows name that the lists of orders take
+    page: str  #: URL of the exchange's description
+    field: str  #: the field of its rows that the lists of open orders take
 
 
 class Countdown(Struct, frozen=True):
     """The call that arms, renews and disarms the countdown of a product.
 
-    When a countdown ends, the exchange cancels the open plain orders of its product. Its page tells
-    no limit of its own, so it charges the product's trade pool.
+    When a countdown ends, the exchange cancels the product's open plain orders. Its page states no
+    limit, so the call charges the product's trade pool.
     """
 
     path: str
-    page: str  #: where the exchange describes it
-    pool: str  #: its product's trade pool
-    as_text: bool = False  #: whether its ``on_off`` is a text; the page of v5 is not established
-    envelope: Literal["v1", "v5"] = "v1"  #: the shape it answers in; either is understood
+    page: str  #: URL of the exchange's description
+    pool: str  #: the product's trade pool
+    as_text: bool = False  #: whether ``on_off`` is a string; the page of v5 does not settle it
+    envelope: Literal["v1", "v5"] = "v1"  #: the shape of its replies; both shapes are understood
 
 
 class Endpoint(Struct, frozen=True):
-    """One cancel call of the exchange."""
+    """A call that cancels orders."""
 
     name: str  #: the client's method for it
     path: str
-    page: str  #: where the exchange describes it
-    pool: str  #: its product's trade pool
-    query: Query  #: what tells the state of its orders
-    own: Limit | None = None  #: the limit of its own, where its page states one
-    batch_size: int = 0  #: ids a request; 0 where the call takes none
-    ids_as: Literal["text", "list", "objects"] = "text"  #: joined by commas, a list, or in objects
-    path_of_one: str = ""  #: the path for a single id, where that is another; it takes a text
-    fields: tuple[str, ...] = ("order_id",)  #: the ids it takes
-    filters: tuple[str, ...] = ()  #: what narrows a call that takes no ids
-    by_symbol: bool = False  #: whether it names a coin and not a contract
-    envelope: Literal["v1", "v5"] = "v1"  #: the shape it answers in; either is understood
+    page: str  #: URL of the exchange's description
+    pool: str  #: the product's trade pool
+    query: Query  #: returns the state of its orders
+    own: Limit | None = None  #: the call's own limit, if its page states one
+    batch_size: int = 0  #: ids per request; 0 if the call takes no ids
+    ids_as: Literal["text", "list", "objects"] = "text"  #: comma-separated text, list, or objects
+    path_of_one: str = ""  #: a separate path for a single id, if there is one; takes text
+    fields: tuple[str, ...] = ("order_id",)  #: the id fields it takes
+    filters: tuple[str, ...] = ()  #: the filters of a call that takes no ids
+    by_symbol: bool = False  #: whether it takes a coin, not a contract
+    envelope: Literal["v1", "v5"] = "v1"  #: the shape of its replies; both shapes are understood
 
     @property
     def client_ids(self) -> bool:
@@ -142,7 +144,7 @@ class Endpoint(Struct, frozen=True):
         return len(self.fields) > 1
 
     def budgets(self, *, charge_pools: bool = False) -> tuple[str, ...]:
-        """Name the budgets that one request charges."""
+        """Return the names of the budgets that one request charges."""
         if self.own is None:
             return (self.pool,)
         return (self.path, self.pool) if charge_pools else (self.path,)

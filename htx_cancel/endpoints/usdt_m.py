@@ -1,6 +1,6 @@
 """USDT-M contracts: ``client.usdt_m``, paths under ``/v5``.
 
-Trigger, TP/SL and trailing orders are all algo orders here.
+Trigger, TP/SL and trailing orders are all algo orders in v5.
 """
 
 from functools import partial
@@ -12,29 +12,16 @@ from htx_cancel.endpoints.row import BOTH_IDS, PAGE_URL, Countdown, Endpoint, Qu
 _PAGE = PAGE_URL + "8cb89359-77b5-11ed-9966-"
 _SIDES = ("side", "position_side")
 _cancel = partial(Endpoint, pool="usdt_m_trade", envelope="v5")
-_ask = partial(Query, method="GET", pool="usdt_m_read")
+_query = partial(Query, method="GET", pool="usdt_m_read")
+_list = partial(_query, everywhere=True, batch_size=100, listed="by_id")
 
-#: Without a margin mode these two look among cross orders.
+#: Without a margin mode the queries of plain orders cover cross orders only.
 _MODES: tuple[dict[str, str], ...] = ({}, {"margin_mode": "isolated"})
 _TYPES = tuple({"type": kind} for kind in ("trigger", "tpsl", "tp", "sl", "trailing_stop"))
 
-INFO = _ask(path="/v5/trade/order", page=_PAGE + "196a8401f83", variants=_MODES)
-OPEN_ORDERS = _ask(
-    everywhere=True,
-    path="/v5/trade/order/opens",
-    page=_PAGE + "19589587da5",
-    batch_size=100,
-    listed="by_id",
-    variants=_MODES,
-)
-OPEN_ALGO_ORDERS = _ask(
-    everywhere=True,
-    path="/v5/algo/order/opens",
-    page=_PAGE + "19b9754d736",
-    batch_size=100,
-    listed="by_id",
-    variants=_TYPES,
-)
+INFO = _query(path="/v5/trade/order", page=_PAGE + "196a8401f83", variants=_MODES)
+OPEN_ORDERS = _list(path="/v5/trade/order/opens", page=_PAGE + "19589587da5", variants=_MODES)
+OPEN_ALGO_ORDERS = _list(path="/v5/algo/order/opens", page=_PAGE + "19b9754d736", variants=_TYPES)
 
 ORDERS = _cancel(
     name="usdt_m.cancel_orders",
@@ -66,7 +53,7 @@ ALL_ACCOUNT_ORDERS = _cancel(
     path="/v5/trade/cancel_all_orders",
     page=_PAGE + "195894f0cf6",
     filters=_SIDES,
-    query=OPEN_ORDERS,  # its reply does not say of which contract an order is
+    query=OPEN_ORDERS,  # its reply does not name the orders' contracts
 )
 ALGO_ORDERS = _cancel(
     name="usdt_m.cancel_algo_orders",
@@ -84,4 +71,3 @@ COUNTDOWN = Countdown(
     as_text=True,
     envelope="v5",
 )
-ROWS = (ORDERS, ALL_ORDERS, ALL_ACCOUNT_ORDERS, ALGO_ORDERS)

@@ -9,26 +9,27 @@ from htx_cancel.endpoints.row import (
     BOTH_IDS,
     DIRECTION,
     DIRECTION_AND_OFFSET,
-    FIVE,
+    FIVE_PER_SECOND,
     PAGE_URL,
     Endpoint,
     Query,
 )
 
 _cancel = partial(Endpoint, pool="usdt_m_trade")
-_list = partial(Query, method="POST", pool="usdt_m_read", batch_size=50, listed="by_page")
+#: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
+_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
+_query = partial(Query, method="POST", pool="usdt_m_read", batch_size=50)
+_list = partial(_query, listed="by_page")
 
 
 def _page(number: str) -> str:
     return f"{PAGE_URL}{number}-77b5-11ed-9966-0242ac110003"
 
 
-INFO = Query(
-    method="POST",
+INFO = _query(
     path="/linear-swap-api/v1/swap_cross_order_info",
     page="https://huobiapi.github.io/docs/usdt_swap/v1/en/",
-    pool="usdt_m_read",
-    batch_size=50,
 )
 OPEN_ORDERS = _list(
     everywhere=True, path="/linear-swap-api/v1/swap_cross_openorders", page=_page("8cb858fe")
@@ -60,61 +61,40 @@ ALL_ORDERS = _cancel(
     filters=DIRECTION_AND_OFFSET,
     query=INFO,
 )
-TRIGGER_ORDERS = _cancel(
+TRIGGER_ORDERS = _strategy(
     name="usdt_m_v1_cross.cancel_trigger_orders",
     path="/linear-swap-api/v1/swap_cross_trigger_cancel",
     page=_page("8cb87056"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRIGGER_ORDERS,
 )
-ALL_TRIGGER_ORDERS = _cancel(
+ALL_TRIGGER_ORDERS = _all_strategy(
     name="usdt_m_v1_cross.cancel_all_trigger_orders",
     path="/linear-swap-api/v1/swap_cross_trigger_cancelall",
     page=_page("8cb872c3"),
-    own=FIVE,
-    filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRIGGER_ORDERS,
 )
-TPSL_ORDERS = _cancel(
+TPSL_ORDERS = _strategy(
     name="usdt_m_v1_cross.cancel_tpsl_orders",
     path="/linear-swap-api/v1/swap_cross_tpsl_cancel",
     page=_page("8cb87c9e"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TPSL_ORDERS,
 )
-ALL_TPSL_ORDERS = _cancel(
+ALL_TPSL_ORDERS = _all_strategy(
     name="usdt_m_v1_cross.cancel_all_tpsl_orders",
     path="/linear-swap-api/v1/swap_cross_tpsl_cancelall",
     page=_page("8cb87edb"),
-    own=FIVE,
     filters=DIRECTION,
     query=OPEN_TPSL_ORDERS,
 )
-TRAILING_ORDERS = _cancel(
+TRAILING_ORDERS = _strategy(
     name="usdt_m_v1_cross.cancel_trailing_orders",
     path="/linear-swap-api/v1/swap_cross_track_cancel",
     page=_page("8cb8902c"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRAILING_ORDERS,
 )
-ALL_TRAILING_ORDERS = _cancel(
+ALL_TRAILING_ORDERS = _all_strategy(
     name="usdt_m_v1_cross.cancel_all_trailing_orders",
     path="/linear-swap-api/v1/swap_cross_track_cancelall",
     page=_page("8cb89359"),
-    own=FIVE,
-    filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRAILING_ORDERS,
-)
-ROWS = (
-    ORDERS,
-    ALL_ORDERS,
-    TRIGGER_ORDERS,
-    ALL_TRIGGER_ORDERS,
-    TPSL_ORDERS,
-    ALL_TPSL_ORDERS,
-    TRAILING_ORDERS,
-    ALL_TRAILING_ORDERS,
 )

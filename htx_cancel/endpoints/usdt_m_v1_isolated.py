@@ -9,7 +9,7 @@ from htx_cancel.endpoints.row import (
     BOTH_IDS,
     DIRECTION,
     DIRECTION_AND_OFFSET,
-    FIVE,
+    FIVE_PER_SECOND,
     PAGE_URL,
     Catalogue,
     Countdown,
@@ -18,25 +18,26 @@ from htx_cancel.endpoints.row import (
 )
 
 _cancel = partial(Endpoint, pool="usdt_m_trade")
-_list = partial(Query, method="POST", pool="usdt_m_read", batch_size=50, listed="by_page")
+#: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
+_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
+_query = partial(Query, method="POST", pool="usdt_m_read", batch_size=50)
+_list = partial(_query, listed="by_page")
 
 
 def _page(number: str) -> str:
     return f"{PAGE_URL}{number}-77b5-11ed-9966-0242ac110003"
 
 
-INFO = Query(
-    method="POST",
+INFO = _query(
     path="/linear-swap-api/v1/swap_order_info",
     page="https://huobiapi.github.io/docs/usdt_swap/v1/en/",
-    pool="usdt_m_read",
-    batch_size=50,
 )
 OPEN_ORDERS = _list(
     everywhere=True, path="/linear-swap-api/v1/swap_openorders", page=_page("8cb85791")
 )
 OPEN_TRIGGER_ORDERS = _list(
-    path="/linear-swap-api/v1/swap_trigger_openorders", page=_page("8cb873a8"), own=FIVE
+    path="/linear-swap-api/v1/swap_trigger_openorders", page=_page("8cb873a8"), own=FIVE_PER_SECOND
 )
 OPEN_TPSL_ORDERS = _list(path="/linear-swap-api/v1/swap_tpsl_openorders", page=_page("8cb87fb0"))
 OPEN_TRAILING_ORDERS = _list(
@@ -64,66 +65,46 @@ ALL_ORDERS = _cancel(
     filters=DIRECTION_AND_OFFSET,
     query=INFO,
 )
-TRIGGER_ORDERS = _cancel(
+TRIGGER_ORDERS = _strategy(
     name="usdt_m_v1_isolated.cancel_trigger_orders",
     path="/linear-swap-api/v1/swap_trigger_cancel",
     page=_page("8cb86f61"),
-    own=FIVE,
     batch_size=20,
     query=OPEN_TRIGGER_ORDERS,
 )
-ALL_TRIGGER_ORDERS = _cancel(
+ALL_TRIGGER_ORDERS = _all_strategy(
     name="usdt_m_v1_isolated.cancel_all_trigger_orders",
     path="/linear-swap-api/v1/swap_trigger_cancelall",
     page=_page("8cb87161"),
-    own=FIVE,
-    filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRIGGER_ORDERS,
 )
-TPSL_ORDERS = _cancel(
+TPSL_ORDERS = _strategy(
     name="usdt_m_v1_isolated.cancel_tpsl_orders",
     path="/linear-swap-api/v1/swap_tpsl_cancel",
     page=_page("8cb87bc0"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TPSL_ORDERS,
 )
-ALL_TPSL_ORDERS = _cancel(
+ALL_TPSL_ORDERS = _all_strategy(
     name="usdt_m_v1_isolated.cancel_all_tpsl_orders",
     path="/linear-swap-api/v1/swap_tpsl_cancelall",
     page=_page("8cb87d94"),
-    own=FIVE,
     filters=DIRECTION,
     query=OPEN_TPSL_ORDERS,
 )
-TRAILING_ORDERS = _cancel(
+TRAILING_ORDERS = _strategy(
     name="usdt_m_v1_isolated.cancel_trailing_orders",
     path="/linear-swap-api/v1/swap_track_cancel",
     page=_page("8cb88f2c"),
-    own=FIVE,
-    batch_size=10,
     query=OPEN_TRAILING_ORDERS,
 )
-ALL_TRAILING_ORDERS = _cancel(
+ALL_TRAILING_ORDERS = _all_strategy(
     name="usdt_m_v1_isolated.cancel_all_trailing_orders",
     path="/linear-swap-api/v1/swap_track_cancelall",
     page=_page("8cb8924f"),
-    own=FIVE,
-    filters=DIRECTION_AND_OFFSET,
     query=OPEN_TRAILING_ORDERS,
 )
 COUNTDOWN = Countdown(
     path="/linear-swap-api/v1/linear-cancel-after",
     page=f"{PAGE_URL}10000068-77b7-11ed-9966-0242ac110003",
     pool="usdt_m_trade",
-)
-ROWS = (
-    ORDERS,
-    ALL_ORDERS,
-    TRIGGER_ORDERS,
-    ALL_TRIGGER_ORDERS,
-    TPSL_ORDERS,
-    ALL_TPSL_ORDERS,
-    TRAILING_ORDERS,
-    ALL_TRAILING_ORDERS,
 )

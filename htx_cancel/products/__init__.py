@@ -1,4 +1,4 @@
-"""The products of the exchange, as attributes of the client: a method for each row of the table."""
+"""The products of the exchange: one class each, with a method for each row of the table."""
 
 from htx_cancel.products.coin_m_futures import CoinMFutures
 from htx_cancel.products.coin_m_swap import CoinMSwap

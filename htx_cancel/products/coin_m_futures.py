@@ -13,9 +13,11 @@ from htx_cancel.products.product import Product
 class CoinMFutures(Product):
     """Coin-M delivery futures.
 
-    A ``contract_code`` is a contract, such as ``BTC261225``, or a coin, such as ``BTC``. The
-    exchange finds ids in all contracts of the coin. A cancel of all narrows to the contract; of a
-    coin it cancels every expiry, or that of one ``contract_type``.
+    ``contract_code`` is a contract, such as ``BTC261225``, or a coin, such as ``BTC``. The exchange
+    finds ids in all contracts of the coin. A ``cancel_all_…`` method cancels the orders of the
+    contract; given a coin, those of every expiry, or of one ``contract_type``.
+
+    ``CancelClient`` describes the ids, the options and the errors of all methods.
     """
 
     @overload
@@ -46,10 +48,19 @@ class CoinMFutures(Product):
         client_order_ids: Ids | None = None,
         **options: Unpack[CallOptions],
     ) -> Outcome:
-        """Cancel orders, by order ids or by client order ids; 10 a request.
+        """Cancel orders by order id or by client order id, 10 ids per request.
 
-        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
-        and in multi-asset mode not after the order ended.
+        Args:
+            contract_code: a contract, such as ``BTC261225``, or a coin, such as ``BTC``.
+            order_ids: the exchange's ids, as ``str`` or ``int``, in any iterable but a string.
+            client_order_ids: your own ids, instead of ``order_ids``. ``NOT_FOUND`` may then be a
+                live order: HTX looks these ids up for 8 hours only, and in multi-asset mode not
+                after the order ended.
+            **options: ``timeout`` in seconds, ``priority`` and ``on_batch``; see ``CancelClient``.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for an argument that cannot be sent.
+            ClientClosedError, WrongLoopError: if the client is closed, or of another event loop.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-an-order
         """
@@ -65,18 +76,17 @@ class CoinMFutures(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract or a coin, in one request; ``None`` means all.
+        """Cancel all orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-orders
         """
         filters = arguments.filters(contract_type=contract_type, direction=direction, offset=offset)
-        row = rows.ALL_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_ORDERS, contract_code, filters, options)
 
     async def cancel_trigger_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel trigger orders by order ids; 10 a request.
+        """Cancel trigger orders by order id, 10 ids per request.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-trigger-order
         """
@@ -92,18 +102,17 @@ class CoinMFutures(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract or a coin, in one request; ``None`` means all.
+        """Cancel all trigger orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-trigger-orders
         """
         filters = arguments.filters(contract_type=contract_type, direction=direction, offset=offset)
-        row = rows.ALL_TRIGGER_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TRIGGER_ORDERS, contract_code, filters, options)
 
     async def cancel_tpsl_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel take-profit and stop-loss (TP/SL) orders by order ids; 10 a request.
+        """Cancel take-profit and stop-loss (TP/SL) orders by order id, 10 ids per request.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-a-take-profit-and-stop-loss-order
         """
@@ -118,18 +127,17 @@ class CoinMFutures(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract or a coin, in one request; ``None`` means all.
+        """Cancel all TP/SL orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-take-profit-and-stop-loss-orders
         """
         filters = arguments.filters(contract_type=contract_type, direction=direction)
-        row = rows.ALL_TPSL_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TPSL_ORDERS, contract_code, filters, options)
 
     async def cancel_trailing_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel trailing orders by order ids; 10 a request.
+        """Cancel trailing orders by order id, 10 ids per request.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-a-trailing-order
         """
@@ -145,18 +153,17 @@ class CoinMFutures(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract or a coin, in one request; ``None`` means all.
+        """Cancel all trailing orders of a contract or coin in one request; filters narrow the call.
 
         https://huobiapi.github.io/docs/dm/v1/en/#cancel-all-trailing-orders
         """
         filters = arguments.filters(contract_type=contract_type, direction=direction, offset=offset)
-        row = rows.ALL_TRAILING_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TRAILING_ORDERS, contract_code, filters, options)
 
     async def open_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open orders of a contract, or of all.
+        """List the open orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=28c317fb-77ae-11ed-9966-0242ac110003
         """
@@ -165,7 +172,7 @@ class CoinMFutures(Product):
     async def open_trigger_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger orders of a contract; or of all, contract by contract.
+        """List the open trigger orders of a contract; without one, of each contract separately.
 
         https://huobiapi.github.io/docs/dm/v1/en/#query-trigger-order-open-orders
         """
@@ -174,7 +181,7 @@ class CoinMFutures(Product):
     async def open_tpsl_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open TP/SL orders of a contract; or of all, contract by contract.
+        """List the open TP/SL orders of a contract; without one, of each contract separately.
 
         https://huobiapi.github.io/docs/dm/v1/en/#query-open-take-profit-and-stop-loss-orders
         """
@@ -183,7 +190,7 @@ class CoinMFutures(Product):
     async def open_trailing_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trailing orders of a contract; or of all, contract by contract.
+        """List the open trailing orders of a contract; without one, of each contract separately.
 
         https://huobiapi.github.io/docs/dm/v1/en/#current-unfilled-trailing-order-acquisition
         """

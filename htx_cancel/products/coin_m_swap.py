@@ -11,7 +11,10 @@ from htx_cancel.products.product import Product
 
 
 class CoinMSwap(Product):
-    """Coin-M perpetual swaps, such as ``BTC-USD``."""
+    """Coin-M perpetual swaps, such as ``BTC-USD``.
+
+    ``CancelClient`` describes the ids, the options and the errors of all methods.
+    """
 
     @overload
     async def cancel_orders(
@@ -41,10 +44,19 @@ class CoinMSwap(Product):
         client_order_ids: Ids | None = None,
         **options: Unpack[CallOptions],
     ) -> Outcome:
-        """Cancel orders, by order ids or by client order ids; 10 a request.
+        """Cancel orders by order id or by client order id, 10 ids per request.
 
-        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
-        and in multi-asset mode not after the order ended.
+        Args:
+            contract_code: a contract, such as ``BTC-USD``.
+            order_ids: the exchange's ids, as ``str`` or ``int``, in any iterable but a string.
+            client_order_ids: your own ids, instead of ``order_ids``. ``NOT_FOUND`` may then be a
+                live order: HTX looks these ids up for 8 hours only, and in multi-asset mode not
+                after the order ended.
+            **options: ``timeout`` in seconds, ``priority`` and ``on_batch``; see ``CancelClient``.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for an argument that cannot be sent.
+            ClientClosedError, WrongLoopError: if the client is closed, or of another event loop.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a18b-77b6-11ed-9966-0242ac110003
         """
@@ -59,18 +71,17 @@ class CoinMSwap(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract, in one request; ``None`` means all.
+        """Cancel all orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a25e-77b6-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction, offset=offset)
-        row = rows.ALL_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_ORDERS, contract_code, filters, options)
 
     async def cancel_trigger_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel trigger orders by order ids; 10 a request.
+        """Cancel trigger orders by order id, 10 ids per request.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b077-77b6-11ed-9966-0242ac110003
         """
@@ -85,18 +96,17 @@ class CoinMSwap(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract, in one request; ``None`` means all.
+        """Cancel all trigger orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b14a-77b6-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction, offset=offset)
-        row = rows.ALL_TRIGGER_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TRIGGER_ORDERS, contract_code, filters, options)
 
     async def cancel_tpsl_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel take-profit and stop-loss (TP/SL) orders by order ids; 10 a request.
+        """Cancel take-profit and stop-loss (TP/SL) orders by order id, 10 ids per request.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b532-77b6-11ed-9966-0242ac110003
         """
@@ -110,18 +120,17 @@ class CoinMSwap(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract, in one request; ``None`` means all.
+        """Cancel all TP/SL orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b66b-77b6-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction)
-        row = rows.ALL_TPSL_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TPSL_ORDERS, contract_code, filters, options)
 
     async def cancel_trailing_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel trailing orders by order ids; 10 a request.
+        """Cancel trailing orders by order id, 10 ids per request.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51be6e-77b6-11ed-9966-0242ac110003
         """
@@ -136,18 +145,17 @@ class CoinMSwap(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract, in one request; ``None`` means all.
+        """Cancel all trailing orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51bfd0-77b6-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction, offset=offset)
-        row = rows.ALL_TRAILING_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TRAILING_ORDERS, contract_code, filters, options)
 
     async def open_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open orders of a contract, or of all.
+        """List the open orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51a6ad-77b6-11ed-9966-0242ac110003
         """
@@ -156,7 +164,7 @@ class CoinMSwap(Product):
     async def open_trigger_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger orders of a contract; or of all, contract by contract.
+        """List the open trigger orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b225-77b6-11ed-9966-0242ac110003
         """
@@ -165,7 +173,7 @@ class CoinMSwap(Product):
     async def open_tpsl_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open TP/SL orders of a contract; or of all, contract by contract.
+        """List the open TP/SL orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51b893-77b6-11ed-9966-0242ac110003
         """
@@ -174,7 +182,7 @@ class CoinMSwap(Product):
     async def open_trailing_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trailing orders of a contract; or of all, contract by contract.
+        """List the open trailing orders of a contract; without one, of each contract separately.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=5d51c0a2-77b6-11ed-9966-0242ac110003
         """

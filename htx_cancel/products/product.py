@@ -1,4 +1,4 @@
-"""What the products have in common."""
+"""The base class of the products."""
 
 from htx_cancel.calls import CallRunner
 
@@ -6,8 +6,7 @@ from htx_cancel.calls import CallRunner
 class Product:
     """The calls of one product.
 
-    All methods are coroutine methods, take the ``CallOptions``, and raise what ``CancelClient``
-    says.
+    All methods are coroutine methods. ``CancelClient`` describes their ids, options and errors.
     """
 
     def __init__(self, calls: CallRunner) -> None:

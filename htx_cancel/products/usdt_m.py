@@ -13,7 +13,9 @@ from htx_cancel.products.product import Product
 class UsdtM(Product):
     """USDT-M contracts, such as ``BTC-USDT``, of accounts that were moved to v5.
 
-    Trigger, TP/SL and trailing orders are algo orders here, with ids of their own.
+    Trigger, TP/SL and trailing orders are algo orders here, with their own ids.
+
+    ``CancelClient`` describes the ids, the options and the errors of all methods.
     """
 
     @overload
@@ -47,10 +49,20 @@ class UsdtM(Product):
         one_by_one: bool = False,
         **options: Unpack[CallOptions],
     ) -> Outcome:
-        """Cancel orders, by order ids or by client order ids; 10 a request, or ``one_by_one``.
+        """Cancel orders by order id or by client order id, 10 ids per request.
 
-        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
-        and in multi-asset mode not after the order ended.
+        Args:
+            contract_code: a contract, such as ``BTC-USDT``.
+            order_ids: the exchange's ids, as ``str`` or ``int``, in any iterable but a string.
+            client_order_ids: your own ids, instead of ``order_ids``. ``NOT_FOUND`` may then be a
+                live order: HTX looks these ids up for 8 hours only, and in multi-asset mode not
+                after the order ended.
+            one_by_one: whether to send each id in a request of its own.
+            **options: ``timeout`` in seconds, ``priority`` and ``on_batch``; see ``CancelClient``.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for an argument that cannot be sent.
+            ClientClosedError, WrongLoopError: if the client is closed, or of another event loop.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-195894d0de8
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-1958947efe6
@@ -67,7 +79,9 @@ class UsdtM(Product):
         position_side: PositionSide | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract but algo orders, in one request; ``None`` means all.
+        """Cancel all orders of a contract, except algo orders, in one request.
+
+        ``side`` and ``position_side`` narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-195894f0cf6
         """
@@ -81,9 +95,10 @@ class UsdtM(Product):
         position_side: PositionSide | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of **every** contract but algo orders, in one request.
+        """Cancel all orders of **every** contract, except algo orders, in one request.
 
-        It is a method of its own, so that no lost argument can make it of a call for one contract.
+        A separate method, so that no forgotten argument turns a call for one contract into this.
+        ``side`` and ``position_side`` narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-195894f0cf6
         """
@@ -118,11 +133,10 @@ class UsdtM(Product):
         algo_client_order_ids: Ids | None = None,
         **options: Unpack[CallOptions],
     ) -> Outcome:
-        """Cancel trigger, TP/SL and trailing orders, by algo ids or by algo client order ids.
+        """Cancel trigger, TP/SL and trailing orders by algo id or by algo client order id.
 
-        Ten go in a request, since no page says how many the exchange takes; if it refuses that
-        number, half of it. It does not find an algo order by the id of a plain one, nor the other
-        way round.
+        A request has 10 ids, because no page states a maximum; if the exchange refuses that many,
+        it has half as many. Algo ids and plain order ids are not interchangeable.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19b935d4997
         """
@@ -132,10 +146,10 @@ class UsdtM(Product):
     async def cancel_all_algo_orders(
         self, contract_code: str, **options: Unpack[CallOptions]
     ) -> CancelAllOutcome:
-        """Cancel all algo orders of a contract: list them, then cancel those that are listed.
+        """Cancel all algo orders of a contract: list them, then cancel the listed orders.
 
-        The exchange has no call for it. ``call`` is ``UNKNOWN`` if a list could not be read, so
-        that there may be more, and ``NOT_FOUND`` if none is open.
+        The exchange has no call for this. The status of ``outcome.call`` is ``UNKNOWN`` if a list
+        could not be read, because more orders may be open, and ``NOT_FOUND`` if none is open.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19b9754d736
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19b935d4997
@@ -145,7 +159,7 @@ class UsdtM(Product):
     async def open_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open orders of a contract, or of all.
+        """List the open orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19589587da5
         """
@@ -154,7 +168,7 @@ class UsdtM(Product):
     async def open_algo_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger, TP/SL and trailing orders of a contract, or of all.
+        """List the open trigger, TP/SL and trailing orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-19b9754d736
         """

@@ -13,7 +13,9 @@ from htx_cancel.products.product import Product
 class UsdtMV1Cross(Product):
     """USDT-M contracts in cross margin, of accounts that were not moved to v5.
 
-    HTX announced the end of these calls for 2026; an account that was moved is refused.
+    HTX announced the end of these calls for 2026. It refuses accounts that were moved to v5.
+
+    ``CancelClient`` describes the ids, the options and the errors of all methods.
     """
 
     @overload
@@ -44,10 +46,19 @@ class UsdtMV1Cross(Product):
         client_order_ids: Ids | None = None,
         **options: Unpack[CallOptions],
     ) -> Outcome:
-        """Cancel orders, by order ids or by client order ids; 25 a request.
+        """Cancel orders by order id or by client order id, 25 ids per request.
 
-        By client order id, ``NOT_FOUND`` may be a live order: HTX looks these up for 8 hours only,
-        and in multi-asset mode not after the order ended.
+        Args:
+            contract_code: a contract, such as ``BTC-USDT``.
+            order_ids: the exchange's ids, as ``str`` or ``int``, in any iterable but a string.
+            client_order_ids: your own ids, instead of ``order_ids``. ``NOT_FOUND`` may then be a
+                live order: HTX looks these ids up for 8 hours only, and in multi-asset mode not
+                after the order ended.
+            **options: ``timeout`` in seconds, ``priority`` and ``on_batch``; see ``CancelClient``.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: for an argument that cannot be sent.
+            ClientClosedError, WrongLoopError: if the client is closed, or of another event loop.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb84bb2-77b5-11ed-9966-0242ac110003
         """
@@ -62,18 +73,17 @@ class UsdtMV1Cross(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all orders of a contract, in one request; ``None`` means all.
+        """Cancel all orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb84ea6-77b5-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction, offset=offset)
-        row = rows.ALL_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_ORDERS, contract_code, filters, options)
 
     async def cancel_trigger_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel trigger orders by order ids; 10 a request.
+        """Cancel trigger orders by order id, 10 ids per request.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87056-77b5-11ed-9966-0242ac110003
         """
@@ -88,18 +98,17 @@ class UsdtMV1Cross(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trigger orders of a contract, in one request; ``None`` means all.
+        """Cancel all trigger orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb872c3-77b5-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction, offset=offset)
-        row = rows.ALL_TRIGGER_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TRIGGER_ORDERS, contract_code, filters, options)
 
     async def cancel_tpsl_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel take-profit and stop-loss (TP/SL) orders by order ids; 10 a request.
+        """Cancel take-profit and stop-loss (TP/SL) orders by order id, 10 ids per request.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87c9e-77b5-11ed-9966-0242ac110003
         """
@@ -113,18 +122,17 @@ class UsdtMV1Cross(Product):
         direction: Direction | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all TP/SL orders of a contract, in one request; ``None`` means all.
+        """Cancel all TP/SL orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb87edb-77b5-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction)
-        row = rows.ALL_TPSL_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TPSL_ORDERS, contract_code, filters, options)
 
     async def cancel_trailing_orders(
         self, contract_code: str, order_ids: Ids, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Cancel trailing orders by order ids; 10 a request.
+        """Cancel trailing orders by order id, 10 ids per request.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb8902c-77b5-11ed-9966-0242ac110003
         """
@@ -139,18 +147,17 @@ class UsdtMV1Cross(Product):
         offset: Offset | None = None,
         **options: Unpack[CallOptions],
     ) -> CancelAllOutcome:
-        """Cancel all trailing orders of a contract, in one request; ``None`` means all.
+        """Cancel all trailing orders of a contract in one request; filters narrow the call.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-0242ac110003
         """
         filters = arguments.filters(direction=direction, offset=offset)
-        row = rows.ALL_TRAILING_ORDERS
-        return await self._calls.all(row, contract_code, filters, options)
+        return await self._calls.all(rows.ALL_TRAILING_ORDERS, contract_code, filters, options)
 
     async def open_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open orders of a contract, or of all.
+        """List the open orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb858fe-77b5-11ed-9966-0242ac110003
         """
@@ -159,7 +166,7 @@ class UsdtMV1Cross(Product):
     async def open_trigger_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trigger orders of a contract, or of all.
+        """List the open trigger orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb874fd-77b5-11ed-9966-0242ac110003
         """
@@ -168,7 +175,7 @@ class UsdtMV1Cross(Product):
     async def open_tpsl_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open TP/SL orders of a contract, or of all.
+        """List the open TP/SL orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb880ff-77b5-11ed-9966-0242ac110003
         """
@@ -177,7 +184,7 @@ class UsdtMV1Cross(Product):
     async def open_trailing_orders(
         self, contract_code: str | None = None, **options: Unpack[ReadOptions]
     ) -> OpenOrders:
-        """List the open trailing orders of a contract, or of all.
+        """List the open trailing orders of a contract, or of all contracts.
 
         https://www.htx.com/en-us/opend/newApiPages/?id=8cb89614-77b5-11ed-9966-0242ac110003
         """
