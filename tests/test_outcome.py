@@ -11,7 +11,14 @@ from htx_cancel.errors import InvalidTypeError, InvalidValueError
 from htx_cancel.outcome import CancelAllOutcome, Outcome, Part, Tally
 from htx_cancel.results import CallResult, OrderResult, Refusal, Source, call_result, order_result
 from htx_cancel.retry import merge
-from htx_cancel.status import OF_THE_REQUEST, STATUS, CancelStatus, CloseReason, Finding, OrderState
+from htx_cancel.status import (
+    REQUEST_REFUSALS,
+    STATUS,
+    CancelStatus,
+    CloseReason,
+    Finding,
+    OrderState,
+)
 from htx_cancel.wire.codes import Meaning
 
 SOURCE = Source("coin_m_swap.cancel_orders", "BTC-USD", "order_id")
@@ -296,7 +303,7 @@ def test_two_statuses_of_one_id_merge_to_what_is_true(
     assert merged["1"].status == together
 
 
-@pytest.mark.parametrize("meaning", sorted(OF_THE_REQUEST, key=str))
+@pytest.mark.parametrize("meaning", sorted(REQUEST_REFUSALS, key=str))
 @pytest.mark.parametrize("status", ["unknown", "open", "not_found"])
 def test_a_refusal_of_the_whole_request_overwrites_no_earlier_answer(
     status: str, meaning: Meaning
@@ -310,8 +317,8 @@ def test_a_refusal_of_the_whole_request_overwrites_no_earlier_answer(
 def test_every_refusal_is_of_the_request_or_of_the_order() -> None:
     """A new meaning has to be put on one side."""
     rejected = {meaning for meaning in Meaning if STATUS[meaning][0] is CancelStatus.REJECTED}
-    assert rejected - OF_THE_REQUEST == {Meaning.INVALID, Meaning.REFUSED, Meaning.ENTRY_OPEN}
-    assert rejected >= OF_THE_REQUEST
+    assert rejected - REQUEST_REFUSALS == {Meaning.INVALID, Meaning.REFUSED, Meaning.ENTRY_OPEN}
+    assert rejected >= REQUEST_REFUSALS
 
 
 def test_a_code_tells_the_meaning_of_refusals_only() -> None:
@@ -384,7 +391,7 @@ results = st.builds(
     st.sampled_from(CancelStatus),
     attempts=st.integers(0, 3),
     state=st.none() | st.sampled_from(OrderState),
-    meaning=st.none() | st.sampled_from(sorted(OF_THE_REQUEST, key=str)),
+    meaning=st.none() | st.sampled_from(sorted(REQUEST_REFUSALS, key=str)),
 )
 by_hand = st.builds(
     lambda listed, source, call: Outcome.merge(
