@@ -480,7 +480,7 @@ def test_a_failure_in_one_source_ends_no_other(monkeypatch: pytest.MonkeyPatch) 
         assert [it.status for it in outcome] == ["unknown", "closed"]
         assert problems == ["confirm failed"]
 
-    monkeypatch.setattr("htx_cancel.inquiry.ById._ask_all", broken_for("/v5/trade/order"))
+    monkeypatch.setattr("htx_cancel.inquiry.ById._query_all", broken_for("/v5/trade/order"))
     run(main())
 
 
@@ -488,7 +488,7 @@ def broken_for(path: str) -> Callable[..., Any]:
     """Return a version of a private step that fails for one kind of query."""
     from htx_cancel.inquiry import ById  # noqa: PLC0415 - the original, before it is replaced
 
-    original = ById._ask_all
+    original = ById._query_all
 
     async def step(self: ById, *args: Any, **options: Any) -> list[str]:
         if self._query.path == path:

@@ -74,7 +74,7 @@ def test_a_list_that_never_stands_still_says_so() -> None:
         coming = [(number / 10, add, ["swap", 1]) for number in range(100)]
         orders = await listing(exchange, *coming)
         assert {order.order_id for order in orders} >= set(ids)
-        assert orders.missing == ("BTC-USD: orders came while its pages were read",)
+        assert orders.missing == ("BTC-USD: orders were added while the pages were read",)
         assert exchange.calls[OPEN_ORDERS] == 3 * 3
 
     run(main())
@@ -152,7 +152,7 @@ def test_a_list_that_does_not_go_on_after_an_id_ends_and_says_so() -> None:
     async def main() -> None:
         orders = await v5_orders(lambda _params: rows(range(1, 101)))
         assert len(orders) == 100
-        assert orders.missing == ("BTC-USDT: it does not go on after its first pages",)
+        assert orders.missing == ("BTC-USDT: the list returned the same page twice",)
 
     run(main())
 
