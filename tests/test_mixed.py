@@ -131,7 +131,7 @@ def test_a_great_mixture_leaves_others_their_turns() -> None:
                 yield OrderRef("coin_m_swap", ("orders", "tpsl_orders")[number % 2], "A-B", number)
 
         turn()
-        keys = await mixed.sources(orders())
+        keys = await mixed.keys_of(orders())
         assert len(keys) == count
         assert max(turns) <= mixed.YIELD_EVERY
         turns.clear()
