@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from htx_cancel.errors import InvalidTypeError
 from htx_cancel.orders import OpenOrder, OrderRef, reference
-from htx_cancel.outcome import Outcome, Part
+from htx_cancel.outcome import Outcome, Part, in_batches
 from htx_cancel.results import OrderResult, Source
 from htx_cancel.status import CancelStatus
 
@@ -73,7 +73,7 @@ async def joined(keys: Iterable[Key], outcomes: Sequence[Outcome]) -> Outcome:
     errors = (outcome.error for outcome in outcomes if outcome.error is not None)
     waits = (outcome.retry_in for outcome in outcomes if outcome.retry_in is not None)
     return Outcome(
-        [Part(source, (tuple(run),)) for source, run in runs],
+        [Part(source, in_batches(run)) for source, run in runs],
         counts,
         error=next(errors, None),
         retry_in=min(waits, default=None),

@@ -88,7 +88,7 @@ class Outcome:
         if len(ids) < len(listed):
             twice = ids.most_common(1)[0][0]
             raise InvalidValueError(f"results must hold each id once, got {twice!r} twice")
-        parts = [Part(source, _cut(listed))] if listed else []
+        parts = [Part(source, in_batches(listed))] if listed else []
         counts = Counter(result.status for result in listed)
         return cls(parts, counts, error=error, retry_in=retry_in)
 
@@ -137,7 +137,7 @@ class Outcome:
                 merged[key] = result if earlier is None else earlier.merged(result)
         return Outcome(
             [
-                Part(source, _cut([result for _, result in run]))
+                Part(source, in_batches([result for _, result in run]))
                 for source, run in groupby(merged.items(), key=lambda item: item[0][0])
             ],
             Counter(result.status for result in merged.values()),
@@ -303,8 +303,8 @@ class Tally:
         return Part(source, self._batches)
 
 
-def _cut(results: list[OrderResult]) -> tuple[tuple[OrderResult, ...], ...]:
-    """Cut results into batches, because readers pause between the batches of an outcome."""
+def in_batches(results: list[OrderResult]) -> tuple[tuple[OrderResult, ...], ...]:
+    """Cut results into batches, because readers of a large outcome pause between its batches."""
     return tuple(
         tuple(results[start : start + _BATCH_SIZE]) for start in range(0, len(results), _BATCH_SIZE)
     )

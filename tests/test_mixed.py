@@ -18,6 +18,7 @@ from htx_cancel import (
     OrderRef,
     OrderResult,
     Outcome,
+    Source,
     mixed,
 )
 from htx_cancel.endpoints import ENDPOINTS
@@ -147,6 +148,15 @@ def test_a_great_mixture_leaves_others_their_turns() -> None:
         assert [(it.source, it.order_id) for it in joined] == list(keys)
 
     run(main())
+
+
+async def test_a_mixed_outcome_has_batches_so_that_confirming_it_can_pause() -> None:
+    """Many orders of one source are in several batches."""
+    source = Source("coin_m_swap.cancel_orders", "BTC-USD")
+    results = [OrderResult(str(number), CancelStatus.ACCEPTED) for number in range(1, 1001)]
+    keys = [(source, result.order_id) for result in results]
+    joined = await mixed.joined(keys, [Outcome.of(results, source=source)])
+    assert [len(batch) for part in joined.parts for batch in part.batches] == [100] * 10
 
 
 def test_a_mixed_outcome_says_when_what_was_too_late_could_leave() -> None:
