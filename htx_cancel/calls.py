@@ -138,14 +138,13 @@ class CallRunner:
         )
         task = asyncio.get_running_loop().create_task(reading.run(contract_code))
         self.lists.add(task)
+        task.add_done_callback(self.lists.discard)
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait({task})
             raise
-        finally:
-            self.lists.discard(task)
         return reading.result(CLOSED) if task.cancelled() else task.result()
 
     async def any_orders(

@@ -34,7 +34,7 @@ NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
 MOST_READINGS = 3  #: of a list that changes while its pages are read
 
-#: There was no token before the deadline, or the exchange could not be reached.
+#: The state of a query until a reply comes.
 _NOT_SENT = Finding(Meaning.NOT_SENT, None, "the query could not be sent in time")
 
 _CHANGED = Finding(Meaning.UNREADABLE, None, "orders were added while the pages were read")
@@ -104,15 +104,14 @@ class Lister:
         return pages
 
     async def _page(self, contract_code: str, variant: Mapping[str, str], page: str) -> OrderStates:
-        permit = await self._sender.permit(self._call)
-        if permit is None:
-            self.failed = _NOT_SENT
-            return OrderStates(_NOT_SENT)
         parameters = {**queries.page_params(self._query, contract_code, page), **variant}
-        states = await self.ask(QueryBatch(self._query, self._field, parameters), permit)
-        if not states.complete:
-            self.failed = states.whole
-        return states
+        batch = QueryBatch(self._query, self._field, parameters)
+        permit = await self._sender.permit(self._call)
+        if permit is not None:
+            await self.ask(batch, permit)
+        if not batch.states.complete:
+            self.failed = batch.states.whole
+        return batch.states
 
     async def ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
         """Send one query, with the attempts of its policy; return the states of its reply."""
