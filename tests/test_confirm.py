@@ -226,17 +226,6 @@ def test_an_outcome_without_unsettled_results_sends_no_query() -> None:
     run(main())
 
 
-def test_only_an_outcome_can_be_confirmed() -> None:
-    """Any other argument is a TypeError."""
-
-    async def main() -> None:
-        async with in_process(Exchange()) as client:
-            with pytest.raises(InvalidTypeError, match="each outcome must be an Outcome, got"):
-                await client.confirm([])  # type: ignore[arg-type]
-
-    run(main())
-
-
 @pytest.mark.parametrize(
     ("outcomes", "options", "error", "words"),
     [

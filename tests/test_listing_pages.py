@@ -180,20 +180,3 @@ def test_a_full_page_is_followed_by_another() -> None:
         assert orders.complete
 
     run(main())
-
-
-def test_a_coin_may_end_with_a_digit() -> None:
-    """All contracts of the coin are listed, each under its own code."""
-
-    async def main() -> None:
-        exchange = Exchange()
-        codes = ["X2260327", "X2260109"]
-        for code in codes:
-            exchange.book.add("futures", code)
-        async with in_process(exchange) as client:
-            orders = await client.coin_m_futures.open_orders("X2")
-            assert {order.contract_code for order in orders} == set(codes)
-            (order,) = await client.coin_m_futures.open_orders(codes[0])
-        assert order.contract_code == codes[0]
-
-    run(main())
