@@ -71,10 +71,10 @@ class CallRunner:
         self._sender.budgets.check_loop()
 
     async def by_ids(
-        self, endpoint: Endpoint, contract_code: str, ids: IdsOfField, given: CallOptions
+        self, endpoint: Endpoint, contract_code: str, ids: IdsOfField, unchecked: CallOptions
     ) -> Outcome:
         """Check every id, then cancel the orders."""
-        options = self.options(**given)
+        options = self.options(**unchecked)
         return await self._by_ids(endpoint, contract_code, ids, options)
 
     async def _by_ids(
@@ -92,20 +92,20 @@ class CallRunner:
         endpoint: Endpoint,
         contract_code: str | None,
         filters: Mapping[str, str | None],
-        given: CallOptions,
+        unchecked: CallOptions,
     ) -> CancelAllOutcome:
         """Send one request that names no ids; ``None`` stands for every contract."""
-        options = self.options(**given)
+        options = self.options(**unchecked)
         code = "" if contract_code is None else arguments.contract_code(contract_code)
         body = cancels.encode_all(endpoint, code, filters)
         spec = JobSpec(endpoint, code, [()], Form(0), body=body)
         return await self._run(CancelAllOutcome, spec, options)
 
     async def all_listed(
-        self, product: str, kind: str, contract_code: str, given: CallOptions
+        self, product: str, kind: str, contract_code: str, unchecked: CallOptions
     ) -> CancelAllOutcome:
         """List the open orders of a contract, then cancel them by their ids."""
-        options = self.options(**given)
+        options = self.options(**unchecked)
         arguments.contract_code(contract_code)
         orders = await self._list(product, kind, contract_code, options)
         outcome = await self._mixed(orders, options)
@@ -122,10 +122,10 @@ class CallRunner:
         )
 
     async def open(
-        self, product: str, kind: str, contract_code: str | None, given: ReadOptions
+        self, product: str, kind: str, contract_code: str | None, unchecked: ReadOptions
     ) -> OpenOrders:
         """List open orders; ``None`` stands for every contract."""
-        options = self.options(**given)
+        options = self.options(**unchecked)
         if contract_code is not None:
             arguments.contract_code(contract_code)
         return await self._list(product, kind, contract_code, options)
@@ -148,10 +148,10 @@ class CallRunner:
         return reading.result(CLOSED) if task.cancelled() else task.result()
 
     async def any_orders(
-        self, orders: Iterable[OpenOrder | OrderRef], given: CallOptions
+        self, orders: Iterable[OpenOrder | OrderRef], unchecked: CallOptions
     ) -> Outcome:
         """Cancel any orders, each in the call that fits it, all calls concurrently."""
-        return await self._mixed(orders, self.options(**given))
+        return await self._mixed(orders, self.options(**unchecked))
 
     async def _mixed(self, orders: Iterable[OpenOrder | OrderRef], options: Options) -> Outcome:
         keys = await mixed.keys_of(orders)

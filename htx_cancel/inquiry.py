@@ -39,7 +39,7 @@ NOT_FOUND_BY_CLIENT_ID = (
 NO_RETRY = RetryPolicy(max_attempts=1)
 
 
-#: Gets the results that became final.
+#: A function that gets the results that became final.
 Notify = Callable[[tuple[OrderResult, ...]], None]
 
 

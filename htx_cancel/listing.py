@@ -5,10 +5,10 @@ Rules:
 * A listing names every list that it could not read to its end, and is complete if there is none.
 * A list by pages is read from the last page to the first, because orders that end meanwhile move
   the others to earlier pages. New orders move them to later pages: if the first page, which is read
-  again at the end, has an order that no other page had, the list is read again, at most
-  ``MOST_READINGS`` times.
-* A list that continues after an id is read in the order of the ids, until a page comes again.
-* A list with fewer orders than its own count was not read to its end.
+  again at the end, has an order that no other page had, the list is read again. After
+  ``MOST_READINGS`` readings it counts as not read to its end.
+* A list that continues after an id is read in the order of the ids. If a page comes a second time,
+  the list was not read to its end, and neither was a list with fewer orders than its own count.
 * If the exchange has no list of all contracts, or refuses a list because it names no contract, each
   contract is listed separately.
 """
@@ -34,7 +34,7 @@ NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
 MOST_READINGS = 3  #: of a list that changes while its pages are read
 
-#: The state of a query until a reply comes.
+#: What is known of a query that was not attempted.
 _NOT_SENT = Finding(Meaning.NOT_SENT, None, "the query could not be sent in time")
 
 _CHANGED = Finding(Meaning.UNREADABLE, None, "orders were added while the pages were read")
