@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from clients import ONCE, add, cancel, credentials, in_process, nothing_is_left, over_a_socket
-from confirmations import BY_ID, PAGED, SOURCES, states, unanswered
+from confirmations import BY_ID, PAGED, SOURCES, reports, states, unanswered
 from transports import Answering, Scripted, v1_reply
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import (
     CallResult,
@@ -113,9 +113,9 @@ def test_several_outcomes_are_confirmed_at_once_into_one() -> None:
         async with in_process(exchange, delay=0.2) as client:
             outcomes = [await cancel(client, kind, add(exchange, kind, 3)) for kind in kinds]
             twice = await cancel(client, "swap", [result.order_id for result in outcomes[0]])
-            began = asyncio.get_running_loop().time()
+            began = now()
             confirmed = await client.confirm(*outcomes, twice)
-            assert asyncio.get_running_loop().time() - began == pytest.approx(0.4, abs=0.01)
+            assert now() - began == pytest.approx(0.4, abs=0.01)
             nothing_is_left(client)
         assert [result.order_id for result in confirmed] == [
             result.order_id for outcome in outcomes for result in outcome
@@ -156,7 +156,6 @@ def test_on_batch_gets_each_result_that_changed_once_as_soon_as_it_is_final() ->
 
     async def main() -> None:
         exchange = Exchange()
-        loop = asyncio.get_running_loop()
         done, live = add(exchange, "v5", 2, state="canceled"), add(exchange, "v5", 1)
         batches: list[tuple[float, tuple[OrderResult, ...]]] = []
         accepted = OrderResult("5", CancelStatus.ACCEPTED)
@@ -165,7 +164,7 @@ def test_on_batch_gets_each_result_that_changed_once_as_soon_as_it_is_final() ->
                 unanswered("v5", *done, *live, "7"),
                 Outcome.of([accepted], source=SOURCES["v5"]),
                 timeout=3.0,
-                on_batch=lambda results: batches.append((loop.time(), results)),
+                on_batch=lambda results: batches.append((now(), results)),
             )
         assert [len(results) for _, results in batches] == [1] * 4
         last = batches.pop()
@@ -273,12 +272,11 @@ def test_confirming_ends_by_its_timeout_and_returns_what_is_known(kind: Kind) ->
     async def main() -> None:
         exchange = Exchange(cancel_after=60.0)
         ids = add(exchange, kind, 1)
-        loop = asyncio.get_running_loop()
         async with in_process(exchange) as client:
             outcome = await cancel(client, kind, ids)
-            began = loop.time()
+            began = now()
             outcome = await client.confirm(outcome, timeout=5.0)
-            assert loop.time() - began <= 5.0
+            assert now() - began <= 5.0
             assert outcome.results[0].status is CancelStatus.ACCEPTED
             # v5 has no word for an order that is being canceled
             assert outcome.results[0].state is (
@@ -297,14 +295,13 @@ def test_closing_the_client_ends_a_confirmation() -> None:
 
     async def main() -> None:
         exchange = Exchange(cancel_after=60.0)
-        loop = asyncio.get_running_loop()
         client = in_process(exchange, retry=RetryPolicy(backoff_max=0.5))
         outcome = await cancel(client, "swap", add(exchange, "swap", 1))
         confirming = asyncio.create_task(client.confirm(outcome, timeout=100.0))
         await asyncio.sleep(1.0)
         await client.aclose()
         assert states(await confirming) == [(CancelStatus.ACCEPTED, OrderState.CANCELING)]
-        assert loop.time() < 2.0
+        assert now() < 2.0
         with pytest.raises(ClientClosedError):
             await client.confirm(outcome)
 
@@ -329,11 +326,10 @@ def test_a_confirmation_ends_at_once_wherever_it_waits(moment: str, ended_by: st
     async def main() -> None:
         exchange = Exchange()
         outcome = unanswered(kind, *add(exchange, kind, count))
-        loop = asyncio.get_running_loop()
         client = in_process(exchange, delay=delay, request_timeout=50.0)
         confirming = asyncio.create_task(client.confirm(outcome, timeout=200.0))
         await asyncio.sleep(1.0)
-        ended = loop.time()
+        ended = now()
         if ended_by == "aclose":
             await client.aclose()
             known = states(await confirming)
@@ -344,7 +340,7 @@ def test_a_confirmation_ends_at_once_wherever_it_waits(moment: str, ended_by: st
             confirming.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await confirming
-        assert loop.time() - ended < 0.001
+        assert now() - ended < 0.001
         nothing_is_left(client)
         await client.aclose()
 
@@ -356,11 +352,10 @@ class Stubborn(Answering):
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
         """Sleep for ten seconds, then answer."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + 10.0
-        while loop.time() < until:
+        until = now() + 10.0
+        while now() < until:
             try:
-                await asyncio.sleep(until - loop.time())
+                await asyncio.sleep(until - now())
             except asyncio.CancelledError:
                 continue
         return await super().send(request, timeout=timeout)
@@ -373,13 +368,12 @@ def test_closing_waits_for_a_confirmation_no_longer_than_its_drain(kind: Kind) -
     async def main() -> None:
         transport = Stubborn(lambda _params: {"status": "error", "err_code": 1000})
         client = transport.client(request_timeout=60.0)
-        loop = asyncio.get_running_loop()
         confirming = asyncio.create_task(client.confirm(unanswered(kind, "1"), timeout=100.0))
         await asyncio.sleep(1.0)
         await client.aclose(drain=2.0)
-        assert loop.time() == pytest.approx(3.0, abs=0.001)
+        assert now() == pytest.approx(3.0, abs=0.001)
         assert states(await confirming) == [(CancelStatus.UNKNOWN, None)]
-        assert loop.time() < 11.0
+        assert now() < 11.0
         assert len(transport.asked) == 1
         nothing_is_left(client)
 
@@ -393,16 +387,14 @@ def test_confirming_survives_a_transport_that_raises_anything() -> None:
     """A public call or query that fails changes nothing; the result of the cancel stands."""
 
     async def main() -> None:
-        problems: list[str] = []
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, about: problems.append(str(about["exception"])))
+        problems = reports()
         replies: list[bytes | Exception] = [v1_reply(["1"], [])]
         replies += [RuntimeError(str(number)) for number in range(5)]
         async with CancelClient(credentials(), transport=Scripted(replies)) as client:
             accepted = await cancel(client, "swap", ["1"])
             assert await client.warm_up() == 0
             outcome = await client.confirm(accepted, timeout=2.0)
-        assert problems[:4] == ["0", "1", "2", "3"]
+        assert [str(context["exception"]) for context in problems[:4]] == ["0", "1", "2", "3"]
         assert outcome.results == accepted.results
         assert outcome["1"].status is CancelStatus.ACCEPTED
 
@@ -417,14 +409,12 @@ def test_an_exception_of_a_custom_transport_is_reported_once_and_changes_nothing
     """Even a ``CancelledError`` of its own neither ends the confirmation nor costs a permit."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+        problems = reports()
         transport = Answering(lambda _params: error)
         async with transport.client(limits={"usdt_m_read": Limit(100, 1.0)}) as client:
             outcome = await client.confirm(unanswered(kind, "1", "2"), timeout=5.0)
             assert states(outcome) == [(CancelStatus.UNKNOWN, None)] * 2
-            assert loop.time() > 3.0
+            assert now() > 3.0
             nothing_is_left(client)
         assert len(transport.asked) > 5
         assert [(it["message"], it["exception"]) for it in problems] == [
@@ -439,9 +429,7 @@ def test_an_exception_in_on_batch_is_reported_and_costs_nothing(error: BaseExcep
     """It is reported each time, as in a cancel, and the outcome is complete."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+        problems = reports()
 
         def on_batch(_results: tuple[OrderResult, ...]) -> None:
             raise error
@@ -463,16 +451,14 @@ def test_a_failure_in_one_source_ends_no_other(monkeypatch: pytest.MonkeyPatch) 
     """An exception in our own code is reported, and the other source is confirmed."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[str] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        problems = reports()
         exchange = Exchange()
         filled = add(exchange, "swap", 1, state="filled")
         async with in_process(exchange, delay=0.1) as client:
             outcome = await client.confirm(unanswered("v5", "1"), unanswered("swap", *filled))
             nothing_is_left(client)
         assert [it.status for it in outcome] == ["unknown", "closed"]
-        assert problems == ["confirm failed"]
+        assert [context["message"] for context in problems] == ["confirm failed"]
 
     monkeypatch.setattr("htx_cancel.inquiry.ById._query_all", broken_for("/v5/trade/order"))
     run(main())

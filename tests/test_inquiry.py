@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from clients import CONTRACTS, EPOCH, ONCE, add, cancel, in_process, nothing_is_left, over_a_socket
-from confirmations import BY_ID, PAGED, SOURCES, states, unanswered
+from confirmations import BY_ID, PAGED, SOURCES, reports, states, unanswered
 from msgspec.structs import replace
 from transports import Answering, found, lost, missing
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import (
     BudgetEvent,
@@ -91,11 +91,10 @@ def test_pauses_grow_but_leave_room_for_more_rounds() -> None:
     """Each pause is twice the last, and at most a quarter of the time that is left."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         asked: list[float] = []
 
         def answer(params: Mapping[str, Any]) -> object:
-            asked.append(loop.time())
+            asked.append(now())
             return found("new")(params)
 
         async with Answering(answer).client() as client:
@@ -114,7 +113,6 @@ def test_orders_that_stay_open_do_not_delay_the_queries_of_others() -> None:
 
     async def main() -> None:
         exchange = Exchange()
-        loop = asyncio.get_running_loop()
         limits = {"usdt_m_read": Limit(1, 1.0)}
         async with in_process(exchange, limits=limits) as client:
             long = asyncio.create_task(
@@ -125,7 +123,7 @@ def test_orders_that_stay_open_do_not_delay_the_queries_of_others() -> None:
                 unanswered("v5", *add(exchange, "v5", 1, state="filled")), timeout=30.0
             )
             assert {result.status for result in outcome} == {CancelStatus.CLOSED}
-            assert loop.time() < 7.0
+            assert now() < 7.0
             long.cancel()
 
     run(main())
@@ -200,15 +198,13 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
     """Neither before a query is sent, nor while the next permit is awaited."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[str] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        problems = reports()
         async with Answering(missing).client() as client:
             with monkeypatch.context() as patch:
                 patch.setattr(client._sender, "_ask", failing)
                 await client.confirm(unanswered(kind, "1", "2"), timeout=1.0)
             nothing_is_left(client)
-            assert problems == ["an attempt failed"]
+            assert [context["message"] for context in problems] == ["an attempt failed"]
             acquire, calls = client.budgets.acquire_some, 0
 
             async def second_fails(*args: Any, **options: Any) -> Any:
@@ -222,7 +218,7 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
                 patch.setattr(client.budgets, "acquire_some", second_fails)
                 await client.confirm(unanswered(kind, "1", "2"), timeout=1.0)
             nothing_is_left(client)
-            assert problems == ["an attempt failed", "confirm failed"]
+            assert [context["message"] for context in problems[1:]] == ["confirm failed"]
 
     async def failing(*_args: Any, **_options: Any) -> Reply:
         await asyncio.sleep(0)
@@ -236,7 +232,6 @@ def test_a_refusal_of_the_account_ends_the_queries(kind: Kind) -> None:
     """The next query would be refused too; ``outcome.error`` is the refusal."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         reply = {
             "status": "error",
             "err_code": 1220,
@@ -249,7 +244,7 @@ def test_a_refusal_of_the_account_ends_the_queries(kind: Kind) -> None:
         assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
         assert outcome.error == Refusal(1220, "no permission")
         assert len(transport.asked) == 1
-        assert loop.time() < 1.0
+        assert now() < 1.0
 
     run(main())
 
@@ -427,11 +422,10 @@ def test_an_order_that_is_listed_again_is_not_gone() -> None:
         exchange = Exchange(cancel_after=1.0)
         ids = add(exchange, "swap_trailing", 2)
         add(exchange, "swap_trailing", 120)
-        loop = asyncio.get_running_loop()
         async with in_process(exchange, delay=0.01) as client:
             outcome = await client.confirm(await cancel(client, "swap_trailing", ids))
         assert states(outcome) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 2
-        assert loop.time() > 1.0
+        assert now() > 1.0
 
     run(main())
 
@@ -566,12 +560,11 @@ def test_a_page_that_cannot_be_read_is_tried_as_often_as_a_batch(
     monkeypatch.setattr("htx_cancel.attempt.random", lambda: 1.0)
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         times: list[float] = []
 
         def answer(params: Mapping[str, Any]) -> object:
             if params["page_index"] == 2:
-                times.append(loop.time())
+                times.append(now())
                 if len(times) < 4:
                     return NoAnswerError("lost")
             return {"status": "ok", "data": {"orders": [], "total_page": 2}}

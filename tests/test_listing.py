@@ -1,6 +1,5 @@
 """Listing open orders: every page, variant and contract, or a listing that is not complete."""
 
-import asyncio
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 from clients import CONTRACTS, in_process, over_a_socket
 from msgspec.structs import replace
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import CancelStatus, InvalidTypeError, InvalidValueError, Priority
 from htx_cancel.endpoints import LISTS
@@ -237,13 +236,12 @@ def test_a_list_waits_for_its_budget_and_ends_by_its_timeout() -> None:
 
     async def main() -> None:
         exchange = Exchange()
-        loop = asyncio.get_running_loop()
         async with in_process(exchange) as client:
             orders = await client.usdt_m_v1_isolated.open_trigger_orders(
                 timeout=0.5, priority=Priority.BACKGROUND
             )
             assert not orders.complete
-            assert loop.time() < 0.6
+            assert now() < 0.6
             assert any("in time" in words for words in orders.missing)
         assert not exchange.refused
 

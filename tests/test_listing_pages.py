@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from clients import EPOCH, ONCE, add, in_process, nothing_is_left
 from transports import Answering
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import OpenOrders
 from htx_cancel.sandbox import Exchange, Order
@@ -122,7 +122,7 @@ def test_a_listing_that_aclose_ends_is_not_complete() -> None:
         listed = asyncio.create_task(client.coin_m_swap.open_orders("BTC-USD"))
         await asyncio.sleep(0.5)
         await client.aclose()
-        assert asyncio.get_running_loop().time() < 0.6
+        assert now() < 0.6
         orders = await listed
         assert orders.missing == ("the list: the client was closed",)
         nothing_is_left(client)

@@ -51,11 +51,10 @@ class ChangingTransport(InProcessTransport):
 
 def changing(exchange: Exchange, changes: Mapping[str, Change], **settings: Any) -> CancelClient:
     """Return a client that gets changed replies."""
-    loop = asyncio.get_running_loop()
     return CancelClient(
         credentials(),
         transport=ChangingTransport(exchange, changes),
-        wall_clock=lambda: EPOCH + loop.time(),
+        wall_clock=lambda: EPOCH + now(),
         **{"retry": RetryPolicy(max_attempts=2), **settings},
     )
 
