@@ -393,7 +393,9 @@ def test_confirming_survives_a_transport_that_raises_anything() -> None:
         async with CancelClient(credentials(), transport=Scripted(replies)) as client:
             accepted = await cancel(client, "swap", ["1"])
             assert await client.warm_up() == 0
-            outcome = await client.confirm(accepted, timeout=2.0)
+            batches: list[tuple[OrderResult, ...]] = []
+            outcome = await client.confirm(accepted, timeout=2.0, on_batch=batches.append)
+        assert not batches
         assert [str(context["exception"]) for context in problems[:4]] == ["0", "1", "2", "3"]
         assert outcome.results == accepted.results
         assert outcome["1"].status is CancelStatus.ACCEPTED

@@ -108,6 +108,24 @@ def test_pauses_grow_but_leave_room_for_more_rounds() -> None:
     run(main())
 
 
+def test_a_query_by_ids_has_one_attempt_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next round repeats a query that failed, so that no other query waits for it."""
+    monkeypatch.setattr("htx_cancel.attempt.random", lambda: 0.0)  # no backoff between attempts
+
+    async def main() -> None:
+        times: list[float] = []
+
+        def answer(_params: Mapping[str, Any]) -> object:
+            times.append(now())
+            return NoAnswerError("lost")
+
+        async with Answering(answer).client() as client:
+            await client.confirm(unanswered("v5", "7"), timeout=3.0)
+        assert times[:3] == pytest.approx([0.0, 0.1, 0.3], abs=0.001)
+
+    run(main())
+
+
 def test_orders_that_stay_open_do_not_delay_the_queries_of_others() -> None:
     """Each round takes a new place in the queue, behind calls that came meanwhile."""
 

@@ -125,6 +125,7 @@ def test_a_listing_that_aclose_ends_is_not_complete() -> None:
         assert now() < 0.6
         orders = await listed
         assert orders.missing == ("the list: the client was closed",)
+        assert not client._calls.lists
         nothing_is_left(client)
 
     run(main())
