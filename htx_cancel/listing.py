@@ -34,7 +34,7 @@ NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
 MOST_READINGS = 3  #: of a list that changes while its pages are read
 
-#: What is known of a query that was not attempted.
+#: The finding of a query that was never sent.
 _NOT_SENT = Finding(Meaning.NOT_SENT, None, "the query could not be sent in time")
 
 _CHANGED = Finding(Meaning.UNREADABLE, None, "orders were added while the pages were read")

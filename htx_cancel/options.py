@@ -13,7 +13,7 @@ class IdCollection(Protocol):
     """A list, tuple, set, dict view or similar collection of ids. A lone string is not one."""
 
     def __contains__(self, item: object, /) -> bool:
-        """Return whether an id is in the collection. ``str`` takes strings only: it is not one."""
+        """Return whether an id is in the collection; ``str`` does not match, as it takes no int."""
 
     def __iter__(self) -> Iterator[str | int]:
         """Iterate over the ids."""

@@ -77,11 +77,11 @@ class OpenOrder(Struct, frozen=True, gc=False):
         order_id: the exchange's id; of algo orders the ``algo_id``.
         client_order_id: the client's own id; ``None`` if the list has none.
         direction: ``"buy"`` or ``"sell"``; ``""`` if the list does not have it.
-        price: the price; of a trigger, TP/SL or trailing order the one at which it triggers.
-            ``None`` if the list does not have it, as for ``volume``, ``filled`` and ``created``.
-        volume: the ordered volume, in the exchange's unit.
-        filled: the volume that is filled, in the same unit.
-        created: when the order was created, in seconds since the epoch.
+        price: the price; of trigger and TP/SL orders the trigger price, of trailing orders the
+            price from which they trail. ``None`` if the list does not have it.
+        volume: the ordered volume, in the exchange's unit, or ``None``.
+        filled: the volume that is filled, in the same unit, or ``None``.
+        created: when the order was created, in seconds since the epoch, or ``None``.
         state: the exchange's own word or number.
         type: of v5 algo orders ``"trigger"``, ``"tpsl"``, ``"tp"``, ``"sl"`` or
             ``"trailing_stop"``; else ``""``.

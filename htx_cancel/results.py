@@ -21,15 +21,15 @@ class OrderResult(Struct, frozen=True, gc=False):
     """What is known about one order id after a call.
 
     Args:
-        order_id: the id as a string; the client order id if the call was given those.
+        order_id: the order id or client order id that the call was given, as a string.
         status: what is known about the cancel.
         code: the exchange's error code; ``None`` if the exchange gave none.
         message: the exchange's message; ours if there is no ``code``.
         reason: why the order was not open any more, if ``status`` is ``CLOSED``.
         attempts: the number of requests that carried the id.
         state: the order's own state, if ``confirm`` found one.
-        meaning: the meaning of the refusal, if ``status`` is ``REJECTED``; without a meaning,
-            ``code`` decides.
+        meaning: the meaning of the refusal, if ``status`` is ``REJECTED``; if ``None``,
+            ``retryable`` and ``Outcome.merge`` use ``code``.
         source: the endpoint, contract and id field of the order, in results of ``client.cancel``.
     """
 
@@ -56,14 +56,18 @@ class OrderResult(Struct, frozen=True, gc=False):
 
     @property
     def unsettled(self) -> bool:
-        """Whether a query can add to it: accepted, unknown, open or canceling, no final state."""
+        """Whether a query may change the result.
+
+        ``True`` if the status is ``ACCEPTED``, ``UNKNOWN`` or ``OPEN``, or the reason is
+        ``CANCELING``; ``False`` for any other result, and if ``state`` is final.
+        """
         if self.state is not None and self.state.final:
             return False
         uncertain = (CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.OPEN)
         return self.status in uncertain or self.reason is CloseReason.CANCELING
 
     def confirmed(self, state: OrderState | None, not_found: str = "") -> "OrderResult":
-        """Return this result with the state that a query returned; ``None`` if it knows no order.
+        """Return this result with the state that a query returned; ``None`` for no such order.
 
         The state decides a status of ``UNKNOWN`` or ``OPEN``; any other status stands.
         ``not_found`` is the message for an order that the query does not know. It does not replace
