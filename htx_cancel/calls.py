@@ -1,6 +1,6 @@
-"""From a method's arguments to what it returns: check them, run the call or the list.
+"""Check a method's arguments, run its call or list, and return the result.
 
-``Calls`` is what the products' methods are made of, and all that knows which calls are under way.
+Every method of the products calls ``CallRunner``, which alone knows the calls in progress.
 """
 
 import asyncio
@@ -26,21 +26,22 @@ from htx_cancel.status import CancelStatus
 from htx_cancel.wire import cancels
 
 CLOSED = "the client was closed"
-FREED_PER_TURN = 500  #: batches of an outcome that nobody holds any more
+FREED_PER_TURN = 500  #: batches of a discarded outcome that are freed before the loop gets a turn
 
+IdsOfField = tuple[str, Iterable[str | int]]  #: the name of an id field, and its ids
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 class CallRunner:
-    """Makes a client's calls, and knows which are under way."""
+    """Runs a client's calls, and tracks those in progress."""
 
     def __init__(self, sender: Sender) -> None:
-        self.jobs: set[Job] = set()  #: calls under way
-        self.lists: set[asyncio.Task[OpenOrders]] = set()  #: that are read
+        self.jobs: set[Job] = set()  #: cancel calls in progress
+        self.lists: set[asyncio.Task[OpenOrders]] = set()  #: lists in progress
         self.closed = False
         self._sender = sender
         self._forms: dict[str, Form] = {}  # by path
-        self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop of the first call
 
     def options(
         self,
@@ -49,7 +50,7 @@ class CallRunner:
         timeout: float | None = None,
         on_batch: OnBatch | None = None,
     ) -> Options:
-        """Check what every call takes, and that the client may be used here and now."""
+        """Check the client's state and the options that every call takes."""
         self.check_open()
         deadline = inf
         if timeout is not None:
@@ -60,7 +61,7 @@ class CallRunner:
         return Options(priority, deadline, on_batch)
 
     def check_open(self) -> None:
-        """Refuse to be used after the end, or in a second event loop."""
+        """Raise ``ClientClosedError`` after the end, ``WrongLoopError`` in a second event loop."""
         if self.closed:
             raise ClientClosedError("this client was closed; make a new one")
         loop = asyncio.get_running_loop()
@@ -70,27 +71,19 @@ class CallRunner:
         self._sender.budgets.check_loop()
 
     async def by_ids(
-        self,
-        endpoint: Endpoint,
-        contract_code: str,
-        ids: tuple[str, Iterable[str | int]],
-        given: CallOptions,
+        self, endpoint: Endpoint, contract_code: str, ids: IdsOfField, unchecked: CallOptions
     ) -> Outcome:
-        """Look at every id, then send."""
-        options = self.options(**given)
-        return await self._send(endpoint, contract_code, ids, options)
+        """Check every id, then cancel the orders."""
+        options = self.options(**unchecked)
+        return await self._by_ids(endpoint, contract_code, ids, options)
 
-    async def _send(
-        self,
-        endpoint: Endpoint,
-        contract_code: str,
-        ids: tuple[str, Iterable[str | int]],
-        options: Options,
+    async def _by_ids(
+        self, endpoint: Endpoint, contract_code: str, ids: IdsOfField, options: Options
     ) -> Outcome:
         arguments.contract_code(contract_code)
-        field, listed = ids
+        field, values = ids
         form = self._forms.setdefault(endpoint.path, Form(endpoint.batch_size))
-        batches = await _batches(field, listed, form.size)
+        batches = await _batches(field, values, form.size)
         spec = JobSpec(endpoint, contract_code, batches, form, field)
         return await self._run(Outcome, spec, options)
 
@@ -99,40 +92,40 @@ class CallRunner:
         endpoint: Endpoint,
         contract_code: str | None,
         filters: Mapping[str, str | None],
-        given: CallOptions,
+        unchecked: CallOptions,
     ) -> CancelAllOutcome:
         """Send one request that names no ids; ``None`` stands for every contract."""
-        options = self.options(**given)
+        options = self.options(**unchecked)
         code = "" if contract_code is None else arguments.contract_code(contract_code)
         body = cancels.encode_all(endpoint, code, filters)
         spec = JobSpec(endpoint, code, [()], Form(0), body=body)
         return await self._run(CancelAllOutcome, spec, options)
 
     async def all_listed(
-        self, product: str, kind: str, contract_code: str, given: CallOptions
+        self, product: str, kind: str, contract_code: str, unchecked: CallOptions
     ) -> CancelAllOutcome:
-        """List the open orders of a contract, then cancel them."""
-        options = self.options(**given)
+        """List the open orders of a contract, then cancel them by their ids."""
+        options = self.options(**unchecked)
         arguments.contract_code(contract_code)
-        listed = await self._list(product, kind, contract_code, options)
-        keys = await mixed.sources(listed)
-        outcome = await self._mixed(keys, options)
-        status = CancelStatus.ACCEPTED if listed else CancelStatus.NOT_FOUND
-        call = CallResult(status if listed.complete else CancelStatus.UNKNOWN)
-        call = replace(call, message="; ".join(listed.missing))
+        orders = await self._list(product, kind, contract_code, options)
+        outcome = await self._mixed(orders, options)
+        if not orders.complete:
+            status = CancelStatus.UNKNOWN
+        else:
+            status = CancelStatus.ACCEPTED if orders else CancelStatus.NOT_FOUND
         return CancelAllOutcome(
             outcome.parts,
             outcome.counts,
             error=outcome.error,
             retry_in=outcome.retry_in,
-            calls=(call,),
+            calls=(CallResult(status, message="; ".join(orders.missing)),),
         )
 
     async def open(
-        self, product: str, kind: str, contract_code: str | None, given: ReadOptions
+        self, product: str, kind: str, contract_code: str | None, unchecked: ReadOptions
     ) -> OpenOrders:
         """List open orders; ``None`` stands for every contract."""
-        options = self.options(**given)
+        options = self.options(**unchecked)
         if contract_code is not None:
             arguments.contract_code(contract_code)
         return await self._list(product, kind, contract_code, options)
@@ -145,38 +138,36 @@ class CallRunner:
         )
         task = asyncio.get_running_loop().create_task(reading.run(contract_code))
         self.lists.add(task)
+        task.add_done_callback(self.lists.discard)
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait({task})
             raise
-        finally:
-            self.lists.discard(task)
         return reading.result(CLOSED) if task.cancelled() else task.result()
 
     async def any_orders(
-        self, orders: Iterable[OpenOrder | OrderRef], given: CallOptions
+        self, orders: Iterable[OpenOrder | OrderRef], unchecked: CallOptions
     ) -> Outcome:
-        """Cancel any orders, each in the call for it."""
-        options = self.options(**given)
-        return await self._mixed(await mixed.sources(orders), options)
+        """Cancel any orders, each in the call that fits it, all calls concurrently."""
+        return await self._mixed(orders, self.options(**unchecked))
 
-    async def _mixed(self, keys: dict[mixed.Key, None], options: Options) -> Outcome:
-        """Send everything at once."""
+    async def _mixed(self, orders: Iterable[OpenOrder | OrderRef], options: Options) -> Outcome:
+        keys = await mixed.keys_of(orders)
         calls = [
-            self._send(
+            self._by_ids(
                 endpoints.ENDPOINTS[source.endpoint],
                 source.contract_code,
                 (source.field, ids),
-                _told(options, source),
+                _naming_source(options, source),
             )
             for source, ids in (await mixed.grouped(keys)).items()
         ]
         return await mixed.joined(keys, await asyncio.gather(*calls))
 
     async def _run(self, kind: type[AnyOutcome], spec: JobSpec, options: Options) -> AnyOutcome:
-        """Run a call to its end; what is in flight lands even if the caller goes away."""
+        """Run a call; if the caller is cancelled, requests in flight still get their replies."""
         job = Job(spec, options, self._sender, self.jobs)
         if self.closed:
             job.stop(CLOSED)
@@ -201,27 +192,28 @@ class CallRunner:
         return outcome
 
 
-def _told(options: Options, source: Source) -> Options:
-    """Let ``on_batch`` hear of results that name their source."""
+def _naming_source(options: Options, source: Source) -> Options:
+    """Return options whose ``on_batch`` gets results that name their source."""
     on_batch = options.on_batch
     if on_batch is None:
         return options
-    return Options(
-        options.priority,
-        options.deadline,
-        lambda results: on_batch(mixed.named(source, results)),
+    return replace(
+        options,
+        on_batch=lambda results: on_batch(
+            tuple([replace(result, source=source) for result in results])
+        ),
     )
 
 
 def _free(loop: asyncio.AbstractEventLoop, batches: list[tuple[OrderResult, ...]]) -> None:
-    """Let go of an outcome's results in slices: 100,000 at once would stall the loop for 8 ms."""
+    """Free results in slices: freeing 100,000 at once would block the event loop for 8 ms."""
     del batches[-FREED_PER_TURN:]
     if batches and not loop.is_closed():
         loop.call_soon_threadsafe(_free, loop, batches)
 
 
 async def _batches(field: str, ids: Iterable[str | int], size: int) -> list[tuple[str, ...]]:
-    """Check and cut ids; let the event loop turn now and then."""
+    """Check ids and cut them into batches, with pauses for the event loop."""
     batches = []
     for batch in arguments.batches(ids, field, size):
         if batch:

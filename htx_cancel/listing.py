@@ -1,17 +1,16 @@
-"""Read lists of open orders: every page, every variant, and every contract where one is required.
+"""Read lists of open orders: all pages, all variants, and each contract if the list requires one.
 
 Rules:
 
-* Complete or honest: a page that could not be read makes the listing say so.
-* A list by pages is read from the last page to the first, since orders that end meanwhile move the
-  others to earlier pages. New orders move them to later ones: where the first page, which is read
-  again at the end, shows an order that no other page did, the list is read again, and after
-  ``MOST_READINGS`` it says so.
-* A list that goes on after an id is read in the order of the ids. One that does not go on, since
-  the next page is not another one, could not be read.
-* A list that names fewer orders than it counts was not read to its end.
-* Where the exchange has no list of all contracts, or refuses it for want of one, the contracts are
-  asked one by one.
+* A listing names every list that it could not read to its end, and is complete if there is none.
+* A list by pages is read from the last page to the first, because orders that end meanwhile move
+  the others to earlier pages. New orders move them to later pages: if the first page, which is read
+  again at the end, has an order that no other page had, the list is read again. After
+  ``MOST_READINGS`` readings it counts as not read to its end.
+* A list that continues after an id is read in the order of the ids. If a page comes a second time,
+  the list was not read to its end, and neither was a list with fewer orders than its own count.
+* If the exchange has no list of all contracts, or refuses a list because it names no contract, each
+  contract is listed separately.
 """
 
 import asyncio
@@ -30,105 +29,99 @@ from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
 from htx_cancel.wire.queries import OrderStates
 
-#: How the exchange refuses a list that names no contract.
+#: The codes with which the exchange refuses a list that names no contract.
 NEEDS_CONTRACT = frozenset({1013, 1014, 1066})
 
 MOST_READINGS = 3  #: of a list that changes while its pages are read
 
-#: What is said of a list for which there was no time, or no way to the exchange.
-NOT_ASKED = Finding(Meaning.NOT_SENT, None, "it could not be asked in time")
+#: The finding of a query that was never sent.
+_NOT_SENT = Finding(Meaning.NOT_SENT, None, "the query could not be sent in time")
 
-_CHANGED = Finding(Meaning.UNREADABLE, None, "orders came while its pages were read")
-_STUCK = Finding(Meaning.UNREADABLE, None, "it does not go on after its first pages")
-_TOO_FEW = Finding(Meaning.UNREADABLE, None, "it lists fewer orders than it counts")
-_NO_TYPE = Finding(Meaning.UNREADABLE, None, "an order is listed as of two types")
-_NO_NAMES = Finding(Meaning.UNREADABLE, None, "an order without a contract, or an id")
+_CHANGED = Finding(Meaning.UNREADABLE, None, "orders were added while the pages were read")
+_STUCK = Finding(Meaning.UNREADABLE, None, "the list returned the same page twice")
+_TOO_FEW = Finding(Meaning.UNREADABLE, None, "the list has fewer orders than its own count")
 
 
 class QueryBatch(Batch):
-    """One query, and what its reply told."""
+    """One query, and the states that its reply has."""
 
-    def __init__(self, query: Query, field: str, given: Mapping[str, str | int]) -> None:
+    def __init__(self, query: Query, field: str, parameters: Mapping[str, str | int]) -> None:
         super().__init__(query.path)
         self.method = query.method
-        self.states = OrderStates(NOT_ASKED)
+        self.states = OrderStates(_NOT_SENT)
         self._query = query
         self._field = field
-        self._given = given
+        self._parameters = parameters
 
     @property
     def params(self) -> Mapping[str, str]:
-        """What is asked, where it is a GET."""
-        return {name: str(it) for name, it in self._given.items()} if self.method == "GET" else {}
+        """The parameters of the URL; none if the query is a POST."""
+        if self.method == "POST":
+            return {}
+        return {name: str(value) for name, value in self._parameters.items()}
 
     def body(self) -> bytes:
-        """Return what is asked, where it is a POST."""
-        return queries.encode(self._given) if self.method == "POST" else b""
+        """Return the body; empty if the query is a GET."""
+        return queries.encode(self._parameters) if self.method == "POST" else b""
 
     def read(self, status: int, body: bytes) -> AttemptResult:
-        """Read a reply."""
+        """Decode a reply."""
         return queries.decode(status, body, self._query, self._field)
 
     def take(self, answer: AttemptResult) -> RetryAction:
-        """Take what an attempt told."""
+        """Store the states of an attempt; return what to do next."""
         self.states = answer if isinstance(answer, OrderStates) else OrderStates(answer.whole)
         return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
 
 
 class Lister:
-    """Reads one list, and makes single queries of its kind."""
+    """Reads the pages of one list, and sends single queries of the same row."""
 
     def __init__(self, sender: Sender, query: Query, field: str, call: CallContext) -> None:
-        self.refused: Finding | None = None  #: the refusal of the account that ended it
-        self.failed: Finding | None = None  #: why a page could not be read
+        self.refused: Finding | None = None  #: the refusal of the account, if a query met one
+        self.failed: Finding | None = None  #: why the last ``read`` is not complete
         self._sender = sender
         self._query = query
         self._field = field
         self._call = call
 
     async def read(self, contract_code: str, variant: Mapping[str, str]) -> list[OrderStates]:
-        """Read every page; ``failed`` says why one of them could not be read."""
+        """Return the pages in the order of reading, up to one that fails and sets ``failed``."""
         self.failed = None
         pages: list[OrderStates] = []
-        left = iter(["1" if self._query.listed == "by_page" else ""])
-        while (which := next(left, None)) is not None:
-            page = await self._page(contract_code, variant, which)
-            if page.last and any(page.last == each.last for each in pages):
+        next_pages = ["1" if self._query.listed == "by_page" else ""]
+        while next_pages:
+            page = await self._page(contract_code, variant, next_pages.pop())
+            if page.last and any(page.last == earlier.last for earlier in pages):
                 self.failed = _STUCK
             if self.failed is not None:
                 break
             pages.append(page)
             if page.last:
-                left = iter([page.last])
-            elif len(pages) == 1 < page.pages:  # the last page next, the first one last
-                left = map(str, range(page.pages, 0, -1))
+                next_pages = [page.last]
+            elif len(pages) == 1 < page.pages:  # popped from the end: the last page comes next
+                next_pages = [str(number) for number in range(1, page.pages + 1)]
         return pages
 
     async def _page(self, contract_code: str, variant: Mapping[str, str], page: str) -> OrderStates:
-        """Read one page, with as many attempts as a batch has."""
-        permit = await self.permit()
-        if permit is None:
-            self.failed = NOT_ASKED
-            return OrderStates(self.failed)
-        given = {**queries.page_params(self._query, contract_code, page), **variant}
-        states = await self.ask(QueryBatch(self._query, self._field, given), permit)
-        if not states.complete:
-            self.failed = states.whole
-        return states
-
-    async def permit(self) -> Permit | None:
-        """Take the budget's next token; ``None`` if that cannot be in time."""
-        return await self._sender.permit(self._call)
+        parameters = {**queries.page_params(self._query, contract_code, page), **variant}
+        batch = QueryBatch(self._query, self._field, parameters)
+        permit = await self._sender.permit(self._call)
+        if permit is not None:
+            await self.ask(batch, permit)
+        if not batch.states.complete:
+            self.failed = batch.states.whole
+        return batch.states
 
     async def ask(self, batch: QueryBatch, permit: Permit) -> OrderStates:
-        """Send one query; one that fails says nothing."""
+        """Send one query, with the attempts of its policy; return the states of its reply."""
         await self._sender.run(batch, permit, self._call)
         self.refused = self.refused or batch.refused
         return batch.states
 
 
 class Listing:
-    """The open orders of one kind of a product. ``read`` or ``walk``, and then take ``result``."""
+    """Lists the open orders of one kind of a product. Call ``run`` once."""
 
     def __init__(
         self, sender: Sender, product: str, kind: str, *, priority: Priority, deadline: float
@@ -141,34 +134,37 @@ class Listing:
         self._deadline = deadline
         self._orders: dict[str, OpenOrder] = {}
         self._missing: list[str] = []
-        self._refused: list[bool] = []  # whether the account was, of each list that was asked
+        self._refused: list[bool] = []  # by list that was read: whether the account was refused
         self._walked = False
 
     async def run(self, contract_code: str | None) -> OpenOrders:
-        """List those of a contract, or of the whole account."""
+        """List the orders of a contract; ``None`` stands for the whole account."""
         if contract_code is not None:
-            await self.read(contract_code)
-        elif not self._query.everywhere or not await self.read(""):
-            await self.walk()
+            await self._read(contract_code)
+        elif not self._query.everywhere or not await self._read(""):
+            await self._walk()
         return self.result()
 
-    def result(self, why: str = "") -> OpenOrders:
-        """Return what was read by now; ``why`` it was ended, if it was."""
-        if why:
-            self._miss("", Finding(Meaning.NOT_SENT, None, why))
-        orders = list(self._orders.values())
-        missing = tuple(self._missing)
-        refused = bool(self._refused) and all(self._refused)
-        return OpenOrders(orders, missing=missing, refused=refused, walked=self._walked)
+    def result(self, why_ended: str = "") -> OpenOrders:
+        """Return the orders that are known by now; ``why_ended`` makes the list incomplete."""
+        if why_ended:
+            self._miss("", why_ended)
+        return OpenOrders(
+            list(self._orders.values()),
+            missing=tuple(self._missing),
+            refused=bool(self._refused) and all(self._refused),
+            walked=self._walked,
+        )
 
-    async def read(self, contract_code: str) -> bool:
-        """Read all variants of the list; ``False`` if it has to be asked for each contract."""
+    async def _read(self, contract_code: str) -> bool:
+        """Read all variants of the list; return ``False`` if the list requires a contract."""
         budgets = (self._query.budget,)
         call = self._sender.call_context(budgets, self._priority, self._deadline)
-        found = (self._variant(contract_code, it, call) for it in self._query.variants)
-        return all(await asyncio.gather(*found))
+        variants = self._query.variants
+        readings = (self._read_variant(contract_code, variant, call) for variant in variants)
+        return all(await asyncio.gather(*readings))
 
-    async def _variant(
+    async def _read_variant(
         self, contract_code: str, variant: Mapping[str, str], call: CallContext
     ) -> bool:
         lister = Lister(self._sender, self._query, "order_id", call)
@@ -176,56 +172,56 @@ class Listing:
             pages = await lister.read(contract_code, variant)
             for page in pages:
                 self._add(contract_code, variant, page)
-            failed = lister.failed or _doubt(pages)
+            failed = lister.failed or _incomplete(pages)
             if failed is not _CHANGED:
                 break
         if failed is not None:
             if not contract_code and failed.code in NEEDS_CONTRACT:
                 return False
-            self._miss(" ".join([contract_code, *variant.values()]), failed)
+            code = "" if failed.code is None else f"{failed.code} "
+            self._miss(" ".join([contract_code, *variant.values()]), f"{code}{failed.message}")
         self._refused.append(lister.refused is not None)
         return True
 
     def _add(self, contract_code: str, variant: Mapping[str, str], page: OrderStates) -> None:
-        """Take the orders of a page; an algo order without a known type is of the one asked for."""
+        """Add the orders of a page; an algo order without a known type gets the type asked for."""
         only = queries.contract_of_coin(self._query, contract_code)
         types = [each.get("type") for each in self._query.variants]
         for row in page.rows:
             typed = row if row.get("type") in types else {**row, **variant}
             order = queries.open_order(self._product, self._kind, typed)
-            if not _has_names(order):
-                self._miss(contract_code, _NO_NAMES)
+            if not _is_valid(order):
+                self._miss(contract_code, "an order was listed without a valid contract or id")
             elif only not in ("", order.contract_code.upper()):
                 continue
             elif self._orders.setdefault(order.order_id, order).type != order.type:
-                self._miss(contract_code, _NO_TYPE)
+                self._miss(contract_code, "an order was listed under two types")
 
-    def _miss(self, what: str, why: Finding) -> None:
-        code = "" if why.code is None else f"{why.code} "
-        self._missing.append(f"{what.strip() or 'the list'}: {code}{why.message}".strip())
+    def _miss(self, part: str, why: str) -> None:
+        self._missing.append(f"{part.strip() or 'the list'}: {why}".strip())
 
-    async def walk(self) -> None:
-        """Ask for every contract by itself."""
+    async def _walk(self) -> None:
+        """List each contract of the product separately."""
         self._walked = True
-        found = await contracts(self._sender, self._deadline, self._product)
-        if found is None:
-            self._miss("", Finding(Meaning.NO_ANSWER, None, "the contracts could not be listed"))
+        codes = await contracts(self._sender, self._deadline, self._product)
+        if codes is None:
+            self._miss("", "the contracts could not be listed")
             return
         async with asyncio.TaskGroup() as group:
-            for contract_code in found:
-                group.create_task(self.read(contract_code))
+            for contract_code in codes:
+                group.create_task(self._read(contract_code))
 
 
-def _has_names(order: OpenOrder) -> bool:
-    """Say whether it can be cancelled by its names."""
+def _is_valid(order: OpenOrder) -> bool:
+    """Return whether the order's contract and id can be sent in a cancel."""
     try:
         return bool(order.ref)
     except (InvalidTypeError, InvalidValueError):
         return False
 
 
-def _doubt(pages: Sequence[OrderStates]) -> Finding | None:
-    """Say why pages are not the whole list, whose first page is read first and last."""
+def _incomplete(pages: Sequence[OrderStates]) -> Finding | None:
+    """Return why pages are not the whole list; of several pages, the last is the first again."""
     *before, last = pages
     if last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
         return _CHANGED
@@ -233,9 +229,9 @@ def _doubt(pages: Sequence[OrderStates]) -> Finding | None:
 
 
 async def contracts(sender: Sender, deadline: float, product: str) -> list[str] | None:
-    """List the contracts of a product, or its coins where its lists take those."""
-    catalogue = CATALOGUES.get(product)
-    body = None if catalogue is None else await sender.prober.get(catalogue.path, deadline)
-    if catalogue is None or body is None:
+    """List the contracts of a product, or its coins if lists take coins; ``None`` if unknown."""
+    if product not in CATALOGUES:
         return None
-    return queries.contracts(body, catalogue.field)
+    catalogue = CATALOGUES[product]
+    body = await sender.prober.get(catalogue.path, deadline)
+    return None if body is None else queries.contracts(body, catalogue.field)

@@ -1,4 +1,4 @@
-"""The types of what the methods of the products take, and the options of a call once checked."""
+"""Define the types of the methods' arguments, and the options of a call once they are checked."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal, Protocol, TypedDict
@@ -10,13 +10,13 @@ from htx_cancel.results import OrderResult
 
 
 class IdCollection(Protocol):
-    """A list, tuple, set, dict view or the like of ids; a lone string is none."""
+    """A list, tuple, set, dict view or similar collection of ids. A lone string is not one."""
 
     def __contains__(self, item: object, /) -> bool:
-        """Say whether an id is in it; of a string only strings can be asked."""
+        """Return whether an id is in the collection; ``str`` does not match, as it takes no int."""
 
     def __iter__(self) -> Iterator[str | int]:
-        """Go through the ids."""
+        """Iterate over the ids."""
 
 
 Ids = IdCollection | Iterator[str | int]
@@ -26,12 +26,18 @@ Offset = Literal["open", "close"]
 ContractType = Literal["this_week", "next_week", "quarter", "next_quarter"]
 PositionSide = Literal["long", "short", "both"]
 
-#: A plain function: nobody would await an async one.
+#: A plain function; the result of an async one would never be awaited.
 OnBatch = Callable[[tuple[OrderResult, ...]], None]
 
 
 class CallOptions(TypedDict, total=False):
-    """What every cancel call takes; see ``CancelClient``."""
+    """The options of every cancel call; ``CancelClient`` describes them in full.
+
+    * ``priority``: a ``Priority``; by default ``ROUTINE``.
+    * ``timeout``: seconds for the whole call, above 0; ``None``, the default, means no limit.
+    * ``on_batch``: a plain function, called with a tuple of ``OrderResult`` each time the results
+      of a batch become known.
+    """
 
     priority: Priority
     timeout: float | None
@@ -39,7 +45,11 @@ class CallOptions(TypedDict, total=False):
 
 
 class ReadOptions(TypedDict, total=False):
-    """What every list takes: who goes first, and the seconds for all of it."""
+    """The options of every list.
+
+    * ``priority``: a ``Priority``; by default ``ROUTINE``.
+    * ``timeout``: seconds for the whole list, above 0; ``None``, the default, means no limit.
+    """
 
     priority: Priority
     timeout: float | None

@@ -1,13 +1,13 @@
-"""What became of one order id, or of one call that names no ids."""
+"""Define the result of one order id, and of one call that names no ids."""
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from htx_cancel.status import (
-    FOR_NOW,
     LIVE,
-    SETTLED,
     STATUS,
+    STATUS_OF_STATE,
+    TRANSIENT_REFUSALS,
     CancelStatus,
     CloseReason,
     Finding,
@@ -18,18 +18,19 @@ from htx_cancel.wire.codes import CODES, Meaning
 
 
 class OrderResult(Struct, frozen=True, gc=False):
-    """What became of one order id.
+    """What is known about one order id after a call.
 
     Args:
-        order_id: the id as given; a client order id where those were given.
-        status: what is known of the cancel.
-        code: the exchange's code, if there is one.
-        message: the exchange's words or, without a code, ours.
+        order_id: the order id or client order id that the call was given, as a string.
+        status: what is known about the cancel.
+        code: the exchange's error code; ``None`` if the exchange gave none.
+        message: the exchange's message; ours if there is no ``code``.
         reason: why the order was not open any more, if ``status`` is ``CLOSED``.
         attempts: the number of requests that carried the id.
-        state: the order's own state, where ``confirm`` found one.
-        meaning: what the refusal meant, if ``status`` is ``REJECTED``; without one, ``code`` tells.
-        source: the call that carried it, where that was one of several: see ``client.cancel``.
+        state: the order's own state, if ``confirm`` found one.
+        meaning: the meaning of the refusal, if ``status`` is ``REJECTED``; if ``None``,
+            ``retryable`` and ``Outcome.merge`` use ``code``.
+        source: the endpoint, contract and id field of the order, in results of ``client.cancel``.
     """
 
     order_id: str
@@ -46,44 +47,49 @@ class OrderResult(Struct, frozen=True, gc=False):
     def retryable(self) -> bool:
         """Whether another cancel may help.
 
-        ``True`` for an order that is unknown, unsent or open, and for a refusal that passes: for
-        the rate, by a busy or settling exchange, or for the clock. ``False`` for definite answers,
-        and for refusals of the account, the parameters or the order.
+        ``True`` if the status is ``UNKNOWN``, ``UNSENT`` or ``OPEN``, and for a refusal that
+        passes: for the rate, for the clock, by a busy or settling exchange, or of a TP/SL order
+        whose entry order is open. ``False`` for every other status, and for refusals of the
+        account, the parameters or the order.
         """
         return _retryable(self)
 
     @property
     def unsettled(self) -> bool:
-        """Whether a query could tell more: accepted, unknown or canceling, and no final state."""
+        """Whether a query may change the result.
+
+        ``True`` if the status is ``ACCEPTED``, ``UNKNOWN`` or ``OPEN``, or the reason is
+        ``CANCELING``; ``False`` for any other result, and if ``state`` is final.
+        """
         if self.state is not None and self.state.final:
             return False
         uncertain = (CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelStatus.OPEN)
         return self.status in uncertain or self.reason is CloseReason.CANCELING
 
     def confirmed(self, state: OrderState | None, not_found: str = "") -> "OrderResult":
-        """Return this result with what a query told; ``None`` if it knows no such order.
+        """Return this result with the state that a query returned; ``None`` for no such order.
 
-        What the exchange said of the cancel stands. Where nothing was known, the state decides.
-        ``not_found`` is the message for an order that the query does not know; the exchange's own
-        words about the cancel stand.
+        The state decides a status of ``UNKNOWN`` or ``OPEN``; any other status stands.
+        ``not_found`` is the message for an order that the query does not know. It does not replace
+        the exchange's own message about a cancel whose status stands.
         """
         status, reason, code, message = self.status, self.reason, self.code, self.message
         if status in (CancelStatus.UNKNOWN, CancelStatus.OPEN):
-            status, reason = SETTLED[state] if state else (CancelStatus.NOT_FOUND, None)
+            status, reason = STATUS_OF_STATE[state] if state else (CancelStatus.NOT_FOUND, None)
         if state is None and not_found and (status is not self.status or code is None):
             code, message = None, not_found
         return replace(self, status=status, reason=reason, code=code, message=message, state=state)
 
     def merged(self, later: "OrderResult") -> "OrderResult":
-        """Return what this result and a later one about the same order say together."""
-        mine, theirs = (weight(it.status, _refusal(it)) for it in (self, later))
-        chosen = later if theirs >= mine else self
+        """Return what this result and a later one mean together; see ``Outcome.merge``."""
+        before, after = (weight(each.status, _refusal_meaning(each)) for each in (self, later))
+        prevailing = later if after >= before else self
         state = self.state if later.state is None else later.state
-        return replace(chosen, attempts=self.attempts + later.attempts, state=state)
+        return replace(prevailing, attempts=self.attempts + later.attempts, state=state)
 
 
 class Source(Struct, frozen=True, gc=False):
-    """Which orders a result is about: an id is one order's only together with its source.
+    """The call that results belong to. An id names one order only together with its source.
 
     Args:
         endpoint: the cancel endpoint's name, as in ``htx_cancel.endpoints.ENDPOINTS``.
@@ -98,21 +104,21 @@ class Source(Struct, frozen=True, gc=False):
 
     @property
     def product(self) -> str:
-        """The product, such as ``coin_m_swap``."""
+        """The product, such as ``"coin_m_swap"``."""
         return self.endpoint.partition(".")[0]
 
     @property
     def kind(self) -> str:
-        """The kind of orders, such as ``trigger_orders``."""
+        """The kind of orders, such as ``"trigger_orders"``."""
         return self.endpoint.partition(".cancel_")[2].removeprefix("all_")
 
 
 class Refusal(Struct, frozen=True):
-    """A refusal of the whole account, such as a wrong key: it stopped the call.
+    """A refusal of the whole account, such as for a wrong key, that stopped the call.
 
     Args:
-        code: the exchange's code, if there is one.
-        message: the exchange's words.
+        code: the exchange's error code; ``None`` if the exchange gave none.
+        message: the exchange's message.
     """
 
     code: int | None
@@ -120,12 +126,12 @@ class Refusal(Struct, frozen=True):
 
 
 def refusal(finding: Finding | None) -> Refusal | None:
-    """Turn what stopped a call, if anything did, into what its outcome says."""
+    """Return the refusal that a finding describes; ``None`` if there is no finding."""
     return None if finding is None else Refusal(finding.code, finding.message)
 
 
 class CallResult(Struct, frozen=True, gc=False):
-    """What became of a call that names no ids; the fields are those of ``OrderResult``."""
+    """What is known about a call that names no ids; the fields are those of ``OrderResult``."""
 
     status: CancelStatus
     code: int | None = None
@@ -139,8 +145,7 @@ class CallResult(Struct, frozen=True, gc=False):
         return _retryable(self)
 
 
-def _refusal(result: OrderResult | CallResult) -> Meaning | None:
-    """Return what a refusal meant; ``None`` if it was none, or nobody knows."""
+def _refusal_meaning(result: OrderResult | CallResult) -> Meaning | None:
     if result.status is not CancelStatus.REJECTED:
         return None
     if result.meaning is None and result.code is not None:
@@ -150,12 +155,12 @@ def _refusal(result: OrderResult | CallResult) -> Meaning | None:
 
 def _retryable(result: OrderResult | CallResult) -> bool:
     if result.status is CancelStatus.REJECTED:
-        return _refusal(result) in FOR_NOW
+        return _refusal_meaning(result) in TRANSIENT_REFUSALS
     return result.status in LIVE
 
 
 def order_result(order_id: str, finding: Finding, attempts: int) -> OrderResult:
-    """Turn what is known of an id into its result."""
+    """Return the result of an id from what its attempts found."""
     status, reason = STATUS[finding.meaning]
     meaning = finding.meaning if status is CancelStatus.REJECTED else None
     return OrderResult(
@@ -164,7 +169,7 @@ def order_result(order_id: str, finding: Finding, attempts: int) -> OrderResult:
 
 
 def call_result(finding: Finding, attempts: int) -> CallResult:
-    """Turn what is known of a whole call into its result."""
+    """Return the result of a call that names no ids from what its attempts found."""
     status = STATUS[finding.meaning][0]
     meaning = finding.meaning if status is CancelStatus.REJECTED else None
     return CallResult(status, finding.code, finding.message, attempts, meaning)

@@ -1,10 +1,10 @@
-"""What is known of a cancel: its status, and how much an answer counts beside another.
+"""Define the statuses of a cancel, and which of two answers about one order prevails.
 
 Rules:
 
-* ``STATUS`` is the one place where the meaning of an answer becomes a status.
-* ``weight`` is the one place that says which of two answers about an id counts: the attempts of a
-  batch and the outcomes of several calls are merged by it.
+* Only ``STATUS`` turns the meaning of an answer into a status.
+* Only ``weight`` decides which of two answers about an id prevails: between the attempts of a batch
+  and between the outcomes of several calls.
 """
 
 from enum import IntEnum, StrEnum
@@ -15,65 +15,69 @@ from htx_cancel.wire.codes import Meaning
 
 
 class CancelStatus(StrEnum):
-    """What is known of one order id after a cancel call. Not the order's own state.
+    """What is known about the cancel of one order. It is not the order's own state.
 
-    ``NOT_FOUND`` by client order id may be a live order: HTX looks these up for 8 hours only, and
-    in multi-asset mode not after the order ended.
+    A member equals its string: ``result.status == "accepted"``. The order of a result with the
+    status ``REJECTED``, ``UNKNOWN``, ``UNSENT`` or ``OPEN`` may be live.
+
+    ``NOT_FOUND`` by client order id may be a live order: HTX finds orders by these ids for 8 hours
+    only, and in multi-asset mode not after the order ended.
     """
 
-    __hash__ = str.__hash__  # the same, and Enum's own is a slow one
+    __hash__ = str.__hash__  # equal to the hash of Enum, and faster
 
     ACCEPTED = "accepted"
-    """The exchange took the instruction; the order may still fill first."""
+    """The exchange took the instruction to cancel; the order may still fill first."""
     CLOSED = "closed"
-    """The exchange says that it was not open any more; see ``reason``."""
+    """The exchange says that the order was not open any more; see ``OrderResult.reason``."""
     NOT_FOUND = "not_found"
-    """The exchange knows no such order here."""
+    """The exchange knows no such order under this contract and id."""
     REJECTED = "rejected"
-    """The exchange refused, with ``code`` and ``message``: treat as live."""
+    """The exchange refused the cancel, with ``code`` and ``message``: treat the order as live."""
     UNKNOWN = "unknown"
-    """Sent, and no trustworthy answer came: treat as live."""
+    """The cancel was sent and no trustworthy answer came: treat the order as live."""
     UNSENT = "unsent"
-    """It never left this process: treat as live."""
+    """The cancel never left this process: treat the order as live."""
     OPEN = "open"
-    """Of a confirmed outcome only: open, and no cancel is known to be under way. Cancel again."""
+    """Only after ``confirm``: the order is open and no cancel is known to be under way. Cancel
+    the order again."""
 
 
 class CloseReason(StrEnum):
-    """Why an order was not open any more."""
+    """Why an order was not open any more when its cancel reached the exchange."""
 
     FILLED = "filled"
-    """It was executed."""
+    """The order was filled."""
     CANCELED = "canceled"
-    """It was canceled before."""
+    """The order was canceled before."""
     CANCELING = "canceling"
     """An earlier cancel is under way; the order may still fill first."""
 
 
 class OrderState(StrEnum):
-    """An order's own state, as a query told it."""
+    """An order's own state, as a query returned it."""
 
     OPEN = "open"
-    """In the book, or waiting for its trigger."""
+    """The order is in the book, or waits for its trigger."""
     CANCELING = "canceling"
     """A cancel is under way; the order may still fill first."""
     FILLED = "filled"
-    """Executed as a whole."""
+    """The whole volume of the order was filled."""
     CANCELED = "canceled"
-    """Canceled as a whole."""
+    """The whole volume of the order was canceled."""
     PARTIALLY_CANCELED = "partially_canceled"
-    """Partly filled, then canceled."""
+    """The order was partly filled, then canceled."""
     GONE = "gone"
-    """Not open any more; no query tells whether it was canceled or triggered."""
+    """The order is not open any more; no query returns whether it was canceled or triggered."""
 
     @property
     def final(self) -> bool:
-        """Whether it can change no more."""
+        """Whether the state cannot change any more."""
         return self not in (OrderState.OPEN, OrderState.CANCELING)
 
 
-#: What a state that was asked for says about a cancel of which nothing was known.
-SETTLED: dict[OrderState, tuple[CancelStatus, CloseReason | None]] = {
+#: The status and reason that an order's state gives to a cancel of unknown result.
+STATUS_OF_STATE: dict[OrderState, tuple[CancelStatus, CloseReason | None]] = {
     OrderState.OPEN: (CancelStatus.OPEN, None),
     OrderState.CANCELING: (CancelStatus.CLOSED, CloseReason.CANCELING),
     OrderState.FILLED: (CancelStatus.CLOSED, CloseReason.FILLED),
@@ -82,6 +86,7 @@ SETTLED: dict[OrderState, tuple[CancelStatus, CloseReason | None]] = {
     OrderState.GONE: (CancelStatus.CLOSED, None),
 }
 
+#: The status and reason that the meaning of an answer gives to a cancel.
 STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
     Meaning.ACCEPTED: (CancelStatus.ACCEPTED, None),
     Meaning.FILLED: (CancelStatus.CLOSED, CloseReason.FILLED),
@@ -104,28 +109,26 @@ STATUS: dict[Meaning, tuple[CancelStatus, CloseReason | None]] = {
     Meaning.NOT_SENT: (CancelStatus.UNSENT, None),
 }
 
-
-#: The statuses of orders that may be live.
+#: The statuses whose orders may be live.
 LIVE = (CancelStatus.REJECTED, CancelStatus.UNKNOWN, CancelStatus.UNSENT, CancelStatus.OPEN)
 
-#: The refusals of a whole request: they say nothing about an order.
-OF_THE_REQUEST = frozenset(
+#: Refusals of the whole request; they say nothing about an order.
+REQUEST_REFUSALS = frozenset(
     {Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.SETTLING, Meaning.CLOCK, Meaning.AUTH}
 )
 
-#: The refusals that pass: of the rate, of a busy or settling exchange, of the clock, and of a TP/SL
-#: order whose entry order is open.
-FOR_NOW = frozenset(
+#: Refusals that pass by themselves, so that the same request may succeed later.
+TRANSIENT_REFUSALS = frozenset(
     {Meaning.RATE_LIMITED, Meaning.BUSY, Meaning.SETTLING, Meaning.CLOCK, Meaning.ENTRY_OPEN}
 )
 
 
 class Weight(IntEnum):
-    """How much an answer counts beside others about the same id. Of two alike the later counts."""
+    """How much an answer counts. The heavier of two answers prevails; of equal ones the later."""
 
-    NOTHING = 0  #: it was not sent
+    NOTHING = 0  #: the request was not sent
     REQUEST = 1  #: the whole request was refused: an earlier one may have canceled the order
-    UNCERTAIN = 2  #: unknown, open, not found, or the order's cancel refused: the order may be live
+    UNCERTAIN = 2  #: the order may be live: unknown, open, not found, or its cancel refused
     CLOSED = 3  #: an order that was closed stays closed
     ACCEPTED = 4  #: an instruction that was taken stays taken
 
@@ -142,12 +145,12 @@ _WEIGHTS: dict[CancelStatus, Weight] = {
 
 
 def weight(status: CancelStatus, meaning: Meaning | None) -> Weight:
-    """Say how much an answer counts; ``meaning`` matters where the status is ``REJECTED``."""
-    return Weight.REQUEST if meaning in OF_THE_REQUEST else _WEIGHTS[status]
+    """Return the weight of an answer; ``meaning`` matters if the status is ``REJECTED``."""
+    return Weight.REQUEST if meaning in REQUEST_REFUSALS else _WEIGHTS[status]
 
 
 class Finding(Struct, frozen=True, gc=False):
-    """What one attempt says of one order id, or of a whole call."""
+    """What one attempt says about one order id, or about a whole request."""
 
     meaning: Meaning
     code: int | None = None
@@ -155,7 +158,7 @@ class Finding(Struct, frozen=True, gc=False):
 
     @property
     def weight(self) -> Weight:
-        """How much it counts beside other findings about the same id."""
+        """The weight of this finding beside others about the same id."""
         return weight(STATUS[self.meaning][0], self.meaning)
 
 

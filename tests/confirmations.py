@@ -1,4 +1,9 @@
-"""What the tests of confirming share: doubtful outcomes, and checks of confirmed ones."""
+"""Share helpers between the tests of ``confirm``: outcomes to confirm, and their states."""
+
+import asyncio
+from typing import Any
+
+from msgspec.structs import replace
 
 from htx_cancel import CancelStatus, OrderResult, OrderState, Outcome, Source
 from htx_cancel.sandbox.rules import Kind
@@ -14,15 +19,20 @@ SOURCES: dict[Kind, Source] = {
 }
 
 
-def doubtful(kind: Kind, *ids: str, field: str = "order_id") -> Outcome:
-    """Make the outcome of a cancel that nobody answered."""
-    endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
-    return Outcome.of(
-        [OrderResult(key, CancelStatus.UNKNOWN, attempts=1) for key in ids],
-        source=Source(endpoint, contract_code, field),
-    )
+def unanswered(kind: Kind, *ids: str, field: str = "order_id") -> Outcome:
+    """Make the outcome of a cancel that got no answer."""
+    results = [OrderResult(order_id, CancelStatus.UNKNOWN, attempts=1) for order_id in ids]
+    return Outcome.of(results, source=replace(SOURCES[kind], field=field))
+
+
+def reports() -> list[dict[str, Any]]:
+    """Return a list that collects what the event loop's exception handler gets."""
+    contexts: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: contexts.append(context))
+    return contexts
 
 
 def states(outcome: Outcome) -> list[tuple[CancelStatus, OrderState | None]]:
-    """List status and state of every result."""
+    """List the status and state of every result."""
     return [(result.status, result.state) for result in outcome]

@@ -1,4 +1,4 @@
-"""Replies to cancels as their JSON holds them, and what they say of an id."""
+"""Decode replies to cancels that are given as Python values."""
 
 import json
 
@@ -15,15 +15,15 @@ def read(
     endpoint: Endpoint = coin_m_swap.ORDERS,
     field: str = "order_id",
 ) -> AttemptResult:
-    """Decode a reply given as what its JSON holds."""
+    """Decode a reply that is given as the value of its JSON."""
     return cancels.decode(status, json.dumps(reply).encode(), endpoint, field)
 
 
 def of(answer: AttemptResult, order_id: str) -> Finding:
-    """Say what an answer means for one id."""
+    """Return what an answer says about one id."""
     return answer.named.get(order_id, answer.unnamed)
 
 
 def ok(successes: object, *errors: dict[str, object]) -> dict[str, object]:
-    """Make a v1 reply."""
+    """Return a v1 reply with successes and errors."""
     return {"status": "ok", "data": {"errors": list(errors), "successes": successes}, "ts": 1}

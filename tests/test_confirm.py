@@ -1,4 +1,4 @@
-"""Confirming outcomes: what is asked about, what is told, and how a confirmation ends."""
+"""``client.confirm``: the orders it queries, the results it reports, and how it ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from clients import ONCE, add, cancel, credentials, in_process, nothing_is_left, over_a_socket
-from confirmations import BY_ID, PAGED, SOURCES, doubtful, states
+from confirmations import BY_ID, PAGED, SOURCES, reports, states, unanswered
 from transports import Answering, Scripted, v1_reply
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import (
     CallResult,
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.loops
 
 @pytest.mark.parametrize("kind", BY_ID)
 async def test_accepted_orders_are_confirmed_over_a_socket(kind: Kind) -> None:
-    """The queries are signed and shaped as the exchange wants them, GET and POST."""
+    """The exchange accepts the signature and parameters of the queries, GET and POST."""
     exchange = Exchange()
     live = add(exchange, kind, 3)
     filled = add(exchange, kind, 1, state="filled")
@@ -50,7 +50,7 @@ async def test_accepted_orders_are_confirmed_over_a_socket(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
 def test_an_unknown_order_is_settled_by_its_state(kind: Kind) -> None:
-    """Executed without an answer: closed. Never executed: open. Never there: not found."""
+    """A cancel that was executed is closed; one that was never executed is open."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -73,8 +73,8 @@ def test_an_unknown_order_is_settled_by_its_state(kind: Kind) -> None:
     run(main())
 
 
-def test_an_order_that_is_being_canceled_already_is_asked_about() -> None:
-    """Its status stays closed; its state becomes final."""
+def test_an_order_that_an_earlier_cancel_is_canceling_is_queried() -> None:
+    """The status stays closed, and the state becomes final."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=0.2)
@@ -89,8 +89,8 @@ def test_an_order_that_is_being_canceled_already_is_asked_about() -> None:
     run(main())
 
 
-def test_a_cancel_of_all_is_confirmed_and_keeps_the_fate_of_its_call() -> None:
-    """Its listed orders are asked about."""
+def test_a_confirmed_cancel_all_has_the_result_of_its_call() -> None:
+    """The orders that its reply lists are queried."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=0.05)
@@ -105,31 +105,31 @@ def test_a_cancel_of_all_is_confirmed_and_keeps_the_fate_of_its_call() -> None:
 
 
 def test_several_outcomes_are_confirmed_at_once_into_one() -> None:
-    """Of all kinds, each by its own query and budget, in the time of the slowest."""
+    """Each kind has its own query and budget, and the slowest sets the time."""
 
     async def main() -> None:
         exchange = Exchange()
         kinds: list[Kind] = ["swap", "swap_trailing", "linear_trigger", "v5"]
         async with in_process(exchange, delay=0.2) as client:
             outcomes = [await cancel(client, kind, add(exchange, kind, 3)) for kind in kinds]
-            twice = await cancel(client, "swap", [it.order_id for it in outcomes[0]])
-            began = asyncio.get_running_loop().time()
+            twice = await cancel(client, "swap", [result.order_id for result in outcomes[0]])
+            began = now()
             confirmed = await client.confirm(*outcomes, twice)
-            assert asyncio.get_running_loop().time() - began == pytest.approx(0.4, abs=0.01)
+            assert now() - began == pytest.approx(0.4, abs=0.01)
             nothing_is_left(client)
-        assert [it.order_id for it in confirmed] == [
-            it.order_id for each in outcomes for it in each
+        assert [result.order_id for result in confirmed] == [
+            result.order_id for outcome in outcomes for result in outcome
         ]
-        assert {it.status for it in confirmed} == {CancelStatus.ACCEPTED}
-        assert all(it.state is not None and it.state.final for it in confirmed)
-        assert [it.attempts for it in confirmed] == [2] * 3 + [1] * 9
+        assert {result.status for result in confirmed} == {CancelStatus.ACCEPTED}
+        assert all(result.state is not None and result.state.final for result in confirmed)
+        assert [result.attempts for result in confirmed] == [2] * 3 + [1] * 9
         assert [part.source for part in confirmed.parts] == [SOURCES[kind] for kind in kinds]
 
     run(main())
 
 
-def test_a_confirmed_outcome_keeps_what_was_known_of_the_calls() -> None:
-    """The error, the wait, and the fate of calls without ids."""
+def test_a_confirmed_outcome_has_what_was_known_about_the_calls() -> None:
+    """The error, the wait, and the results of calls without ids."""
 
     async def main() -> None:
         async with in_process(Exchange()) as client:
@@ -151,31 +151,30 @@ def test_a_confirmed_outcome_keeps_what_was_known_of_the_calls() -> None:
     run(main())
 
 
-def test_each_result_that_changed_is_told_once_as_soon_as_it_is_final() -> None:
-    """What is not final is told at the end, and what did not change is not told."""
+def test_on_batch_gets_each_result_that_changed_once_as_soon_as_it_is_final() -> None:
+    """Results that are not final come at the end; results that did not change do not come."""
 
     async def main() -> None:
         exchange = Exchange()
-        loop = asyncio.get_running_loop()
         done, live = add(exchange, "v5", 2, state="canceled"), add(exchange, "v5", 1)
-        told: list[tuple[float, tuple[OrderResult, ...]]] = []
+        batches: list[tuple[float, tuple[OrderResult, ...]]] = []
         accepted = OrderResult("5", CancelStatus.ACCEPTED)
         async with in_process(exchange, delay=0.01) as client:
             confirmed = await client.confirm(
-                doubtful("v5", *done, *live, "7"),
+                unanswered("v5", *done, *live, "7"),
                 Outcome.of([accepted], source=SOURCES["v5"]),
                 timeout=3.0,
-                on_batch=lambda results: told.append((loop.time(), results)),
+                on_batch=lambda results: batches.append((now(), results)),
             )
-        assert [len(results) for _, results in told] == [1] * 4
-        last = told.pop()
-        assert [it.order_id for it in last[1]] == live
-        assert all(when < 0.2 for when, _ in told)
+        assert [len(results) for _, results in batches] == [1] * 4
+        last = batches.pop()
+        assert [result.order_id for result in last[1]] == live
+        assert all(when < 0.2 for when, _ in batches)
         assert last[0] > 1.0
-        told.append(last)
-        results = {it.order_id: it for _, each in told for it in each}
-        assert results == {it.order_id: it for it in confirmed if it != accepted}
-        assert [it.status for it in confirmed] == [
+        batches.append(last)
+        results = {result.order_id: result for _, batch in batches for result in batch}
+        assert results == {result.order_id: result for result in confirmed if result != accepted}
+        assert [result.status for result in confirmed] == [
             "closed",
             "closed",
             "open",
@@ -186,14 +185,14 @@ def test_each_result_that_changed_is_told_once_as_soon_as_it_is_final() -> None:
     run(main())
 
 
-def test_confirming_a_great_outcome_lets_the_loop_turn() -> None:
-    """Collecting and rebuilding pause after some batches."""
+def test_confirming_a_large_outcome_yields_to_the_event_loop() -> None:
+    """Collecting the results and rebuilding the outcome pause after some batches."""
 
     async def main() -> None:
         exchange = Exchange()
         results = [OrderResult(str(number), CancelStatus.CLOSED) for number in range(1, 20_001)]
         turns = 0
-        told: list[tuple[OrderResult, ...]] = []
+        batches: list[tuple[OrderResult, ...]] = []
 
         async def count() -> None:
             nonlocal turns
@@ -204,16 +203,16 @@ def test_confirming_a_great_outcome_lets_the_loop_turn() -> None:
         counting = asyncio.create_task(count())
         async with in_process(exchange) as client:
             outcome = Outcome.of(results, source=SOURCES["swap"])
-            await client.confirm(outcome, on_batch=told.append)
+            await client.confirm(outcome, on_batch=batches.append)
         counting.cancel()
-        assert told == []
+        assert batches == []
         assert turns > 2 * 20
 
     run(main())
 
 
-def test_an_outcome_with_nothing_to_ask_about_sends_no_query() -> None:
-    """Settled and unsent ids need no query."""
+def test_an_outcome_without_unsettled_results_sends_no_query() -> None:
+    """Closed orders need no query."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -222,17 +221,6 @@ def test_an_outcome_with_nothing_to_ask_about_sends_no_query() -> None:
             outcome = await cancel(client, "swap", ids)
             assert states(await client.confirm(outcome)) == states(outcome)
         assert exchange.calls.total() == 1
-
-    run(main())
-
-
-def test_only_an_outcome_can_be_confirmed() -> None:
-    """Anything else is a TypeError."""
-
-    async def main() -> None:
-        async with in_process(Exchange()) as client:
-            with pytest.raises(InvalidTypeError, match="each outcome must be an Outcome, got"):
-                await client.confirm([])  # type: ignore[arg-type]
 
     run(main())
 
@@ -248,16 +236,21 @@ def test_only_an_outcome_can_be_confirmed() -> None:
             InvalidValueError,
             "cancel call",
         ),
-        ((doubtful("v5", "7"),), {"on_batch": 7}, InvalidTypeError, "on_batch must be a plain"),
-        ((doubtful("v5", "7"),), {"priority": 1}, InvalidTypeError, "priority must be a Priority"),
-        ((doubtful("v5", "7"),), {"timeout": None}, InvalidTypeError, "timeout must be a number"),
-        ((doubtful("v5", "7"),), {"timeout": 0}, InvalidValueError, "timeout must be above 0"),
+        ((unanswered("v5", "7"),), {"on_batch": 7}, InvalidTypeError, "on_batch must be a plain"),
+        (
+            (unanswered("v5", "7"),),
+            {"priority": 1},
+            InvalidTypeError,
+            "priority must be a Priority",
+        ),
+        ((unanswered("v5", "7"),), {"timeout": None}, InvalidTypeError, "timeout must be a number"),
+        ((unanswered("v5", "7"),), {"timeout": 0}, InvalidValueError, "timeout must be above 0"),
     ],
 )
-def test_outcomes_and_options_that_make_no_sense_are_refused_before_anything_is_sent(
+def test_invalid_outcomes_and_options_are_refused_before_anything_is_sent(
     outcomes: tuple[Any, ...], options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    """Arguments are checked as those of a cancel are."""
+    """Options are checked as those of a cancel are."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -269,22 +262,21 @@ def test_outcomes_and_options_that_make_no_sense_are_refused_before_anything_is_
     run(main())
 
 
-# how it ends
+# ending
 
 
 @pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
-def test_confirming_ends_with_its_time_and_says_what_it_knows(kind: Kind) -> None:
-    """An order whose cancel takes longer is canceling."""
+def test_confirming_ends_by_its_timeout_and_returns_what_is_known(kind: Kind) -> None:
+    """An order whose cancel takes longer than the timeout is canceling."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=60.0)
         ids = add(exchange, kind, 1)
-        loop = asyncio.get_running_loop()
         async with in_process(exchange) as client:
             outcome = await cancel(client, kind, ids)
-            began = loop.time()
+            began = now()
             outcome = await client.confirm(outcome, timeout=5.0)
-            assert loop.time() - began <= 5.0
+            assert now() - began <= 5.0
             assert outcome.results[0].status is CancelStatus.ACCEPTED
             # v5 has no word for an order that is being canceled
             assert outcome.results[0].state is (
@@ -299,25 +291,24 @@ def test_confirming_ends_with_its_time_and_says_what_it_knows(kind: Kind) -> Non
 
 
 def test_closing_the_client_ends_a_confirmation() -> None:
-    """It returns what it knows; a closed client starts none."""
+    """It returns what is known; a closed client refuses to confirm."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=60.0)
-        loop = asyncio.get_running_loop()
         client = in_process(exchange, retry=RetryPolicy(backoff_max=0.5))
         outcome = await cancel(client, "swap", add(exchange, "swap", 1))
         confirming = asyncio.create_task(client.confirm(outcome, timeout=100.0))
         await asyncio.sleep(1.0)
         await client.aclose()
         assert states(await confirming) == [(CancelStatus.ACCEPTED, OrderState.CANCELING)]
-        assert loop.time() < 2.0
+        assert now() < 2.0
         with pytest.raises(ClientClosedError):
             await client.confirm(outcome)
 
     run(main())
 
 
-#: Where a confirmation can be when it has to end: what is confirmed, and on what exchange.
+#: Where a confirmation waits when it must end: the kind of orders, their count, the delay in s.
 MOMENTS: dict[str, tuple[Kind, int, float]] = {
     "between two rounds": ("swap", 1, 0.0),
     "waiting for a token": ("v5", 100, 0.0),
@@ -328,18 +319,17 @@ MOMENTS: dict[str, tuple[Kind, int, float]] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("ended_by", ["aclose", "its caller"])
-def test_a_confirmation_ends_at_once_wherever_it_is(moment: str, ended_by: str) -> None:
-    """With the client it returns what it knows, with its caller it raises; nothing is left."""
+def test_a_confirmation_ends_at_once_wherever_it_waits(moment: str, ended_by: str) -> None:
+    """``aclose`` makes it return what is known; cancelling its caller raises. No task is left."""
     kind, count, delay = MOMENTS[moment]
 
     async def main() -> None:
         exchange = Exchange()
-        outcome = doubtful(kind, *add(exchange, kind, count))
-        loop = asyncio.get_running_loop()
+        outcome = unanswered(kind, *add(exchange, kind, count))
         client = in_process(exchange, delay=delay, request_timeout=50.0)
         confirming = asyncio.create_task(client.confirm(outcome, timeout=200.0))
         await asyncio.sleep(1.0)
-        ended = loop.time()
+        ended = now()
         if ended_by == "aclose":
             await client.aclose()
             known = states(await confirming)
@@ -350,7 +340,7 @@ def test_a_confirmation_ends_at_once_wherever_it_is(moment: str, ended_by: str) 
             confirming.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await confirming
-        assert loop.time() - ended < 0.001
+        assert now() - ended < 0.001
         nothing_is_left(client)
         await client.aclose()
 
@@ -358,15 +348,14 @@ def test_a_confirmation_ends_at_once_wherever_it_is(moment: str, ended_by: str) 
 
 
 class Stubborn(Answering):
-    """A transport that does not let itself be cancelled for ten seconds."""
+    """A transport that ignores cancellation for ten seconds."""
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Sleep on."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + 10.0
-        while loop.time() < until:
+        """Sleep for ten seconds, then answer."""
+        until = now() + 10.0
+        while now() < until:
             try:
-                await asyncio.sleep(until - loop.time())
+                await asyncio.sleep(until - now())
             except asyncio.CancelledError:
                 continue
         return await super().send(request, timeout=timeout)
@@ -374,41 +363,40 @@ class Stubborn(Answering):
 
 @pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
 def test_closing_waits_for_a_confirmation_no_longer_than_its_drain(kind: Kind) -> None:
-    """A transport that goes on regardless ends the confirmation with its answer."""
+    """If a transport ignores cancellation, the confirmation ends with its answer."""
 
     async def main() -> None:
         transport = Stubborn(lambda _params: {"status": "error", "err_code": 1000})
         client = transport.client(request_timeout=60.0)
-        loop = asyncio.get_running_loop()
-        confirming = asyncio.create_task(client.confirm(doubtful(kind, "1"), timeout=100.0))
+        confirming = asyncio.create_task(client.confirm(unanswered(kind, "1"), timeout=100.0))
         await asyncio.sleep(1.0)
         await client.aclose(drain=2.0)
-        assert loop.time() == pytest.approx(3.0, abs=0.001)
+        assert now() == pytest.approx(3.0, abs=0.001)
         assert states(await confirming) == [(CancelStatus.UNKNOWN, None)]
-        assert loop.time() < 11.0
+        assert now() < 11.0
         assert len(transport.asked) == 1
         nothing_is_left(client)
 
     run(main())
 
 
-# what fails inside
+# failures inside
 
 
 def test_confirming_survives_a_transport_that_raises_anything() -> None:
-    """A public call or a query that fails says nothing; what the cancel told stands."""
+    """A public call or query that fails changes nothing; the result of the cancel stands."""
 
     async def main() -> None:
-        problems: list[str] = []
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, about: problems.append(str(about["exception"])))
+        problems = reports()
         replies: list[bytes | Exception] = [v1_reply(["1"], [])]
         replies += [RuntimeError(str(number)) for number in range(5)]
         async with CancelClient(credentials(), transport=Scripted(replies)) as client:
             accepted = await cancel(client, "swap", ["1"])
             assert await client.warm_up() == 0
-            outcome = await client.confirm(accepted, timeout=2.0)
-        assert problems[:4] == ["0", "1", "2", "3"]
+            batches: list[tuple[OrderResult, ...]] = []
+            outcome = await client.confirm(accepted, timeout=2.0, on_batch=batches.append)
+        assert not batches
+        assert [str(context["exception"]) for context in problems[:4]] == ["0", "1", "2", "3"]
         assert outcome.results == accepted.results
         assert outcome["1"].status is CancelStatus.ACCEPTED
 
@@ -417,20 +405,18 @@ def test_confirming_survives_a_transport_that_raises_anything() -> None:
 
 @pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
 @pytest.mark.parametrize("error", [RuntimeError("mine"), asyncio.CancelledError("mine")])
-def test_what_a_foreign_transport_raises_is_reported_once_and_says_nothing(
+def test_an_exception_of_a_custom_transport_is_reported_once_and_changes_nothing(
     kind: Kind, error: BaseException
 ) -> None:
-    """Not even a cancellation that nobody asked for ends the confirmation or costs a permit."""
+    """Even a ``CancelledError`` of its own neither ends the confirmation nor costs a permit."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+        problems = reports()
         transport = Answering(lambda _params: error)
         async with transport.client(limits={"usdt_m_read": Limit(100, 1.0)}) as client:
-            outcome = await client.confirm(doubtful(kind, "1", "2"), timeout=5.0)
+            outcome = await client.confirm(unanswered(kind, "1", "2"), timeout=5.0)
             assert states(outcome) == [(CancelStatus.UNKNOWN, None)] * 2
-            assert loop.time() > 3.0
+            assert now() > 3.0
             nothing_is_left(client)
         assert len(transport.asked) > 5
         assert [(it["message"], it["exception"]) for it in problems] == [
@@ -441,13 +427,11 @@ def test_what_a_foreign_transport_raises_is_reported_once_and_says_nothing(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("mine"), asyncio.CancelledError("mine")])
-def test_what_on_batch_raises_is_reported_and_costs_nothing(error: BaseException) -> None:
-    """Once for each time, as from a cancel; the outcome is whole."""
+def test_an_exception_in_on_batch_is_reported_and_costs_nothing(error: BaseException) -> None:
+    """It is reported each time, as in a cancel, and the outcome is complete."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context))
+        problems = reports()
 
         def on_batch(_results: tuple[OrderResult, ...]) -> None:
             raise error
@@ -455,7 +439,7 @@ def test_what_on_batch_raises_is_reported_and_costs_nothing(error: BaseException
         exchange = Exchange()
         ids = [*add(exchange, "v5", 2, state="filled"), *add(exchange, "v5", 1)]
         async with in_process(exchange) as client:
-            outcome = await client.confirm(doubtful("v5", *ids), timeout=1.0, on_batch=on_batch)
+            outcome = await client.confirm(unanswered("v5", *ids), timeout=1.0, on_batch=on_batch)
             nothing_is_left(client)
         assert [it.status for it in outcome] == ["closed", "closed", "open"]
         assert [(it["message"], it["exception"]) for it in problems] == [
@@ -466,33 +450,31 @@ def test_what_on_batch_raises_is_reported_and_costs_nothing(error: BaseException
 
 
 def test_a_failure_in_one_source_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even our own mistakes are reported, and the rest is confirmed."""
+    """An exception in our own code is reported, and the other source is confirmed."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[str] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        problems = reports()
         exchange = Exchange()
         filled = add(exchange, "swap", 1, state="filled")
         async with in_process(exchange, delay=0.1) as client:
-            outcome = await client.confirm(doubtful("v5", "1"), doubtful("swap", *filled))
+            outcome = await client.confirm(unanswered("v5", "1"), unanswered("swap", *filled))
             nothing_is_left(client)
         assert [it.status for it in outcome] == ["unknown", "closed"]
-        assert problems == ["confirm failed"]
+        assert [context["message"] for context in problems] == ["confirm failed"]
 
-    monkeypatch.setattr("htx_cancel.inquiry.ById._ask_all", broken_for("/v5/trade/order"))
+    monkeypatch.setattr("htx_cancel.inquiry.ById._query_all", broken_for("/v5/trade/order"))
     run(main())
 
 
 def broken_for(path: str) -> Callable[..., Any]:
-    """Return a version of a private step that fails for one kind of query."""
+    """Return a version of a private method that fails for the queries of one path."""
     from htx_cancel.inquiry import ById  # noqa: PLC0415 - the original, before it is replaced
 
-    original = ById._ask_all
+    original = ById._query_all
 
-    async def step(self: ById, *args: Any, **options: Any) -> list[str]:
+    async def query_all(self: ById, *args: Any, **options: Any) -> list[str]:
         if self._query.path == path:
             raise ZeroDivisionError
         return await original(self, *args, **options)
 
-    return step
+    return query_all

@@ -1,4 +1,4 @@
-"""What the queries tell of the orders: rounds, pages, margin modes, and queries that fail."""
+"""The queries of ``confirm``: rounds, pages, margin modes, and queries that fail."""
 
 import asyncio
 import random
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from clients import CONTRACTS, EPOCH, ONCE, add, cancel, in_process, nothing_is_left, over_a_socket
-from confirmations import BY_ID, PAGED, SOURCES, doubtful, states
+from confirmations import BY_ID, PAGED, SOURCES, reports, states, unanswered
+from msgspec.structs import replace
 from transports import Answering, found, lost, missing
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import (
     BudgetEvent,
@@ -23,7 +24,6 @@ from htx_cancel import (
     Outcome,
     Refusal,
     RetryPolicy,
-    Source,
 )
 from htx_cancel.endpoints import QUERIES
 from htx_cancel.errors import NoAnswerError
@@ -36,8 +36,8 @@ pytestmark = pytest.mark.loops
 
 
 @pytest.mark.parametrize("kind", BY_ID)
-def test_a_cancel_that_takes_a_while_is_polled_until_it_is_final(kind: Kind) -> None:
-    """Lost races are filled, partial fills are told, and pauses grow."""
+def test_an_order_is_queried_until_its_state_is_final(kind: Kind) -> None:
+    """Cancels take a while; some orders fill first, and some partly."""
 
     async def main() -> None:
         dice = random.Random(5)
@@ -53,8 +53,8 @@ def test_a_cancel_that_takes_a_while_is_polled_until_it_is_final(kind: Kind) -> 
 
 
 @pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
-def test_queries_that_fail_are_asked_again(kind: Kind) -> None:
-    """Every kind of trouble on the way passes; no state is made up meanwhile."""
+def test_queries_that_fail_are_sent_again(kind: Kind) -> None:
+    """After every kind of failure, and without a wrong state in between."""
     path = {
         "swap": "/swap-api/v1/swap_order_info",
         "v5": "/v5/trade/order",
@@ -88,18 +88,17 @@ def test_queries_that_fail_are_asked_again(kind: Kind) -> None:
 
 
 def test_pauses_grow_but_leave_room_for_more_rounds() -> None:
-    """Each is twice the last, and at most a quarter of the time that is left."""
+    """Each pause is twice the last, and at most a quarter of the time that is left."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         asked: list[float] = []
 
         def answer(params: Mapping[str, Any]) -> object:
-            asked.append(loop.time())
+            asked.append(now())
             return found("new")(params)
 
         async with Answering(answer).client() as client:
-            await client.confirm(doubtful("v5", "7"), timeout=20.0)
+            await client.confirm(unanswered("v5", "7"), timeout=20.0)
         pauses = [later - earlier for earlier, later in pairwise(asked)]
         doubled = [0.1 * 2**number for number in range(6)]
         assert pauses[:6] == pytest.approx(doubled, abs=0.001)
@@ -109,30 +108,47 @@ def test_pauses_grow_but_leave_room_for_more_rounds() -> None:
     run(main())
 
 
-def test_orders_that_stay_open_do_not_keep_others_from_being_asked_about() -> None:
-    """Each round queues up anew, behind whoever came meanwhile."""
+def test_a_query_by_ids_has_one_attempt_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next round repeats a query that failed, so that no other query waits for it."""
+    monkeypatch.setattr("htx_cancel.attempt.random", lambda: 0.0)  # no backoff between attempts
+
+    async def main() -> None:
+        times: list[float] = []
+
+        def answer(_params: Mapping[str, Any]) -> object:
+            times.append(now())
+            return NoAnswerError("lost")
+
+        async with Answering(answer).client() as client:
+            await client.confirm(unanswered("v5", "7"), timeout=3.0)
+        assert times[:3] == pytest.approx([0.0, 0.1, 0.3], abs=0.001)
+
+    run(main())
+
+
+def test_orders_that_stay_open_do_not_delay_the_queries_of_others() -> None:
+    """Each round takes a new place in the queue, behind calls that came meanwhile."""
 
     async def main() -> None:
         exchange = Exchange()
-        loop = asyncio.get_running_loop()
         limits = {"usdt_m_read": Limit(1, 1.0)}
         async with in_process(exchange, limits=limits) as client:
             long = asyncio.create_task(
-                client.confirm(doubtful("v5", *add(exchange, "v5", 5)), timeout=60.0)
+                client.confirm(unanswered("v5", *add(exchange, "v5", 5)), timeout=60.0)
             )
             await asyncio.sleep(0.5)
             outcome = await client.confirm(
-                doubtful("v5", *add(exchange, "v5", 1, state="filled")), timeout=30.0
+                unanswered("v5", *add(exchange, "v5", 1, state="filled")), timeout=30.0
             )
-            assert {it.status for it in outcome} == {CancelStatus.CLOSED}
-            assert loop.time() < 7.0
+            assert {result.status for result in outcome} == {CancelStatus.CLOSED}
+            assert now() < 7.0
             long.cancel()
 
     run(main())
 
 
-def test_confirming_more_than_the_read_budget_allows_takes_what_it_can() -> None:
-    """A deadline that is too near leaves the rest as it was."""
+def test_confirming_more_than_the_read_budget_allows_confirms_as_many_as_it_can() -> None:
+    """Orders that there is no time to query stay as they were."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -150,39 +166,39 @@ def test_confirming_more_than_the_read_budget_allows_takes_what_it_can() -> None
 
 @pytest.mark.parametrize("kind", [*BY_ID, *PAGED])
 def test_a_query_charges_the_budget_that_its_row_names(kind: Kind) -> None:
-    """That one, and no other."""
+    """No other budget is charged."""
 
     async def main() -> None:
         async with in_process(Exchange(), delay=1.0) as client:
-            confirming = asyncio.create_task(client.confirm(doubtful(kind, "1"), timeout=10.0))
+            confirming = asyncio.create_task(client.confirm(unanswered(kind, "1"), timeout=10.0))
             await asyncio.sleep(0.5)
-            charged = {it.name for it in client.budgets.snapshot() if it.in_flight}
+            charged = {state.name for state in client.budgets.snapshot() if state.in_flight}
             assert charged == {QUERIES[SOURCES[kind].endpoint].budget}
             await confirming
 
     run(main())
 
 
-def test_a_query_refused_for_its_rate_is_told_to_its_budget() -> None:
-    """So that the next one waits until the exchange takes it."""
+def test_a_query_refused_for_the_rate_is_reported_to_its_budget() -> None:
+    """So that the next query waits until the exchange accepts it."""
 
     async def main() -> None:
         events: list[BudgetEvent] = []
         transport = Answering(lambda _params: {"code": 1032, "message": "too many"})
         async with transport.client(budgets=Budgets(on_event=events.append)) as client:
-            await client.confirm(doubtful("v5", "7"), timeout=0.5)
-        assert next((it.kind, it.names) for it in events) == ("refused", ("usdt_m_read",))
+            await client.confirm(unanswered("v5", "7"), timeout=0.5)
+        assert next((event.kind, event.names) for event in events) == ("refused", ("usdt_m_read",))
 
     run(main())
 
 
-def test_a_query_that_had_not_begun_gives_its_token_back() -> None:
-    """The feeder takes a permit and starts a task, and both may end before its first step."""
+def test_a_query_that_had_not_started_returns_its_token() -> None:
+    """A task may be cancelled after its permit was taken and before its first step."""
 
     async def main() -> None:
         client = in_process(Exchange(), delay=1.0)
         for turns in range(12):
-            confirming = asyncio.create_task(client.confirm(doubtful("v5", "1", "2", "3")))
+            confirming = asyncio.create_task(client.confirm(unanswered("v5", "1", "2", "3")))
             for _ in range(turns):
                 await asyncio.sleep(0)
             confirming.cancel()
@@ -197,18 +213,16 @@ def test_a_query_that_had_not_begun_gives_its_token_back() -> None:
 def test_no_permit_is_lost_to_a_failure_of_our_own(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a query is sent, or while the next permit is waited for."""
+    """Neither before a query is sent, nor while the next permit is awaited."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        problems: list[str] = []
-        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        problems = reports()
         async with Answering(missing).client() as client:
             with monkeypatch.context() as patch:
                 patch.setattr(client._sender, "_ask", failing)
-                await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
+                await client.confirm(unanswered(kind, "1", "2"), timeout=1.0)
             nothing_is_left(client)
-            assert problems == ["an attempt failed"]
+            assert [context["message"] for context in problems] == ["an attempt failed"]
             acquire, calls = client.budgets.acquire_some, 0
 
             async def second_fails(*args: Any, **options: Any) -> Any:
@@ -220,9 +234,9 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
 
             with monkeypatch.context() as patch:
                 patch.setattr(client.budgets, "acquire_some", second_fails)
-                await client.confirm(doubtful(kind, "1", "2"), timeout=1.0)
+                await client.confirm(unanswered(kind, "1", "2"), timeout=1.0)
             nothing_is_left(client)
-            assert problems == ["an attempt failed", "confirm failed"]
+            assert [context["message"] for context in problems[1:]] == ["confirm failed"]
 
     async def failing(*_args: Any, **_options: Any) -> Reply:
         await asyncio.sleep(0)
@@ -232,11 +246,10 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
 
 
 @pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
-def test_a_refusal_of_the_account_ends_the_questions(kind: Kind) -> None:
-    """The next query would meet it again; the outcome says what it was."""
+def test_a_refusal_of_the_account_ends_the_queries(kind: Kind) -> None:
+    """The next query would be refused too; ``outcome.error`` is the refusal."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         reply = {
             "status": "error",
             "err_code": 1220,
@@ -245,27 +258,27 @@ def test_a_refusal_of_the_account_ends_the_questions(kind: Kind) -> None:
         }
         transport = Answering(lambda _params: reply)
         async with transport.client() as client:
-            outcome = await client.confirm(doubtful(kind, "7"), timeout=10.0)
+            outcome = await client.confirm(unanswered(kind, "7"), timeout=10.0)
         assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
         assert outcome.error == Refusal(1220, "no permission")
         assert len(transport.asked) == 1
-        assert loop.time() < 1.0
+        assert now() < 1.0
 
     run(main())
 
 
 @pytest.mark.parametrize(("skew", "asked"), [(30.0, 1), (3600.0, 2)])
-def test_a_refused_signature_is_made_anew_if_a_wrong_clock_explains_it(
+def test_a_query_refused_for_its_signature_is_signed_again_if_a_wrong_clock_explains_it(
     skew: float, asked: int
 ) -> None:
-    """HTX refuses a stamp that is far from its own time as a wrong signature, too."""
+    """HTX also refuses a timestamp that is far from its own as a wrong signature."""
 
     async def main() -> None:
         refused = {"code": 403, "message": "signature", "ts": int((EPOCH + skew) * 1000)}
         replies = [refused, found("canceled")({"order_id": "7"})]
         transport = Answering(lambda _params: replies[len(transport.asked) - 1])
         async with transport.client() as client:
-            outcome = await client.confirm(doubtful("v5", "7"), timeout=10.0)
+            outcome = await client.confirm(unanswered("v5", "7"), timeout=10.0)
         assert len(transport.asked) == asked
         assert outcome.settled == (asked == 2)
         assert (outcome.error is None) == (asked == 2)
@@ -277,7 +290,7 @@ def test_a_refused_signature_is_made_anew_if_a_wrong_clock_explains_it(
 
 
 def test_orders_are_confirmed_by_the_client_ids_that_were_given() -> None:
-    """The query names what the cancel named."""
+    """The query sends the same ids as the cancel."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -295,8 +308,8 @@ def test_orders_are_confirmed_by_the_client_ids_that_were_given() -> None:
     run(main())
 
 
-def test_an_order_that_an_unknown_cancel_was_for_may_not_exist() -> None:
-    """The query says so; nothing is left unknown."""
+def test_an_unknown_order_that_does_not_exist_is_not_found() -> None:
+    """A query settles every unknown order."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -305,34 +318,39 @@ def test_an_order_that_an_unknown_cancel_was_for_may_not_exist() -> None:
         async with in_process(exchange, retry=ONCE, request_timeout=1.0, faults=plan) as client:
             outcome = await cancel(client, "swap", ["5", *known])
             outcome = await client.confirm(outcome, timeout=0.5)
-            assert [it.status for it in outcome] == [CancelStatus.NOT_FOUND, CancelStatus.OPEN]
+            assert [result.status for result in outcome] == [
+                CancelStatus.NOT_FOUND,
+                CancelStatus.OPEN,
+            ]
             outcome = await client.confirm(await cancel(client, "swap", ["5", *known]))
-            assert [it.status for it in outcome] == [CancelStatus.NOT_FOUND, CancelStatus.ACCEPTED]
+            assert [result.status for result in outcome] == [
+                CancelStatus.NOT_FOUND,
+                CancelStatus.ACCEPTED,
+            ]
 
     run(main())
 
 
 @pytest.mark.parametrize("kind", BY_ID)
 def test_an_order_not_found_by_client_id_says_that_it_may_be_live(kind: Kind) -> None:
-    """HTX looks up client ids for eight hours; the exchange's own words about a cancel stand."""
+    """HTX finds client ids for eight hours; the exchange's own message about a cancel stands."""
 
     async def main() -> None:
         async with in_process(Exchange()) as client:
-            told = OrderResult("3", CancelStatus.ACCEPTED, 1062, "canceling")
-            endpoint, contract_code = SOURCES[kind].endpoint, SOURCES[kind].contract_code
+            known = OrderResult("3", CancelStatus.ACCEPTED, 1062, "canceling")
             outcome = await client.confirm(
-                doubtful(kind, "1", field="client_order_id"),
+                unanswered(kind, "1", field="client_order_id"),
                 Outcome.of(
-                    [OrderResult("2", CancelStatus.ACCEPTED), told],
-                    source=Source(endpoint, contract_code, "client_order_id"),
+                    [OrderResult("2", CancelStatus.ACCEPTED), known],
+                    source=replace(SOURCES[kind], field="client_order_id"),
                 ),
-                doubtful(kind, "4"),
+                unanswered(kind, "4"),
             )
         first, second, third, by_order_id = outcome
         assert first.status is CancelStatus.NOT_FOUND
         assert "8 hours" in first.message
         assert (second.status, second.message) == (CancelStatus.ACCEPTED, first.message)
-        assert third == told
+        assert third == known
         assert (by_order_id.status, by_order_id.message) == (CancelStatus.NOT_FOUND, "")
 
     run(main())
@@ -355,15 +373,15 @@ def test_a_v5_order_is_not_found_only_if_neither_margin_mode_has_it(
     isolated: Callable[[Mapping[str, Any]], object],
     status: CancelStatus,
 ) -> None:
-    """The exchange looks in cross unless told otherwise; a query that failed says nothing."""
+    """The exchange looks in cross by default; a query that failed settles nothing."""
 
     async def main() -> None:
         transport = Answering(
             lambda params: (isolated if "margin_mode" in params else cross)(params)
         )
         async with transport.client() as client:
-            outcome = await client.confirm(doubtful("v5", "7"), timeout=1.0)
-        assert [it.status for it in outcome] == [status]
+            outcome = await client.confirm(unanswered("v5", "7"), timeout=1.0)
+        assert [result.status for result in outcome] == [status]
         modes = [params.get("margin_mode", "") for params in transport.asked]
         assert set(modes) == ({"", "isolated"} if cross is missing else {""})
 
@@ -371,19 +389,19 @@ def test_a_v5_order_is_not_found_only_if_neither_margin_mode_has_it(
 
 
 def test_only_v5_queries_have_a_margin_mode() -> None:
-    """A coin-M swap order that is not found is not asked for twice."""
+    """A coin-M swap order that is not found is queried once."""
 
     async def main() -> None:
         transport = Answering(lambda _params: {"status": "ok", "data": []})
         async with transport.client() as client:
-            assert (await client.confirm(doubtful("swap", "7")))["7"].status == "not_found"
+            assert (await client.confirm(unanswered("swap", "7")))["7"].status == "not_found"
         assert transport.asked == [{"contract_code": "BTC-USD", "order_id": "7"}]
 
     run(main())
 
 
-def test_isolated_orders_are_confirmed_beside_cross_ones() -> None:
-    """Live, canceled and missing ones, in either mode."""
+def test_orders_in_isolated_and_cross_margin_are_confirmed_together() -> None:
+    """Open, filled and missing orders, in either mode."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -391,7 +409,7 @@ def test_isolated_orders_are_confirmed_beside_cross_ones() -> None:
         live = [key for mode in modes for key in add(exchange, "v5", 1, **mode)]
         ended = [key for mode in modes for key in add(exchange, "v5", 1, state="filled", **mode)]
         async with in_process(exchange) as client:
-            outcome = await client.confirm(doubtful("v5", *live, *ended, "7"), timeout=1.0)
+            outcome = await client.confirm(unanswered("v5", *live, *ended, "7"), timeout=1.0)
         assert states(outcome) == [
             *[(CancelStatus.OPEN, OrderState.OPEN)] * 2,
             *[(CancelStatus.CLOSED, OrderState.FILLED)] * 2,
@@ -406,7 +424,7 @@ def test_isolated_orders_are_confirmed_beside_cross_ones() -> None:
 
 @pytest.mark.parametrize("kind", PAGED)
 async def test_trailing_and_trigger_orders_are_gone_when_not_listed(kind: Kind) -> None:
-    """Their only query is the list of open orders; the rest of the book does not matter."""
+    """Their only query is the list of open orders; other orders on it do not matter."""
     exchange = Exchange()
     ids = add(exchange, kind, 5)
     add(exchange, kind, 120)
@@ -416,26 +434,25 @@ async def test_trailing_and_trigger_orders_are_gone_when_not_listed(kind: Kind) 
 
 
 def test_an_order_that_is_listed_again_is_not_gone() -> None:
-    """One list without it is not enough where the list has pages."""
+    """One round is not enough if the list has several pages."""
 
     async def main() -> None:
         exchange = Exchange(cancel_after=1.0)
         ids = add(exchange, "swap_trailing", 2)
         add(exchange, "swap_trailing", 120)
-        loop = asyncio.get_running_loop()
         async with in_process(exchange, delay=0.01) as client:
             outcome = await client.confirm(await cancel(client, "swap_trailing", ids))
         assert states(outcome) == [(CancelStatus.ACCEPTED, OrderState.GONE)] * 2
-        assert loop.time() > 1.0
+        assert now() > 1.0
 
     run(main())
 
 
 class Shrinking:
-    """A list of open orders that always loses a page just before its last order is read.
+    """A list of open orders that loses its first page just before its last order is read.
 
-    Whenever that order stands on the page after the one that was read, the first page goes, so
-    that the order moves to the page that was read already.
+    Whenever the last order is on the page after the one that was read, the orders of the first page
+    end, so that the last order moves to the page that was read already.
     """
 
     def __init__(self, pages: int) -> None:
@@ -455,12 +472,14 @@ class Shrinking:
 
 @pytest.mark.parametrize("pages", range(1, 8))
 def test_an_order_is_not_gone_because_the_list_shrank_between_two_pages(pages: int) -> None:
-    """It is live all the time, and moves from page to page behind the reader's back."""
+    """The order is open all the time, and moves to pages that were read already."""
 
     async def main() -> None:
         book = Shrinking(pages)
         async with Answering(book).client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", book.last, "999"), timeout=5.0)
+            outcome = await client.confirm(
+                unanswered("swap_trailing", book.last, "999"), timeout=5.0
+            )
         assert states(outcome) == [
             (CancelStatus.OPEN, OrderState.OPEN),
             (CancelStatus.CLOSED, OrderState.GONE),
@@ -471,13 +490,13 @@ def test_an_order_is_not_gone_because_the_list_shrank_between_two_pages(pages: i
 
 @pytest.mark.parametrize(("pages", "rounds"), [(1, 1), (3, 2)])
 def test_an_order_is_gone_when_enough_rounds_did_not_list_it(pages: int, rounds: int) -> None:
-    """One where the list has one page, else two in a row."""
+    """One round if the list has one page, else two in a row."""
 
     async def main() -> None:
         page = {"orders": [], "total_page": pages}
         transport = Answering(lambda _params: {"status": "ok", "data": page})
         async with transport.client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+            outcome = await client.confirm(unanswered("swap_trailing", "7"), timeout=5.0)
         assert states(outcome) == [(CancelStatus.CLOSED, OrderState.GONE)]
         assert len(transport.asked) == (pages if pages == 1 else pages + 1) * rounds
 
@@ -485,32 +504,32 @@ def test_an_order_is_gone_when_enough_rounds_did_not_list_it(pages: int, rounds:
 
 
 @pytest.mark.parametrize("order_id", [None, 1.3e18])
-def test_a_row_without_an_id_may_be_any_order_s(order_id: object) -> None:
-    """So none is gone for not being listed."""
+def test_a_row_without_an_id_may_be_any_order(order_id: object) -> None:
+    """So no order is gone because it is not listed."""
 
     async def main() -> None:
         page = {"orders": [{"order_id": order_id, "status": 2}], "total_page": 1}
         transport = Answering(lambda _params: {"status": "ok", "data": page})
         async with transport.client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+            outcome = await client.confirm(unanswered("swap_trailing", "7"), timeout=5.0)
         assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
 
     run(main())
 
 
-def test_absences_count_only_in_a_row() -> None:
-    """An order that comes and goes between the pages is not gone."""
+def test_only_absences_in_consecutive_rounds_count() -> None:
+    """An order that every other round lists is not gone."""
     seen = Counter[int]()
 
     def answer(params: Mapping[str, Any]) -> object:
         seen[params["page_index"]] += 1
-        there = params["page_index"] == 2 and seen[2] % 2 == 0
-        listed = [{"order_id_str": "7", "status": 2}] * there
+        is_listed = params["page_index"] == 2 and seen[2] % 2 == 0
+        listed = [{"order_id_str": "7", "status": 2}] * is_listed
         return {"status": "ok", "data": {"orders": listed, "total_page": 2}}
 
     async def main() -> None:
         async with Answering(answer).client() as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=5.0)
+            outcome = await client.confirm(unanswered("swap_trailing", "7"), timeout=5.0)
         assert states(outcome) == [(CancelStatus.OPEN, OrderState.OPEN)]
         assert seen[2] > 4
 
@@ -518,8 +537,8 @@ def test_absences_count_only_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["empty", "lost_before"])
-def test_a_list_that_cannot_be_read_to_its_end_says_nothing(trouble: str) -> None:
-    """Pages that fail to the last leave every order as it was."""
+def test_a_list_that_cannot_be_read_to_its_end_settles_nothing(trouble: str) -> None:
+    """If the last pages fail every time, every order stays as it was."""
     path = "/swap-api/v1/swap_track_openorders"
 
     async def main() -> None:
@@ -536,7 +555,7 @@ def test_a_list_that_cannot_be_read_to_its_end_says_nothing(trouble: str) -> Non
     run(main())
 
 
-def test_a_list_with_a_page_missing_says_nothing() -> None:
+def test_a_list_with_a_missing_page_settles_nothing() -> None:
     """The order may be on the page that could not be read."""
 
     def answer(params: Mapping[str, Any]) -> object:
@@ -546,7 +565,7 @@ def test_a_list_with_a_page_missing_says_nothing() -> None:
 
     async def main() -> None:
         async with Answering(answer).client(retry=ONCE) as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=20.0)
+            outcome = await client.confirm(unanswered("swap_trailing", "7"), timeout=20.0)
         assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
 
     run(main())
@@ -555,23 +574,22 @@ def test_a_list_with_a_page_missing_says_nothing() -> None:
 def test_a_page_that_cannot_be_read_is_tried_as_often_as_a_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the same pauses; the pages before it are not read again."""
+    """With the same backoff; the pages before it are not read again."""
     monkeypatch.setattr("htx_cancel.attempt.random", lambda: 1.0)
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         times: list[float] = []
 
         def answer(params: Mapping[str, Any]) -> object:
             if params["page_index"] == 2:
-                times.append(loop.time())
+                times.append(now())
                 if len(times) < 4:
                     return NoAnswerError("lost")
             return {"status": "ok", "data": {"orders": [], "total_page": 2}}
 
         transport = Answering(answer)
         async with transport.client(retry=RetryPolicy(max_attempts=4)) as client:
-            outcome = await client.confirm(doubtful("swap_trailing", "7"), timeout=60.0)
+            outcome = await client.confirm(unanswered("swap_trailing", "7"), timeout=60.0)
         assert outcome["7"].state is OrderState.GONE
         asked = [params["page_index"] for params in transport.asked]
         assert asked == [1, 2, 2, 2, 2, 1, 1, 2, 1]

@@ -1,6 +1,5 @@
-"""Listing open orders: every page, every variant, every contract; complete or honest."""
+"""Listing open orders: every page, variant and contract, or a listing that is not complete."""
 
-import asyncio
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 from clients import CONTRACTS, in_process, over_a_socket
 from msgspec.structs import replace
-from virtualtime import run
+from virtualtime import now, run
 
 from htx_cancel import CancelStatus, InvalidTypeError, InvalidValueError, Priority
 from htx_cancel.endpoints import LISTS
@@ -23,7 +22,7 @@ NAMES = pytest.mark.parametrize("name", LISTS)
 
 
 def fill(exchange: Exchange, name: str, count: int) -> set[str]:
-    """Put orders of a list's kind into the book, of two contracts."""
+    """Put open and closed orders of a list's kind, in two contracts, into the book."""
     kind = KINDS[name.replace(".open_", ".cancel_")]
     contract = CONTRACTS[kind]
     other = contract.replace("BTC", "ETH")
@@ -41,7 +40,7 @@ def fill(exchange: Exchange, name: str, count: int) -> set[str]:
 
 @NAMES
 async def test_all_open_orders_of_the_account_are_listed(name: str) -> None:
-    """Over several pages, in both margin modes, of all types, and nothing that is closed."""
+    """Over several pages, in both margin modes, of all types, and without closed orders."""
     exchange = Exchange()
     ids = fill(exchange, name, 260)
     async with over_a_socket(exchange) as client:
@@ -58,7 +57,7 @@ async def test_all_open_orders_of_the_account_are_listed(name: str) -> None:
 
 @NAMES
 async def test_the_open_orders_of_one_contract_are_listed(name: str) -> None:
-    """Those of another contract are not."""
+    """Orders of another contract are not listed."""
     exchange = Exchange()
     fill(exchange, name, 30)
     contract = CONTRACTS[KINDS[name.replace(".open_", ".cancel_")]]
@@ -69,8 +68,8 @@ async def test_the_open_orders_of_one_contract_are_listed(name: str) -> None:
     assert orders.complete
 
 
-def test_an_open_order_tells_what_the_list_tells() -> None:
-    """Numbers are exact, and the id comes from the text."""
+def test_an_open_order_has_the_fields_of_the_list() -> None:
+    """Numbers are exact, and the id comes from ``order_id_str``."""
     exchange = Exchange()
     order = exchange.book.add(
         "swap", "BTC-USD", client_order_id=7, direction="sell", volume=5, traded=2
@@ -98,7 +97,7 @@ def test_an_open_order_tells_what_the_list_tells() -> None:
 
 
 def test_all_algo_orders_of_a_contract_are_listed_and_cancelled() -> None:
-    """Of all types; the outcome says whether there may be more."""
+    """Of all types; if a list cannot be read, the call is unknown."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -106,7 +105,7 @@ def test_all_algo_orders_of_a_contract_are_listed_and_cancelled() -> None:
         async with in_process(exchange) as client:
             outcome = await client.usdt_m.cancel_all_algo_orders("BTC-USDT")
             assert (outcome.call.status, len(outcome.accepted)) == (CancelStatus.ACCEPTED, 40)
-            assert {it.contract_code for it in exchange.book.open()} == {"ETH-USDT"}
+            assert {order.contract_code for order in exchange.book.open()} == {"ETH-USDT"}
             nothing = await client.usdt_m.cancel_all_algo_orders("BTC-USDT")
             assert (nothing.call.status, len(nothing)) == (CancelStatus.NOT_FOUND, 0)
         lists = LISTS["usdt_m.open_algo_orders"].path
@@ -120,8 +119,8 @@ def test_all_algo_orders_of_a_contract_are_listed_and_cancelled() -> None:
 
 
 @NAMES
-def test_a_page_that_cannot_be_read_makes_the_listing_say_so(name: str) -> None:
-    """What was read is there, and what is missing is named."""
+def test_a_listing_names_the_page_that_could_not_be_read(name: str) -> None:
+    """The listing is not complete, and says why."""
 
     async def main() -> None:
         exchange = Exchange(withdrawn=[LISTS[name].path])
@@ -131,15 +130,15 @@ def test_a_page_that_cannot_be_read_makes_the_listing_say_so(name: str) -> None:
             )
         assert not orders
         assert not orders.complete
-        assert all("404 HTX has no such path" in it for it in orders.missing)
+        assert all("404 HTX has no such path" in words for words in orders.missing)
         assert "404" in repr(orders)
         assert orders.refused
 
     run(main())
 
 
-def test_a_listing_says_in_a_line_what_it_holds() -> None:
-    """And what is missing."""
+def test_the_repr_of_a_listing_is_one_line() -> None:
+    """With the count, and the lists that are missing."""
     order = OpenOrder("coin_m_swap", "orders", "BTC-USD", "7")
     orders = OpenOrders([order, order])
     assert repr(orders) == "<OpenOrders: 2>"
@@ -152,8 +151,8 @@ def test_a_listing_says_in_a_line_what_it_holds() -> None:
     assert repr(OpenOrders([], missing=("a", "b"))) == "<OpenOrders: 0, but for a; b>"
 
 
-def test_contracts_that_cannot_be_listed_make_the_listing_say_so() -> None:
-    """Where each of them would have to be asked."""
+def test_a_listing_is_not_complete_if_the_contracts_cannot_be_listed() -> None:
+    """If each contract must be listed separately."""
 
     async def main() -> None:
         faults = FaultPlan(share=1.0, kinds=["html"])
@@ -167,8 +166,8 @@ def test_contracts_that_cannot_be_listed_make_the_listing_say_so() -> None:
 
 
 @pytest.mark.parametrize("name", ["coin_m_swap.open_orders", "coin_m_futures.open_orders"])
-def test_a_list_that_needs_a_contract_after_all_is_asked_for_each(name: str) -> None:
-    """The older documentation says so; the listing tells that it did."""
+def test_a_list_that_requires_a_contract_after_all_is_read_for_each_contract(name: str) -> None:
+    """As the older documentation says; ``walked`` is ``True`` then."""
 
     async def main() -> None:
         path = LISTS[name].path
@@ -184,8 +183,8 @@ def test_a_list_that_needs_a_contract_after_all_is_asked_for_each(name: str) -> 
 
 
 @pytest.mark.parametrize("code", [1013, 1014])
-def test_other_refusals_that_ask_for_a_contract_are_understood(code: int) -> None:
-    """Of a list of the whole account; one of a contract stands."""
+def test_other_refusals_that_require_a_contract_are_understood(code: int) -> None:
+    """Of a list of the whole account; the refusal of a list of one contract stands."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -206,41 +205,44 @@ def test_other_refusals_that_ask_for_a_contract_are_understood(code: int) -> Non
 
 
 @NAMES
-@pytest.mark.parametrize(("given", "error"), [("", InvalidValueError), (7, InvalidTypeError)])
-def test_what_is_no_contract_is_refused(name: str, given: Any, error: type[Exception]) -> None:
-    """Before anything is sent; it is not taken for the whole account."""
+@pytest.mark.parametrize(
+    ("contract_code", "error"), [("", InvalidValueError), (7, InvalidTypeError)]
+)
+def test_an_invalid_contract_is_refused(
+    name: str, contract_code: Any, error: type[Exception]
+) -> None:
+    """Before anything is sent; an empty string does not mean the whole account."""
 
     async def main() -> None:
         exchange = Exchange()
         async with in_process(exchange) as client:
             with pytest.raises(error):
-                await attrgetter(name)(client)(given)
+                await attrgetter(name)(client)(contract_code)
         assert not exchange.calls
 
     run(main())
 
 
 @NAMES
-def test_what_is_asked_is_in_the_query_or_in_the_body(name: str) -> None:
-    """Never in both."""
+def test_parameters_are_in_the_url_or_in_the_body(name: str) -> None:
+    """In the URL of a GET and in the body of a POST, never in both."""
     batch = QueryBatch(LISTS[name], "order_id", {"limit": 5})
-    got = {"GET": ({"limit": "5"}, b""), "POST": ({}, b'{"limit":5}')}
-    assert (batch.params, batch.body()) == got[LISTS[name].method]
+    sent = {"GET": ({"limit": "5"}, b""), "POST": ({}, b'{"limit":5}')}
+    assert (batch.params, batch.body()) == sent[LISTS[name].method]
 
 
-def test_a_list_waits_for_its_budget_and_ends_with_its_time() -> None:
-    """No read goes past a limit; what there was no time for is named."""
+def test_a_list_waits_for_its_budget_and_ends_by_its_timeout() -> None:
+    """No request exceeds a limit, and lists that could not be read in time are named."""
 
     async def main() -> None:
         exchange = Exchange()
-        loop = asyncio.get_running_loop()
         async with in_process(exchange) as client:
             orders = await client.usdt_m_v1_isolated.open_trigger_orders(
                 timeout=0.5, priority=Priority.BACKGROUND
             )
             assert not orders.complete
-            assert loop.time() < 0.6
-            assert any("in time" in it for it in orders.missing)
+            assert now() < 0.6
+            assert any("in time" in words for words in orders.missing)
         assert not exchange.refused
 
     run(main())

@@ -1,4 +1,4 @@
-"""``client.cancel``: a mixed list of orders, each in the call for it."""
+"""``client.cancel``: a mixed list of orders, each in the call that fits it."""
 
 import asyncio
 import random
@@ -18,6 +18,7 @@ from htx_cancel import (
     OrderRef,
     OrderResult,
     Outcome,
+    Source,
     mixed,
 )
 from htx_cancel.endpoints import ENDPOINTS
@@ -30,47 +31,49 @@ BY_IDS = [row for row in ENDPOINTS.values() if row.batch_size]
 
 
 def refs(exchange: Exchange, count: int) -> list[OrderRef]:
-    """Put orders of every kind into the book, in no order, and return references to them."""
-    found = []
+    """Put orders of every kind into the book; return references to them, shuffled."""
+    references = []
     for row in BY_IDS:
         kind = KINDS[row.name]
-        product, _, sort = row.name.partition(".cancel_")
+        product, _, order_kind = row.name.partition(".cancel_")
         for number in range(count):
             contract = CONTRACTS[kind].replace("BTC", ("BTC", "ETH")[number % 2])
             order = exchange.book.add(kind, contract, client_order_id=len(exchange.book) + 1)
             if row.client_ids and number % 3 == 0:
-                found.append(
-                    OrderRef(product, sort, contract, client_order_id=order.client_order_id)
+                references.append(
+                    OrderRef(product, order_kind, contract, client_order_id=order.client_order_id)
                 )
             else:
-                found.append(OrderRef(product, sort, contract, int(order.order_id)))
-    random.Random(1).shuffle(found)
-    return found
+                references.append(OrderRef(product, order_kind, contract, int(order.order_id)))
+    random.Random(1).shuffle(references)
+    return references
 
 
 async def test_any_mixture_is_cancelled_at_once() -> None:
-    """In the order given, each in the call for it, and each result names its source."""
+    """Results are in the order given, and each has its source."""
     exchange = Exchange()
     orders = refs(exchange, 12)
-    told: list[OrderResult] = []
+    reported: list[OrderResult] = []
     async with over_a_socket(exchange) as client:
-        outcome = await client.cancel([*orders, *orders[:5]], on_batch=told.extend)
+        outcome = await client.cancel([*orders, *orders[:5]], on_batch=reported.extend)
     assert len(outcome.accepted) == len(outcome) == len(orders)
     for order, result in zip(orders, outcome, strict=True):
         assert result.order_id == str(order.order_id or order.client_order_id)
         assert result.source is not None
         assert (result.source.product, result.source.kind) == (order.product, order.kind)
         assert result.source.contract_code == order.contract_code
-    assert set(told) == set(outcome)
+    assert set(reported) == set(outcome)
     parts = outcome.parts  # runs of orders of one source
-    assert all(it.source == part.source for part in parts for batch in part.batches for it in batch)
+    assert all(
+        result.source == part.source for part in parts for batch in part.batches for result in batch
+    )
     assert all(one.source != other.source for one, other in pairwise(parts))
     assert not exchange.book.open()
     assert not exchange.refused
 
 
 def test_list_filter_cancel_is_three_lines() -> None:
-    """What is listed is cancelled; what was filtered out stays."""
+    """Orders that the filter leaves out stay open."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -78,17 +81,17 @@ def test_list_filter_cancel_is_three_lines() -> None:
         sell = exchange.book.add("v5", "BTC-USDT", direction="sell").order_id
         async with in_process(exchange) as client:
             orders = await client.usdt_m.open_orders()
-            outcome = await client.cancel(it for it in orders if it.direction == "buy")
-            assert {it.order_id for it in outcome.accepted} == set(buys)
+            outcome = await client.cancel(order for order in orders if order.direction == "buy")
+            assert {result.order_id for result in outcome.accepted} == set(buys)
             confirmed = await client.confirm(outcome)
-        assert {it.state for it in confirmed} == {"canceled"}
-        assert [it.order_id for it in exchange.book.open()] == [sell]
+        assert {result.state for result in confirmed} == {"canceled"}
+        assert [order.order_id for order in exchange.book.open()] == [sell]
 
     run(main())
 
 
-def test_a_mixed_outcome_says_what_is_wrong_with_each_part() -> None:
-    """A refusal of one product's account ends none of the others."""
+def test_a_mixed_outcome_has_the_refusal_of_one_of_its_calls() -> None:
+    """A refusal of the account by one product does not end the calls of the others."""
 
     async def main() -> None:
         exchange = Exchange(withdrawn=["/swap-api/v1/swap_cancel"])
@@ -102,7 +105,7 @@ def test_a_mixed_outcome_says_what_is_wrong_with_each_part() -> None:
                     OrderRef("usdt_m", "orders", "BTC-USDT", 7),
                 ]
             )
-        assert [it.status for it in outcome] == [
+        assert [result.status for result in outcome] == [
             CancelStatus.REJECTED,
             CancelStatus.ACCEPTED,
             CancelStatus.NOT_FOUND,
@@ -113,13 +116,13 @@ def test_a_mixed_outcome_says_what_is_wrong_with_each_part() -> None:
     run(main())
 
 
-def test_a_great_mixture_leaves_others_their_turns() -> None:
-    """It is looked at, put into groups and joined in slices."""
+def test_a_large_mixture_yields_to_the_event_loop() -> None:
+    """Checking, grouping and joining pause after some orders."""
 
     async def main() -> None:
         count = 100 * mixed.YIELD_EVERY
         loop = asyncio.get_running_loop()
-        turns = [0]  # how many orders were looked at in each turn of the loop
+        turns = [0]  # the orders that were checked in each turn of the event loop
 
         def turn() -> None:
             turns.append(0)
@@ -131,33 +134,42 @@ def test_a_great_mixture_leaves_others_their_turns() -> None:
                 yield OrderRef("coin_m_swap", ("orders", "tpsl_orders")[number % 2], "A-B", number)
 
         turn()
-        keys = await mixed.sources(orders())
+        keys = await mixed.keys_of(orders())
         assert len(keys) == count
         assert max(turns) <= mixed.YIELD_EVERY
         turns.clear()
         groups = await mixed.grouped(keys)
         assert len(turns) >= 100
         outcomes = [
-            Outcome.of([OrderResult(it, CancelStatus.ACCEPTED) for it in ids], source=source)
+            Outcome.of([OrderResult(each, CancelStatus.ACCEPTED) for each in ids], source=source)
             for source, ids in groups.items()
         ]
         turns.clear()
         joined = await mixed.joined(keys, outcomes)
         assert len(turns) >= 200
-        assert [(it.source, it.order_id) for it in joined] == list(keys)
+        assert [(result.source, result.order_id) for result in joined] == list(keys)
 
     run(main())
 
 
-def test_a_mixed_outcome_says_when_what_was_too_late_could_leave() -> None:
-    """The first of it."""
+async def test_a_mixed_outcome_has_batches_so_that_confirming_it_can_pause() -> None:
+    """Many orders of one source are in several batches."""
+    source = Source("coin_m_swap.cancel_orders", "BTC-USD")
+    results = [OrderResult(str(number), CancelStatus.ACCEPTED) for number in range(1, 1001)]
+    keys = [(source, result.order_id) for result in results]
+    joined = await mixed.joined(keys, [Outcome.of(results, source=source)])
+    assert [len(batch) for part in joined.parts for batch in part.batches] == [100] * 10
+
+
+def test_the_wait_of_a_mixed_outcome_is_the_shortest_of_its_calls() -> None:
+    """``retry_in`` is when the first unsent order can be sent."""
 
     async def main() -> None:
         exchange = Exchange()
         swap = add(exchange, "swap_tpsl", 100)
         v5 = add(exchange, "v5", 800)
-        orders = [OrderRef("coin_m_swap", "tpsl_orders", "BTC-USD", it) for it in swap]
-        orders += [OrderRef("usdt_m", "orders", "BTC-USDT", it) for it in v5]
+        orders = [OrderRef("coin_m_swap", "tpsl_orders", "BTC-USD", order_id) for order_id in swap]
+        orders += [OrderRef("usdt_m", "orders", "BTC-USDT", order_id) for order_id in v5]
         async with in_process(exchange) as client:
             outcome = await client.cancel(orders, timeout=0.5)
             assert (len(outcome.accepted), len(outcome.unsent)) == (770, 130)
@@ -169,7 +181,7 @@ def test_a_mixed_outcome_says_when_what_was_too_late_could_leave() -> None:
 
 
 def test_nothing_to_cancel_sends_nothing() -> None:
-    """An empty list is an empty outcome."""
+    """An empty list has an empty outcome."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -180,8 +192,8 @@ def test_nothing_to_cancel_sends_nothing() -> None:
     run(main())
 
 
-def test_a_caller_who_goes_away_sends_no_more() -> None:
-    """What is in flight lands, of all the calls."""
+def test_cancelling_the_caller_ends_the_sending() -> None:
+    """Of all calls; requests in flight still get their replies."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -201,7 +213,7 @@ def test_a_caller_who_goes_away_sends_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "error"),
+    ("arguments", "error"),
     [
         (("swap", "orders", "BTC-USD", 1), InvalidValueError),
         (("usdt_m", "trigger_orders", "BTC-USDT", 1), InvalidValueError),
@@ -215,16 +227,16 @@ def test_a_caller_who_goes_away_sends_no_more() -> None:
         (("coin_m_swap", "trigger_orders", "BTC-USD", None, 2), InvalidValueError),
     ],
 )
-def test_a_reference_that_nothing_could_cancel_is_refused(
-    given: tuple[Any, ...], error: type[Exception]
+def test_a_reference_that_no_method_can_cancel_is_refused(
+    arguments: tuple[Any, ...], error: type[Exception]
 ) -> None:
-    """When it is made."""
+    """When the reference is made."""
     with pytest.raises(error):
-        OrderRef(*given)
+        OrderRef(*arguments)
 
 
 def test_a_reference_is_a_value() -> None:
-    """It can be kept in a set, and not be changed."""
+    """It is hashable and cannot be changed."""
     made = [OrderRef("usdt_m", "orders", "BTC-USDT", "7") for _ in range(2)]
     assert len(set(made)) == 1
     with pytest.raises(AttributeError):
@@ -234,8 +246,8 @@ def test_a_reference_is_a_value() -> None:
         order.order_id = "8"  # type: ignore[misc]
 
 
-def test_a_refusal_of_a_reference_says_what_was_given() -> None:
-    """And which methods there are."""
+def test_the_error_of_an_invalid_reference_names_the_arguments() -> None:
+    """And the methods that exist."""
     with pytest.raises(InvalidValueError, match=r"must be given, got neither$"):
         OrderRef("usdt_m", "orders", "BTC-USDT")
     with pytest.raises(InvalidValueError, match=r"must be given, got both$"):
@@ -247,26 +259,26 @@ def test_a_refusal_of_a_reference_says_what_was_given() -> None:
 
 
 @pytest.mark.parametrize("orders", ["1", "", b"", 7, ["1"], [None]])
-def test_what_is_no_order_is_refused_before_anything_is_sent(orders: Any) -> None:
-    """Nor is any other order of the list sent."""
+def test_an_invalid_order_is_refused_before_anything_is_sent(orders: Any) -> None:
+    """The valid orders of the list are not sent either."""
 
     async def main() -> None:
         exchange = Exchange()
         order = exchange.book.add("v5", "BTC-USDT").order_id
-        given = (
+        mixture = (
             [OrderRef("usdt_m", "orders", "BTC-USDT", order), *orders]
             if isinstance(orders, list)
             else orders
         )
         async with in_process(exchange) as client:
             with pytest.raises(InvalidTypeError):
-                await client.cancel(given)
+                await client.cancel(mixture)
         assert not exchange.calls
 
     run(main())
 
 
 def test_an_open_order_has_the_reference_that_cancels_it() -> None:
-    """By its order id."""
+    """The reference has the order id."""
     order = OpenOrder("coin_m_futures", "tpsl_orders", "BTC260327", "7", "9")
     assert order.ref == OrderRef("coin_m_futures", "tpsl_orders", "BTC260327", "7")
