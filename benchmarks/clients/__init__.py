@@ -12,9 +12,10 @@ unknown    nobody can tell: treat the order as live
 =========  =======================================================
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -34,19 +35,22 @@ class Settings(Struct, frozen=True):
     retry_for: float = 30.0  #: seconds of retries, for a client that retries
 
 
-class Client(Protocol):
+class Client(ABC):
     """What a benchmark needs of a client."""
 
-    async def warm_up(self) -> None:
+    async def warm_up(self) -> None:  # noqa: B027 - most clients have nothing to open
         """Open connections, if the client can."""
 
+    @abstractmethod
     async def cancel(self, product: Product, ids: Sequence[str]) -> Any:
         """Cancel any number of ids; return what the client gives its user."""
 
     def claims(self, result: Any) -> Claims:
         """Return what such a result says about each id."""
-        ...
+        claims: Claims = result
+        return claims
 
+    @abstractmethod
     async def close(self) -> None:
         """Close every connection."""
 

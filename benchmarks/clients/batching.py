@@ -5,25 +5,21 @@ reply, and does not let one failed batch hide the others.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.clients import Claim, Claims, Settings
+from benchmarks.clients import Claim, Client, Settings
 from benchmarks.workload import WORK, Product
 
 _CODES: dict[int, Claim] = {1061: "missing", 1062: "closed", 1063: "closed", 1071: "closed"}
 
 
-class Batching(ABC):
+class Batching(Client):
     """A client that cancels each batch with ``batch``."""
 
     def __init__(self, settings: Settings) -> None:
         self.slots = asyncio.Semaphore(settings.in_flight)
-
-    async def warm_up(self) -> None:
-        """Do nothing: neither library has a warm-up."""
-        await asyncio.sleep(0)
 
     async def cancel(self, product: Product, ids: Sequence[str]) -> dict[str, Claim]:
         """Cancel any number of ids, each batch in a task of its own."""
@@ -35,10 +31,6 @@ class Batching(ABC):
         for part in await asyncio.gather(*(self.batch(product, batch) for batch in batches)):
             claims.update(part)
         return claims
-
-    def claims(self, result: dict[str, Claim]) -> Claims:
-        """Return the result, which is a dict of claims already."""
-        return result
 
     @abstractmethod
     async def batch(self, product: Product, ids: Sequence[str]) -> dict[str, Claim]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from benchmarks.clients import Claim, Claims, Settings
+from benchmarks.clients import Claim, Claims, Client, Settings
 from benchmarks.stub import UNLIMITED
 from benchmarks.workload import ACCESS_KEY, SECRET_KEY, WORK, Product
 from htx_cancel import CancelClient, CancelStatus, Credentials, Limit, Outcome, RetryPolicy
@@ -17,7 +17,7 @@ _CLAIMS: dict[CancelStatus, Claim] = {
 }
 
 
-class Ours:
+class Ours(Client):
     """A client made of one ``CancelClient``."""
 
     def __init__(self, settings: Settings) -> None:
