@@ -1,4 +1,4 @@
-# Each target sets up what it needs in .venv; nothing has to be installed before.
+# Each target installs what it needs in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,12 +9,12 @@ LOWEST := .venv-lowest
 demo: $(VENV)/cli
 	$(BIN)/htx-cancel demo
 
-# The suite but for the tests marked slow, on two processes: two to four minutes.
+# The suite without the tests marked slow, on two processes: two to four minutes.
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
-# All that must hold: after `make test`, the slow tests, whose coverage is added to its own, the
-# pure modules' coverage, style, types, and a short soak on plain and on eager tasks.
+# Everything that must pass: `make test`, style, types, the slow tests (their coverage is added to
+# that of `make test`), full coverage of the pure modules, and a short soak on plain and eager tasks.
 check: test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,14 +24,14 @@ check: test
 	$(BIN)/python tests/soak.py
 	$(BIN)/python tests/soak.py --loop eager
 
-# What rests on the dependencies, with the lowest versions that pyproject.toml allows.
+# The tests that depend on other packages, with the lowest versions that pyproject.toml allows.
 test-lowest: $(LOWEST)/test
 	$(LOWEST)/bin/python -m pytest -n 2 tests/test_cli_*.py tests/test_job*.py $(foreach name, \
 		attempt client confirm hosts inquiry limits_reconnect limits_redis limits_sockets outage probe \
 		products retry secrets statuses_under_faults wire_transport,tests/test_$(name).py)
 
 # Shared budgets through TLS, a cluster and Sentinel, with the newest and the lowest client: two
-# minutes. It needs a redis-server, which no package of PyPI has with TLS.
+# minutes. This needs a redis-server, because no package on PyPI has one with TLS.
 check-redis: redis-server $(VENV)/test $(LOWEST)/test
 	$(BIN)/python -m pytest -m redis_server tests/test_limits_redis_server.py
 	$(LOWEST)/bin/python -m pytest -m redis_server tests/test_limits_redis_server.py
@@ -40,23 +40,23 @@ redis-server:
 	@command -v $@ >/dev/null || { echo "make check-redis needs $@ 7.0 or newer on the PATH:" \
 		"apt-get install redis-server" >&2; exit 1; }
 
-# ccxt against the sandbox, and its requests against ours: seconds.
+# ccxt against the sandbox, and its requests compared with ours: seconds.
 judges: $(VENV)/test $(VENV)/bench
 	$(BIN)/python -m pytest tests/test_judges_*.py
 
-# Every benchmark, less than ten minutes; writes docs/benchmarks.md and its pictures.
+# Every benchmark, in less than ten minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks --docs docs
 
-# Each benchmark once and small, less than a minute: that it runs, and that what must hold does.
+# Each benchmark once and small, in about a minute; fails if a target that must hold is missed.
 bench-quick: $(VENV)/bench
 	$(BIN)/python -m benchmarks --quick
 
-# Two hundred thousand orders over real sockets at the published limits: more than ten minutes.
+# 200,000 orders over real sockets at the published limits: more than ten minutes.
 soak: $(VENV)/test
 	$(BIN)/python tests/soak.py --sockets
 
-# Ten minutes of four processes that share budgets, with faults at random.
+# Four processes that share budgets, with random faults: ten minutes.
 soak-shared: $(VENV)/test
 	$(BIN)/python tests/shared_soak.py
 
@@ -66,7 +66,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# One stamp a set of extras: made again when the project's own file changes.
+# One stamp file for each set of extras, renewed when pyproject.toml changes.
 $(VENV)/cli: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[cli]'
 	touch $@
@@ -82,7 +82,7 @@ $(VENV)/bench: $(BIN)/python pyproject.toml
 $(LOWEST)/bin/python:
 	$(PYTHON) -m venv $(LOWEST)
 
-# Turns each lower bound of ours, such as aiohttp>=3.12,<4, into a version: aiohttp==3.12.
+# Installs our lower bounds: aiohttp>=3.12,<4 becomes aiohttp==3.12.
 $(LOWEST)/test: $(LOWEST)/bin/python pyproject.toml
 	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test]' \
 		$$($(PYTHON) -c 'import tomllib; \

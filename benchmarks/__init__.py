@@ -1,5 +1,5 @@
-"""What a trading desk asks of a client that cancels orders, measured beside ccxt and aiohttp.
+"""Benchmarks that compare htx_cancel with ccxt, aiohttp and other rate limiters.
 
-``python -m benchmarks`` runs all of it, ``python -m benchmarks NAME ...`` some. There is a module
-for each question: ``pull``, ``truth``, ``cost``, ``loop``, ``limiters`` and ``trouble``.
+``python -m benchmarks`` runs all of them, ``python -m benchmarks NAME ...`` some. Each module named
+in ``__main__.NAMES`` answers one question; the other modules are shared by them.
 """

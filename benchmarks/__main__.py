@@ -7,44 +7,46 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.report import Findings, intro, section
+from benchmarks.report import Findings, page, section
 
 NAMES = ("pull", "truth", "cost", "loop", "limiters", "trouble", "shared")
 
 
 async def run(names: list[str], *, quick: bool) -> tuple[list[str], list[Findings]]:
-    """Run these benchmarks one after another; return their sections of the page, and findings."""
-    sections, found = [], []
+    """Run the named benchmarks one after another; return the page's sections and the findings."""
+    sections, results = [], []
     for number, name in enumerate(names, 1):
         began = time.monotonic()
         findings: Findings = await import_module(f"benchmarks.{name}").run(quick=quick)
+        results.append(findings)
         sections.append(section(number, findings, quick=quick))
-        found.append(findings)
         print(f"\n{sections[-1]}\n\n({time.monotonic() - began:.0f} s)", flush=True)
-    return sections, found
+    return sections, results
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print, and write what was asked for; 1 if something that must hold does not."""
+    """Run benchmarks, print and write their findings; return 1 if a ``must`` target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(NAMES)}; all if none")
-    add("--quick", action="store_true", help="once and small; only what must hold is judged")
+    add("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; default: all")
+    add("--quick", action="store_true", help="run once with little work; judge only `must` targets")
     add("--docs", type=Path, metavar="DIR", help="write DIR/benchmarks.md and its pictures")
-    given = parser.parse_args(arguments)
-    if unknown := set(given.names) - set(NAMES):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"NAME must be one of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
     began = time.monotonic()
-    sections, found = asyncio.run(run(given.names or list(NAMES), quick=given.quick))
-    page = "\n\n".join([intro(time.monotonic() - began), *sections]) + "\n"
-    if given.docs is not None:
-        given.docs.joinpath("benchmarks.md").write_text(page, encoding="utf-8")
-        for name, picture in [it for each in found for it in each.pictures.items()]:
-            given.docs.joinpath(name).write_text(picture, encoding="utf-8")
-    broken = [it for findings in found for it in findings.targets if it.must and not it.held]
-    for target in broken:
-        print(f"must hold and does not: {target.words}: {target.figure}", file=sys.stderr)
-    return 1 if broken else 0
+    sections, results = asyncio.run(run(options.names or list(NAMES), quick=options.quick))
+    if options.docs is not None:
+        text = page(sections, time.monotonic() - began)
+        options.docs.joinpath("benchmarks.md").write_text(text, encoding="utf-8")
+        for findings in results:
+            for name, picture in findings.pictures.items():
+                options.docs.joinpath(name).write_text(picture, encoding="utf-8")
+    targets = [target for findings in results for target in findings.targets]
+    missed = [target for target in targets if target.must and not target.held]
+    for target in missed:
+        print(f"missed a target that must hold: {target.promise}: {target.figure}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

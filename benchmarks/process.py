@@ -1,7 +1,7 @@
-"""Functions that run in processes of their own.
+"""Run functions in processes of their own.
 
-A function given to ``child`` is an async context manager. It gives an async function, which answers
-in the child whatever the parent asks for.
+A function given to ``child`` is an async context manager. It gives an async function, which runs in
+the child and answers the parent's questions.
 """
 
 import asyncio
@@ -20,29 +20,31 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @asynccontextmanager
 async def child(serve: Serve, *args: Any, loop: str = "asyncio") -> AsyncIterator[Answer]:
-    """Start a fresh process, on ``asyncio`` or ``uvloop``; give a function that asks it."""
-    pipe, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_main, args=(theirs, loop, serve, args), daemon=True)
+    """Start a new process on ``asyncio`` or ``uvloop``; give a function that asks it a question."""
+    parent_end, child_end = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=_main, args=(child_end, loop, serve, args), daemon=True)
     process.start()
-    theirs.close()
+    child_end.close()
+    lock = asyncio.Lock()
 
     async def ask(*question: Any) -> Any:
-        pipe.send(question)
-        try:
-            return await _receive(pipe)
-        except (EOFError, ConnectionError):
-            raise RuntimeError(f"no answer from {serve.__name__}{args}{question}") from None
+        async with lock:
+            parent_end.send(question)
+            try:
+                return await _receive(parent_end)
+            except (EOFError, ConnectionError):
+                raise RuntimeError(f"no answer from {serve.__name__}{args}{question}") from None
 
     try:
         yield ask
     finally:
-        pipe.close()
+        parent_end.close()
         await asyncio.to_thread(process.join, 10)
         process.kill()
 
 
 async def fresh(function: Answer, *args: Any, loop: str = "asyncio") -> Any:
-    """Run a coroutine function in a fresh process."""
+    """Run a coroutine function in a new process; return its result."""
     async with child(_once, function, loop=loop) as ask:
         return await ask(*args)
 
@@ -53,12 +55,12 @@ async def _once(function: Answer) -> AsyncIterator[Answer]:
 
 
 async def until(at: float) -> None:
-    """Wait for that time of the monotonic clock, which all processes share."""
+    """Wait until a time of the monotonic clock, which all processes share."""
     await asyncio.sleep(max(0.0, at - time.monotonic()))
 
 
 async def _receive(pipe: Connection) -> Any:
-    """Wait for an object without a thread."""
+    """Wait for an object without using a thread."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pipe.fileno(), ready.set)
     try:
@@ -71,14 +73,14 @@ async def _receive(pipe: Connection) -> Any:
 def _main(pipe: Connection, loop: str, serve: Serve, args: tuple[Any, ...]) -> None:
     factory = None
     if loop == "uvloop":
-        import uvloop  # noqa: PLC0415 - only where it is asked for
+        import uvloop  # noqa: PLC0415 - only in processes that use it
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_answers(pipe, serve, args))
+        runner.run(_answer_questions(pipe, serve, args))
 
 
-async def _answers(pipe: Connection, serve: Serve, args: tuple[Any, ...]) -> None:
+async def _answer_questions(pipe: Connection, serve: Serve, args: tuple[Any, ...]) -> None:
     async with serve(*args) as answer:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a benchmark finds, and the page that shows it."""
+"""The findings of a benchmark, and the page that shows them."""
 
 import os
 import platform
@@ -8,54 +8,63 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_PACKAGES = ("htx-cancel", "aiohttp", "uvloop", "ccxt", "aiolimiter", "pyrate-limiter", "redis")
-_PACKAGES += ("limits", "throttled-py")
+ROUNDS = 3
+
+_PACKAGES = (
+    *("htx-cancel", "aiohttp", "uvloop", "ccxt", "aiolimiter", "pyrate-limiter", "redis"),
+    *("limits", "throttled-py"),
+)
 
 _INTRO = """\
 # Benchmarks
 
-`make bench` ran all of this in {minutes:.0f} minutes and wrote this page, on {date}.
+`make bench` ran every benchmark in {minutes:.0f} minutes and wrote this page on {date}.
 Machine: {machine}. Versions: {versions}.
 
-Each client runs in a process of its own and the exchange in another, over loopback. Clients that
-are compared run side by side or in turns; figures are medians of {rounds} rounds unless stated. The
-exchange is the project's sandbox, or a server that accepts every cancel at once where the sandbox
-would be slower than the clients; nothing was run against HTX. The aiohttp peer, and the loop around
-ccxt that cuts ids to batches, were written for this comparison."""
+Each client runs in its own process and the exchange in another, over the loopback interface.
+Clients that are compared run at the same time or in turns. Figures are medians of {rounds} rounds
+unless stated otherwise. The exchange is the project's sandbox or, where the sandbox would be slower
+than the clients, a stub that accepts every cancel at once. Nothing was run against HTX. The aiohttp
+client, and the loop that cuts ids into batches for ccxt, were written for this comparison.
 
-ROUNDS = 3
+Efficiency is the minimum time that a limit of N requests per T seconds allows, divided by the time
+taken. The minimum is floor((requests - 1) / N) * T plus one round trip. More than 100 % means that
+requests were refused, and a client whose requests are refused still has to send them again.
+
+HTX does not say when its windows begin, so refusals are counted under three rules: fixed windows
+that start with their first request (first), fixed windows of the clock (epoch), and sliding windows
+(slide)."""
 
 
 class Target(Struct, frozen=True):
-    """What is promised, and the figure found. ``must`` fails the whole run if it is not held."""
+    """A promise and the figure measured. The whole run fails if a ``must`` target is missed."""
 
-    words: str
+    promise: str
     held: bool
     figure: str
     must: bool = False
 
 
 class Table(Struct, frozen=True):
-    """A table; its first column has the names of the rows."""
+    """A table and its caption; the first column names the rows."""
 
+    caption: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
 
 class Findings(Struct, frozen=True):
-    """The answer to one question: how it was measured, what was promised, and a table."""
+    """The answer to one question."""
 
     question: str
-    how: str
+    setup: str
     targets: list[Target]
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    more: list[Table] = []
-    pictures: dict[str, str] = {}  #: SVG, by the names of files beside the page
+    tables: list[Table]
+    pictures: dict[str, str] = {}  #: SVG texts by file name
 
 
-def machine() -> str:
-    """Name the machine and the interpreter."""
+def _machine() -> str:
+    """Return the processor, the operating system and the interpreter."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -68,30 +77,32 @@ def machine() -> str:
     )
 
 
-def intro(seconds: float) -> str:
-    """Write the head of the page."""
-    return _INTRO.format(
+def page(sections: list[str], seconds: float) -> str:
+    """Return the whole page."""
+    intro = _INTRO.format(
         minutes=seconds / 60,
         date=datetime.now(UTC).date().isoformat(),
-        machine=machine(),
+        machine=_machine(),
         versions=", ".join(f"{name} {version(name)}" for name in _PACKAGES),
         rounds=ROUNDS,
     )
+    return "\n\n".join([intro, *sections]) + "\n"
 
 
 def section(number: int, findings: Findings, *, quick: bool) -> str:
-    """Write one question's part of the page; a quick run judges only what must hold."""
+    """Return the page's section about one question; a quick run shows only ``must`` targets."""
     targets = [
-        f"- {'held' if target.held else '**not held**'}: {target.words}. Found: {target.figure}."
+        f"- {'held' if target.held else '**not held**'}: {target.promise}. Found: {target.figure}."
         for target in findings.targets
         if target.must or not quick
     ]
     pictures = [f"![{findings.question}]({name})" for name in findings.pictures]
-    tables = [Table(findings.columns, findings.rows), *findings.more]
-    text = "\n".join([f"## {number}. {findings.question}", findings.how, *targets])
-    return "\n\n".join([text, *map(_table, tables), *pictures])
+    heading = f"## {number}. {findings.question}"
+    parts = [heading, findings.setup, "\n".join(targets), *map(_table, findings.tables), *pictures]
+    return "\n\n".join(filter(None, parts))
 
 
 def _table(table: Table) -> str:
     lines = (table.columns, [":--", *["--:"] * (len(table.columns) - 1)], *table.rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table.caption}\n\n{rows}"

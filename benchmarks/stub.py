@@ -1,6 +1,6 @@
-"""A server that accepts every cancel at once: as little HTTP/1.1 as the clients send.
+"""A stub of the exchange that accepts every cancel at once, in as little HTTP/1.1 as clients need.
 
-It is used where the sandbox itself would take longer than the clients. It checks no signature and
+The benchmarks use it where the sandbox would be slower than the clients. It checks no signature and
 keeps no limit; its replies have the exchange's shapes and headers.
 """
 
@@ -12,32 +12,34 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from benchmarks.process import Answer
+from benchmarks.workload import Rate
 
-#: The limit that its headers tell, and that clients are given: one that is never felt.
-FREE = (100_000, 0.1)
+#: The limit in its headers, and the one that clients are given: too high to be reached.
+UNLIMITED: Rate = (100_000, 0.1)
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _IDS = re.compile(rb'"order_id": *("[^"]*"|\[[^\]]*\])')
-
 _ID = re.compile(rb'"[^"]*"')
 
 
 def _reply(path: bytes, body: bytes) -> bytes:
-    """Say that all went well; to a call that names no order, tell the time."""
+    """Return a reply that accepts every order in the body."""
     found = _IDS.search(body)
     ids = found[1].strip(b'"') if found else b""
     if ids.startswith(b"["):
-        items = [b'{"code":200,"message":"Success","order_id":%b}' % it for it in _ID.findall(ids)]
+        entry = b'{"code":200,"message":"Success","order_id":%b}'
+        items = [entry % order_id for order_id in _ID.findall(ids)]
         content = b'{"code":200,"message":"Success","data":[%b],"ts":1}' % b",".join(items)
     elif path.startswith(b"/v5"):
         content = b'{"code":200,"message":"Success","data":{"order_id":"%b"},"ts":1}' % ids
     else:
         content = b'{"status":"ok","data":{"errors":[],"successes":"%b"},"ts":1}' % ids
-    reset = time.time() * 1000 + 100
+    calls, seconds = UNLIMITED
     head = (
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain;charset=UTF-8\r\n"
-        f"ratelimit-limit: {FREE[0]}\r\nratelimit-interval: {FREE[1] * 1000:.0f}\r\n"
-        f"ratelimit-remaining: {FREE[0] - 10}\r\nratelimit-reset: {reset:.0f}\r\n"
+        f"ratelimit-limit: {calls}\r\nratelimit-interval: {seconds * 1000:.0f}\r\n"
+        f"ratelimit-remaining: {calls - 10}\r\n"
+        f"ratelimit-reset: {time.time() * 1000 + 100:.0f}\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
@@ -54,18 +56,18 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n") + 4) >= 4:
-            length = _LENGTH.search(self._buffer, 0, end)
-            whole = end + int(length[1] if length else 0)
-            if len(self._buffer) < whole:
+        while (head_end := self._buffer.find(b"\r\n\r\n") + 4) >= 4:
+            length = _LENGTH.search(self._buffer, 0, head_end)
+            end = head_end + int(length[1] if length else 0)
+            if len(self._buffer) < end:
                 return
-            path, body = self._buffer.split(b" ", 2)[1], self._buffer[end:whole]
-            self._buffer = self._buffer[whole:]
+            path, body = self._buffer.split(b" ", 2)[1], self._buffer[head_end:end]
+            self._buffer = self._buffer[end:]
             self.transport.write(_reply(path, body))
 
 
 @asynccontextmanager
-async def ready() -> AsyncIterator[Answer]:
+async def stub() -> AsyncIterator[Answer]:
     """Serve on a free port; answer with the base URL."""
     loop = asyncio.get_running_loop()
     async with await loop.create_server(_Connection, "127.0.0.1", 0, backlog=1024) as server:

@@ -1,4 +1,4 @@
-"""aiohttp with signing written by hand, and aiolimiter to keep the limits."""
+"""aiohttp with hand-written signing, and aiolimiter to keep the limits."""
 
 import base64
 import hashlib
@@ -12,14 +12,14 @@ import aiohttp
 from aiolimiter import AsyncLimiter
 from yarl import URL
 
-from benchmarks.peers import Setting, Word
-from benchmarks.peers.by_hand import ByHand, payload, read
-from benchmarks.work import ACCESS_KEY, SECRET_KEY, WORK, Product, Rate
+from benchmarks.clients import Claim, Settings
+from benchmarks.clients.batching import Batching, payload, read
+from benchmarks.workload import ACCESS_KEY, SECRET_KEY, WORK, Product, Rate
 
 _HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
 
 
-def _signed(host: str, path: str) -> str:
+def _signed_query(host: str, path: str) -> str:
     """Return the query that signs one request."""
     query = urlencode(
         {
@@ -29,31 +29,30 @@ def _signed(host: str, path: str) -> str:
             "Timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
         }
     )
-    digest = hmac.new(
-        SECRET_KEY.encode(), f"POST\n{host}\n{path}\n{query}".encode(), hashlib.sha256
-    )
-    return f"{query}&{urlencode({'Signature': base64.b64encode(digest.digest()).decode()})}"
+    text = f"POST\n{host}\n{path}\n{query}".encode()
+    digest = hmac.new(SECRET_KEY.encode(), text, hashlib.sha256).digest()
+    return f"{query}&{urlencode({'Signature': base64.b64encode(digest).decode()})}"
 
 
-class AtOnce(ByHand):
-    """One session, and ``AsyncLimiter(N, W)``: aiolimiter's documentation at first reading."""
+class Bursting(Batching):
+    """One session and ``AsyncLimiter(N, T)``, as aiolimiter's documentation suggests at first."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self._base_url = setting.base_url
-        self._host = urlsplit(setting.base_url).netloc
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._base_url = settings.base_url
+        self._host = urlsplit(settings.base_url).netloc
         self._limiters = {
-            product: self.limiter(rate) for product, rate in (setting.rates or {}).items()
+            product: self.limiter(rate) for product, rate in (settings.rates or {}).items()
         }
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=setting.timeout), headers=_HEADERS
+            timeout=aiohttp.ClientTimeout(total=settings.timeout), headers=_HEADERS
         )
 
     def limiter(self, rate: Rate) -> AsyncLimiter:
-        """Make the limiter of one product."""
+        """Return a new limiter for one product."""
         return AsyncLimiter(*rate)
 
-    async def batch(self, product: Product, ids: Sequence[str]) -> dict[str, Word]:
+    async def batch(self, product: Product, ids: Sequence[str]) -> dict[str, Claim]:
         """Cancel one batch."""
         if limiter := self._limiters.get(product):
             await limiter.acquire()
@@ -73,7 +72,7 @@ class AtOnce(ByHand):
 
     async def _post(self, product: Product, ids: Sequence[str]) -> tuple[int, bytes]:
         path = WORK[product].path_for(ids)
-        url = URL(f"{self._base_url}{path}?{_signed(self._host, path)}", encoded=True)
+        url = URL(f"{self._base_url}{path}?{_signed_query(self._host, path)}", encoded=True)
         body = json.dumps(payload(product, ids)).encode()
         async with self._session.post(url, data=body) as response:
             return response.status, await response.read()
@@ -83,9 +82,9 @@ class AtOnce(ByHand):
         await self._session.close()
 
 
-class Evenly(AtOnce):
-    """The same with ``AsyncLimiter(1, W / N)``: no bursts."""
+class Paced(Bursting):
+    """The same client with ``AsyncLimiter(1, T / N)``, which allows no bursts."""
 
     def limiter(self, rate: Rate) -> AsyncLimiter:
-        """Make the limiter of one product."""
+        """Return a new limiter for one product."""
         return AsyncLimiter(1, rate[1] / rate[0])

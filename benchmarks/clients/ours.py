@@ -1,13 +1,13 @@
-"""htx_cancel, as its README shows it."""
+"""htx_cancel, used as its README shows."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from benchmarks.peers import Setting, Word, Words
-from benchmarks.ready import FREE
-from benchmarks.work import ACCESS_KEY, SECRET_KEY, WORK, Product
+from benchmarks.clients import Claim, Claims, Client, Settings
+from benchmarks.stub import UNLIMITED
+from benchmarks.workload import ACCESS_KEY, SECRET_KEY, WORK, Product
 from htx_cancel import CancelClient, CancelStatus, Credentials, Limit, Outcome, RetryPolicy
 
-_WORDS: dict[CancelStatus, Word] = {
+_CLAIMS: dict[CancelStatus, Claim] = {
     CancelStatus.ACCEPTED: "done",
     CancelStatus.CLOSED: "closed",
     CancelStatus.NOT_FOUND: "missing",
@@ -17,20 +17,20 @@ _WORDS: dict[CancelStatus, Word] = {
 }
 
 
-class Ours:
-    """One client."""
+class Ours(Client):
+    """A client made of one ``CancelClient``."""
 
-    def __init__(self, setting: Setting) -> None:
-        rates = setting.rates or dict.fromkeys(WORK, FREE)
+    def __init__(self, settings: Settings) -> None:
+        rates = settings.rates or dict.fromkeys(WORK, UNLIMITED)
         self._client = CancelClient(
             Credentials(ACCESS_KEY, SECRET_KEY),
-            base_url=setting.base_url,
+            base_url=settings.base_url,
             limits={WORK[product].budget: Limit(*rate) for product, rate in rates.items()},
-            request_timeout=setting.timeout,
-            max_in_flight=setting.in_flight,
-            retry=RetryPolicy(max_elapsed=setting.patience),
+            request_timeout=settings.timeout,
+            max_in_flight=settings.in_flight,
+            retry=RetryPolicy(max_elapsed=settings.retry_for),
         )
-        self._methods = {
+        self._methods: dict[Product, Callable[..., Awaitable[Outcome]]] = {
             "coin_m_swap": self._client.coin_m_swap.cancel_orders,
             "usdt_m": self._client.usdt_m.cancel_orders,
         }
@@ -43,9 +43,9 @@ class Ours:
         """Cancel any number of ids."""
         return await self._methods[product](WORK[product].contract_code, ids)
 
-    def words(self, result: Outcome) -> Words:
-        """Put an outcome into words."""
-        return {each.order_id: _WORDS[each.status] for each in result}
+    def claims(self, result: Outcome) -> Claims:
+        """Return what an outcome says about each id."""
+        return {each.order_id: _CLAIMS[each.status] for each in result}
 
     async def close(self) -> None:
         """Close every connection."""
