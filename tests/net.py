@@ -54,7 +54,7 @@ class Net:
             await asyncio.sleep(min(timeout, CONNECT_TIMEOUT))
             raise NotSentError("no connection")
         if behaviour == "stale":
-            raise StaleConnectionError("data arrived before the request left")
+            raise StaleConnectionError("data arrived on the connection before the request was sent")
         if behaviour == "broken":
             raise NoAnswerError("connection reset")
         if behaviour == "silent":

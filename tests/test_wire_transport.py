@@ -322,7 +322,7 @@ async def test_a_request_does_not_leave_on_a_connection_where_data_arrived_befor
         await transport.send(request(raw.origin, "/1", method), timeout=SECONDS)
         await came.wait()
         await asyncio.sleep(0.05)
-        with pytest.raises(NotSentError, match="data arrived before the request left"):
+        with pytest.raises(NotSentError, match="data arrived on the connection before"):
             await transport.send(request(raw.origin, "/2", method), timeout=SECONDS)
         answer = await transport.send(request(raw.origin, "/3", method), timeout=SECONDS)
         assert answer.body == b"/3"
