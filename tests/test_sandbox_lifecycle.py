@@ -144,7 +144,7 @@ def test_endings_repeat_with_their_seed() -> None:
 
 def test_shares_need_a_random() -> None:
     """A share cannot be drawn from nothing."""
-    with pytest.raises(ValueError, match="give random"):
+    with pytest.raises(ValueError, match="^random must be given"):
         Lifecycle(lost_races=0.1)
 
 
