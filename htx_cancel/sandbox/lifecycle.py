@@ -7,7 +7,6 @@ Rules:
 * The ending is drawn when the cancel is accepted, unless the order has an ``ending``.
 """
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -29,19 +28,19 @@ class Order(Struct, gc=False):
     offset: str
     state: State
     refusal: int | None  #: the code that refuses a cancel of this order
-    volume: int = 10
-    traded: int = 0  #: how much of the volume was traded before any cancel
-    ending: Ending | None = None
-    margin_mode: MarginMode = "cross"
-    position_side: str = "both"
-    algo_type: str = "trigger"
-    entry: str = ""  #: the order that must be filled before this TP/SL order takes effect
-    price: float = 0.0  #: also the trigger price
-    placed_at: float = 0.0  #: in epoch seconds
-    number: int = 0  #: counts the orders of a book
+    volume: int
+    traded: int  #: how much of the volume was traded before any cancel
+    ending: Ending | None
+    margin_mode: MarginMode
+    position_side: str
+    algo_type: str
+    entry: str  #: the id of the order that must be filled before a TP/SL order takes effect
+    price: float  #: also the trigger price
+    placed_at: float  #: in epoch seconds
+    added_at: float  #: the exchange's time when the order came into the book
+    number: int  #: counts the orders of a book
     instructed: bool = False  #: whether the exchange accepted a cancel
     ends_at: float = 0.0  #: when an accepted cancel takes effect
-    added_at: float = -math.inf
 
     @property
     def canceled_by_us(self) -> bool:

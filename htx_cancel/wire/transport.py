@@ -17,7 +17,7 @@ Rules:
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 import aiohttp
@@ -224,26 +224,28 @@ class _Body(aiohttp.BytesPayload):
 
     def failure(self, error: BaseException) -> TransportError:
         """Return the error of ours that says whether the request left, and why it failed."""
-        cause: BaseException | None = error
-        while cause is not None:
+        for cause in _causes(error):
             if isinstance(cause, TransportError):
                 return cause  # ours already, perhaps wrapped by aiohttp
-            cause = cause.__cause__
         return (NotSentError if self.left_at is None else NoAnswerError)(_describe(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _describe(error: BaseException) -> str:
     """Describe an error by its type and the system's message; its own text may hold the URL."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return _describe_tls(cause)
-        cause = cause.__cause__
     kind = type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorDNSError):  # its error numbers are not errno's
         return kind
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    errno = cause.errno if isinstance(cause, OSError) else None
+    system = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    errno = system.errno if isinstance(system, OSError) else None
     return f"{kind}: {os.strerror(errno)}" if errno else kind
 
 
