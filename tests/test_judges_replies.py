@@ -76,7 +76,7 @@ async def test_ccxt_reads_a_usdt_m_futures_contract() -> None:
 
 @KINDS
 async def test_one_order_is_canceled(kind: Kind) -> None:
-    """And no other order."""
+    """All other orders stay open."""
     exchange = Exchange()
     orders = add_one_of_each(exchange)
     symbol, params = CALLED[kind]
@@ -89,7 +89,7 @@ async def test_one_order_is_canceled(kind: Kind) -> None:
 
 @BY_CLIENT_ID
 async def test_one_order_is_canceled_by_its_client_id(kind: Kind) -> None:
-    """If its kind has client ids."""
+    """The kinds with client order ids take them."""
     exchange = Exchange()
     order_id, other = (add(exchange, kind, client_order_id=number)[0] for number in (5, 6))
     symbol, params = CALLED[kind]
@@ -152,7 +152,7 @@ async def test_many_orders_are_canceled_by_client_ids(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", [*IN_V1, "v5"])
 async def test_all_orders_of_a_contract_are_canceled(kind: Kind) -> None:
-    """Not orders of another contract or kind; a second call finds nothing to cancel."""
+    """Orders of another contract or kind stay open; a second call finds nothing to cancel."""
     exchange = Exchange()
     others = add_one_of_each(exchange)
     others.pop(kind)
@@ -174,7 +174,7 @@ async def test_all_orders_of_a_contract_are_canceled(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", [*IN_V1, "v5"])
 async def test_a_cancel_all_is_filtered(kind: Kind) -> None:
-    """By direction; ccxt passes the filter on."""
+    """The judge passes the direction on to the call."""
     exchange = Exchange()
     buys, sells = (add(exchange, kind, 2, direction=side) for side in ("buy", "sell"))
     symbol, params = CALLED[kind]
@@ -202,7 +202,7 @@ async def test_open_orders_are_listed_in_v1(kind: Kind) -> None:
 
 @pytest.mark.parametrize("mode", ["cross", "isolated"])
 async def test_open_orders_are_listed_in_v5(mode: Any) -> None:
-    """The orders of one margin mode."""
+    """A list has the orders of one margin mode."""
     exchange = Exchange()
     add(exchange, "v5", margin_mode="isolated" if mode == "cross" else "cross")
     expected = set(add(exchange, "v5", 3, margin_mode=mode, price=99_000.5))
@@ -213,7 +213,7 @@ async def test_open_orders_are_listed_in_v5(mode: Any) -> None:
 
 
 async def test_open_algo_orders_are_listed() -> None:
-    """One type in each list, with the orders' ids, not the rows' ids."""
+    """A list has one type of orders, with the orders' ids and not the rows' ids."""
     exchange = Exchange()
     expected = {
         add(exchange, "v5_algo", algo_type=algo_type, client_order_id=number)[0]
@@ -260,7 +260,7 @@ async def both_list(
 
 @pytest.mark.parametrize("kind", ["v5", "v5_algo"])
 async def test_a_v5_list_continues_after_the_last_row(kind: Kind) -> None:
-    """After the row's own id, even if it is not the order's id."""
+    """The next page starts after the row's own id, even if it is not the order's id."""
     exchange = Exchange()
     expected = add(exchange, kind, 23)
     listed: list[str] = []
@@ -288,7 +288,7 @@ async def test_the_state_of_an_order(kind: Kind) -> None:
 
 @pytest.mark.parametrize("symbol", [SWAP, FUTURES, LINEAR])
 async def test_a_wrong_key_is_recognised(symbol: str) -> None:
-    """In either envelope."""
+    """The judge raises its authentication error for either envelope."""
     async with on_a_socket(Exchange(), secret="another") as judge:
         with pytest.raises(ccxt.AuthenticationError):
             await judge.cancel_order("7", symbol)

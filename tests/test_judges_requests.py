@@ -89,7 +89,7 @@ async def test_a_cancel_of_one_order(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", BY_CLIENT_ID)
 async def test_a_cancel_by_a_client_id(kind: Kind) -> None:
-    """In the field of its kind."""
+    """Both clients use the field of the order's kind."""
     symbol, params = CALLED[kind]
     field = "algo_client_order_ids" if kind == "v5_algo" else "client_order_ids"
     by_client_id = {**params, "clientOrderId": CLIENT_IDS[0]}
@@ -111,7 +111,7 @@ async def test_a_cancel_of_many_orders(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", ["swap", "futures", "v5"])
 async def test_a_cancel_of_many_by_client_ids(kind: Kind) -> None:
-    """In v1 ccxt passes its argument on, here a string as HTX expects."""
+    """In v1 ccxt passes its argument on, so it is a string here, as HTX expects."""
     symbol, _ = CALLED[kind]
     await same(
         lambda judge: judge.cancel_orders([], symbol, {"clientOrderIds": ",".join(CLIENT_IDS)}),
@@ -188,7 +188,7 @@ async def test_a_list_of_open_orders_in_v1(kind: Kind) -> None:
 
 @pytest.mark.parametrize("symbol", [None, LINEAR])
 async def test_a_list_of_open_orders_in_v5(symbol: str | None) -> None:
-    """In both margin modes, of one contract or of the account."""
+    """Both margin modes are listed, of one contract or of the account."""
 
     async def both(judge: Any) -> None:
         of_swaps = {"type": "swap", "subType": "linear"}
@@ -201,7 +201,7 @@ async def test_a_list_of_open_orders_in_v5(symbol: str | None) -> None:
 
 
 async def test_a_list_of_all_plain_swap_orders() -> None:
-    """Without a contract."""
+    """The request names no contract."""
     await same(
         lambda judge: judge.fetch_open_orders(
             None, None, 50, {"type": "swap", "subType": "inverse", "page_index": 1}
@@ -212,7 +212,7 @@ async def test_a_list_of_all_plain_swap_orders() -> None:
 
 @pytest.mark.parametrize("symbol", [None, LINEAR])
 async def test_the_lists_of_open_algo_orders(symbol: str | None) -> None:
-    """One request for each type, of one contract or of the account."""
+    """There is one request for each type, of one contract or of the account."""
     assert tuple(TYPES) == ALGO_TYPES
 
     async def every_type(judge: Any) -> None:
@@ -257,7 +257,7 @@ async def test_a_query_of_one_order(kind: Kind) -> None:
 async def test_ccxt_signs_the_published_vectors(
     host: str, path: str, later: int, signature: str
 ) -> None:
-    """With the keys and times of the vectors."""
+    """The keys and times are the vectors' own."""
     async with Wire(f"https://{host}").judge() as judge:
         judge.apiKey = "test-access-key-0000-0000-00000001"
         judge.secret = "test-secret-key-0000-0000-00000001"
@@ -269,7 +269,7 @@ async def test_ccxt_signs_the_published_vectors(
 
 
 async def test_a_host_with_a_port_is_signed_with_it() -> None:
-    """As the server sees the host."""
+    """The server sees the host with its port."""
     theirs, ours = Wire("https://api.hbdm.com:8443"), Wire("https://api.hbdm.com:8443")
     async with theirs.judge() as judge:
         await judge.cancel_order(IDS[0], LINEAR)

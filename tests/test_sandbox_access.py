@@ -109,7 +109,7 @@ def test_the_host_is_signed_with_its_port_or_without(
 
 
 def test_all_parameters_in_the_query_are_signed(exchange: Exchange) -> None:
-    """Sorted by name, with a space as %20."""
+    """They are sorted by name, with a space as %20."""
     signed = "AccessKeyId=sandbox-access-key&SignatureMethod=HmacSHA256&SignatureVersion=2"
     signed += "&Timestamp=2026-01-02T03%3A04%3A05&weird=a%20b%2F~%C3%A9"
     message = f"POST\n{HOST}\n{CANCEL}\n{signed}".encode()
@@ -151,7 +151,7 @@ def test_bad_access_parameters(
 
 @pytest.mark.parametrize("stamp", ["2026-01-02T02:59:05", "2026-01-02T03:09:05"])
 def test_a_timestamp_is_valid_for_five_minutes(stamp: str) -> None:
-    """Before and after."""
+    """The limit is the same before and after the exchange's time."""
     access = Access("sandbox-access-key", "sandbox-secret-key")
     assert access.denial("POST", HOST, signed_target(CANCEL, Timestamp=stamp), NOW) is None
 
@@ -175,7 +175,7 @@ def test_bad_signatures(exchange: Exchange, request_: HttpRequest) -> None:
 
 
 def test_a_bad_signature_in_v5_has_a_string_as_code(exchange: Exchange) -> None:
-    """The code is 1003."""
+    """The code is the string 1003."""
     target = signed_target(CANCEL).replace(CANCEL, V5)
     reply = decoded(exchange.handle(HttpRequest("POST", HOST, target, {}, b"{}"), NOW))
     assert reply == error_v5("1003", "invalid signature")
@@ -183,7 +183,7 @@ def test_a_bad_signature_in_v5_has_a_string_as_code(exchange: Exchange) -> None:
 
 
 def test_no_repr_shows_a_secret(exchange: Exchange) -> None:
-    """Neither a key nor a signature."""
+    """A repr has neither a key nor a signature."""
     request = post(CANCEL, {})
     shown = f"{exchange!r} {exchange._access!r} {request!r} {exchange.log!r}"
     assert "secret" not in shown

@@ -26,7 +26,7 @@ def test_the_row_of_a_swap() -> None:
 
 
 def test_the_row_of_a_delivery_contract() -> None:
-    """With its delivery day and hour; a day without a contract type counts as a quarter."""
+    """It has the delivery day and hour; a day without a contract type counts as a quarter."""
     exchange = Exchange()
     exchange.book.add("futures", "BTC261225")
     rows = contracts("/api/v1/contract_contract_info", exchange)
@@ -42,7 +42,7 @@ def test_the_row_of_a_delivery_contract() -> None:
 
 
 def test_the_rows_of_usdt_m_contracts() -> None:
-    """With their pair, and whether they are swaps or futures."""
+    """They have the pair, and say whether the contract is a swap or a future."""
     exchange = Exchange()
     exchange.book.add("v5", "BTC-USDT-260327")
     rows = contracts("/linear-swap-api/v1/swap_contract_info", exchange)
@@ -67,7 +67,7 @@ def test_the_rows_of_usdt_m_contracts() -> None:
     ],
 )
 def test_a_list_of_futures_orders_takes_a_contract(path: str, kind: Kind, narrowed: bool) -> None:
-    """If its page has the parameter; the page of plain orders has not."""
+    """The page of plain orders does not have this parameter."""
     exchange = Exchange()
     wanted = exchange.book.add(kind, "BTC260327").order_id
     other = exchange.book.add(kind, "BTC260109").order_id
@@ -86,7 +86,7 @@ def test_a_list_of_futures_orders_takes_a_contract(path: str, kind: Kind, narrow
     ],
 )
 def test_a_trigger_order_has_its_price(sort: str, fields: dict[str, object]) -> None:
-    """In the fields of its kind, and the time when it was placed."""
+    """The price is in the field of its kind; the row also has the time of placing."""
     exchange = Exchange()
     kind: Any = f"swap_{sort.replace('track', 'trailing')}"
     exchange.book.add(kind, "BTC-USD", price=5.5, placed_at=NOW)
@@ -107,7 +107,7 @@ def test_a_trigger_order_has_its_price(sort: str, fields: dict[str, object]) -> 
     ],
 )
 def test_an_algo_order_has_its_prices(algo_type: str, prices: set[str]) -> None:
-    """As text, in the fields of its type."""
+    """Prices are strings in the fields of the order's type."""
     assert algo_type in ALGO_TYPES
     exchange = Exchange()
     exchange.book.add("v5_algo", "BTC-USDT", algo_type=algo_type, price=5.5)

@@ -15,7 +15,7 @@ MS = round(NOW * 1000)
 
 
 def test_a_reply_has_the_exchange_s_time_and_the_end() -> None:
-    """In milliseconds of the exchange's clock: numbers in v1, texts in v5."""
+    """Both are milliseconds of the exchange's clock: numbers in v1, strings in v5."""
     exchange = Exchange(clock_offset=5.0)
     reply = ask(exchange, SWAP, {"on_off": 1, "time_out": 30000})
     times = {"current_time": MS + 5000, "trigger_time": MS + 35000}
@@ -26,7 +26,7 @@ def test_a_reply_has_the_exchange_s_time_and_the_end() -> None:
 
 
 def test_a_reply_to_disarming_has_no_end() -> None:
-    """Its trigger time is 0."""
+    """Its ``trigger_time`` is 0."""
     exchange = Exchange()
     for body in ({"on_off": 1}, {"on_off": 0}):
         reply = ask(exchange, SWAP, body)
@@ -35,7 +35,7 @@ def test_a_reply_to_disarming_has_no_end() -> None:
 
 
 def test_a_countdown_takes_five_seconds_by_default() -> None:
-    """As the page says."""
+    """The page gives this default."""
     exchange = Exchange()
     ask(exchange, SWAP, {"on_off": 1})
     assert exchange.countdowns.ends == {SWAP: NOW + 5}
@@ -92,7 +92,7 @@ def test_the_end_cancels_the_plain_orders_of_the_product() -> None:
 
 
 def test_an_accepted_cancel_takes_effect_before_the_countdown_ends() -> None:
-    """Because it was due first."""
+    """The cancel was due first."""
     exchange = Exchange(cancel_after=1.0)
     order = exchange.book.add("swap", "BTC-USD", ending="filled")
     ask(exchange, SWAP, {"on_off": 1, "time_out": 5000})

@@ -111,7 +111,7 @@ def item(order_id: str, code: int, message: str) -> dict[str, Any]:
 
 
 def test_the_successes_may_be_an_empty_string(exchange: Exchange) -> None:
-    """If no cancel was accepted."""
+    """No cancel was accepted."""
     data = ask(exchange, CANCEL, batch("BTC-USD", "77"))["data"]
     assert data["successes"] == ""
 
@@ -142,7 +142,7 @@ def test_an_order_of_another_kind_or_contract_is_not_found(
 def test_a_contract_code_may_be_in_lower_case(
     exchange: Exchange, path: str, kind: Kind, contract_code: str
 ) -> None:
-    """In a request and in the book."""
+    """The request and the book accept lower case."""
     order = exchange.book.add(kind, contract_code.lower())
     reply = ask(exchange, path, batch(contract_code.lower(), order.order_id))
     assert reply["data"]["successes"] == order.order_id
@@ -159,7 +159,7 @@ def test_a_v1_id_may_be_a_number(
 
 
 def test_a_v1_client_id_may_be_a_number(exchange: Exchange) -> None:
-    """As some clients send it."""
+    """Some clients send numbers."""
     order = exchange.book.add("swap", "BTC-USD", client_order_id=5)
     fields = {"contract_code": "BTC-USD", "client_order_id": 5}
     assert ask(exchange, CANCEL, fields)["data"] == {"errors": [], "successes": "5"}
@@ -167,7 +167,7 @@ def test_a_v1_client_id_may_be_a_number(exchange: Exchange) -> None:
 
 
 def test_a_reply_to_client_ids_has_client_ids(exchange: Exchange) -> None:
-    """In both lists; the errors have them as ``order_id``."""
+    """The errors have them as ``order_id``."""
     exchange.book.add("swap", "BTC-USD", client_order_id=5)
     fields = {"contract_code": "BTC-USD", "client_order_id": "5,6"}
     assert ask(exchange, CANCEL, fields)["data"] == {
@@ -178,9 +178,9 @@ def test_a_reply_to_client_ids_has_client_ids(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("path", [CANCEL, V5])
 def test_an_order_id_counts_before_a_client_order_id(exchange: Exchange, path: str) -> None:
-    """If a request has both."""
+    """The client order id is ignored if a request has both."""
     kind: Kind = "swap" if path == CANCEL else "v5"
-    first, second = (exchange.book.add(kind, "X-1", client_order_id=each) for each in (5, 6))
+    first, second = (exchange.book.add(kind, "X-1", client_order_id=number) for number in (5, 6))
     fields = {"contract_code": "X-1", "order_id": first.order_id, "client_order_id": "6"}
     ask(exchange, path, fields)
     assert (first.state, second.state) == ("canceled", "open")
@@ -275,7 +275,7 @@ def test_bad_parameters_in_v1(exchange: Exchange, fields: Any, code: int, messag
 
 @pytest.mark.parametrize("given_id", ["0", "x", "-1", "9223372036854775808", "1" * 20])
 def test_client_ids_are_integers_of_63_bits(exchange: Exchange, given_id: str) -> None:
-    """From 1 to 2^63 - 1."""
+    """A client order id is an integer from 1 to 2^63 - 1."""
     fields = {"contract_code": "BTC-USD", "client_order_id": given_id}
     message = "The form number of client isnt an integer."
     assert ask(exchange, CANCEL, fields) == error(1065, message)
@@ -296,7 +296,7 @@ def test_unknown_contract_on_linear(exchange: Exchange) -> None:
 def test_a_contract_of_any_order_of_the_product_is_known(
     exchange: Exchange, path: str, kind: Kind
 ) -> None:
-    """Even if the product does not trade it."""
+    """The product need not trade the contract."""
     exchange.book.add(kind, "NEW-9")
     ask(exchange, path, batch("NEW-9", "1"))
     assert exchange.log[0].outcome in ("ok", "refused")
@@ -505,7 +505,7 @@ def test_without_limits_no_rate_header() -> None:
 
 
 def test_a_reply_is_sent_as_plain_text(exchange: Exchange) -> None:
-    """Although its body is JSON."""
+    """The content type is text/plain, although the body is JSON."""
     headers = exchange.handle(post(CANCEL, {}), NOW).headers
     assert headers["Content-Type"] == "text/plain;charset=UTF-8"
 
@@ -533,7 +533,7 @@ def test_gzip(option: bool, accepted: dict[str, str], compressed: bool) -> None:
 
 
 def test_the_log_has_every_call(exchange: Exchange) -> None:
-    """With its time, path, ids and outcome."""
+    """An entry has the call's time, path, ids and outcome."""
     ask(exchange, CANCEL, batch("BTC-USD", "1", "2"))
     ask(exchange, CANCEL, {"contract_code": "BTC-USD", "client_order_id": "3"}, now=NOW + 1)
     assert exchange.log == [
@@ -581,7 +581,7 @@ def test_new_ids_avoid_given_ids() -> None:
 
 
 def test_a_duplicate_id_is_an_error() -> None:
-    """As a string or as a number."""
+    """The id may be a string or a number."""
     book = Book()
     book.add("swap", "BTC-USD", order_id=7)
     with pytest.raises(ValueError, match=r"^order 7 already exists$"):
@@ -589,7 +589,7 @@ def test_a_duplicate_id_is_an_error() -> None:
 
 
 def test_the_book_finds_orders_and_their_states() -> None:
-    """By an id as string or number, and by their kind and contract."""
+    """Orders are found by an id as string or number, or by kind and contract."""
     book = Book()
     first = book.add("swap", "btc-usd")
     second = book.add("swap", "ETH-USD")

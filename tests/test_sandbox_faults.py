@@ -117,7 +117,7 @@ def test_random_faults_repeat_with_their_seed() -> None:
 
 
 def test_an_empty_plan_has_no_fault() -> None:
-    """Without a script and a share."""
+    """A plan without a script and a share injects nothing."""
     assert drawn(FaultPlan(), *[("1",)] * 50) == [None] * 50
 
 
@@ -142,7 +142,7 @@ def test_a_scripted_code_hides_whether_the_call_was_executed(path: str, executed
 
 
 def test_a_true_refusal_comes_before_a_scripted_one() -> None:
-    """For a rate limit and for a timestamp."""
+    """A rate limit and a bad timestamp come first."""
     exchange = Exchange(limits={CANCEL: (1, 1)})
     request = post(CANCEL, batch("BTC-USD", "1"))
     replies = [
@@ -163,7 +163,7 @@ def test_a_clock_fault_sets_the_clock_wrong_and_right_again() -> None:
 
 
 def test_a_timestamp_of_the_exchange_s_clock_is_valid() -> None:
-    """Even if this clock is wrong."""
+    """The exchange's clock counts, even if it is wrong."""
     exchange = Exchange()
     reply = respond(exchange, post(CANCEL, {}), NOW, FAULTS["wrong_clock"])
     assert reply is not None
@@ -231,7 +231,7 @@ def test_missing_replies_in_process(name: str) -> None:
 
 
 def test_a_late_reply_within_the_timeout() -> None:
-    """It arrives."""
+    """The reply arrives."""
     reply, took = result_of(Faulty(FAULTS["late"].lasting(2.0)))
     assert isinstance(reply, Reply)
     assert took == pytest.approx(2.5, abs=1e-6)
@@ -291,7 +291,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("name", REPLIES)
 async def test_replies_over_a_socket(session: aiohttp.ClientSession, name: str) -> None:
-    """The same replies as in process."""
+    """The replies are the same as in process."""
     faulty = Faulty(FAULTS[name].lasting(FAULTS[name].seconds / 100))
     async with SandboxServer(faulty.exchange, faults=faulty.plan) as server:
         reply = await sent(session, server, faulty)
@@ -302,7 +302,7 @@ async def test_replies_over_a_socket(session: aiohttp.ClientSession, name: str) 
 
 @pytest.mark.parametrize("name", ["reset_before", "reset_after", "refused_connection"])
 async def test_resets_over_a_socket(session: aiohttp.ClientSession, name: str) -> None:
-    """Before or after the exchange executes the request."""
+    """The connection is reset before or after the exchange executes the request."""
     faulty = Faulty(name)
     async with SandboxServer(faulty.exchange, faults=faulty.plan) as server:
         with pytest.raises(aiohttp.ClientOSError) as caught:
@@ -367,7 +367,9 @@ async def test_a_client_that_closes_before_its_fault(session: aiohttp.ClientSess
         sending = asyncio.create_task(sent(session, server, faulty))
         await until(lambda: faulty.plan.struck)
         sending.cancel()
-        await until(lambda: any(each.transport is None for each in server._connections.connections))
+        await until(
+            lambda: any(handler.transport is None for handler in server._connections.connections)
+        )
         server._connections.abort()
         await until(lambda: not server._connections.connections)
     assert faulty.order.instructed
@@ -390,7 +392,7 @@ async def test_a_server_goes_down_and_up(session: aiohttp.ClientSession) -> None
 
 
 async def test_a_server_that_goes_down_drops_its_requests(session: aiohttp.ClientSession) -> None:
-    """And it can stop while it is down."""
+    """The server can stop while it is down."""
     faulty = Faulty("lost_before")
     async with SandboxServer(faulty.exchange, faults=faulty.plan) as server:
         sending = asyncio.create_task(sent(session, server, faulty))
@@ -401,7 +403,7 @@ async def test_a_server_that_goes_down_drops_its_requests(session: aiohttp.Clien
 
 
 async def test_no_wait_begins_after_a_release(session: aiohttp.ClientSession) -> None:
-    """So a server can stop."""
+    """A new request cannot keep a server from stopping."""
     faulty = Faulty("lost_after")
     async with SandboxServer(faulty.exchange, faults=faulty.plan) as server:
         server._connections.release()

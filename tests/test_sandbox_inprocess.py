@@ -28,7 +28,7 @@ async def timed(transport: InProcessTransport) -> float:
 
 
 def test_a_request_is_answered_with_plain_json() -> None:
-    """Not compressed, with lower-case header names."""
+    """The reply is not compressed, and has lower-case header names."""
 
     async def main() -> Reply:
         transport = InProcessTransport(Exchange())
@@ -84,7 +84,7 @@ def test_jitter_applies_each_way_and_repeats_with_its_seed() -> None:
 
     first, again, other = (virtualtime.run(main(seed)) for seed in (1, 1, 2))
     assert first == again != other
-    assert all(0.2 <= each <= 0.3 + 1e-6 for each in first)
+    assert all(0.2 <= seconds <= 0.3 + 1e-6 for seconds in first)
     assert max(first) - min(first) > 0.05
 
 
@@ -99,7 +99,7 @@ def test_the_epoch_sets_the_exchanges_clock() -> None:
 
 
 def test_a_reply_later_than_the_timeout_is_no_answer() -> None:
-    """Although the exchange executed the request."""
+    """The exchange has executed the request."""
     exchange = Exchange()
 
     async def main() -> float:

@@ -25,7 +25,7 @@ def cancel(exchange: Exchange, order: Order, *, now: float = NOW) -> int | None:
 
 
 def test_a_cancel_takes_effect_later() -> None:
-    """After ``cancel_after``, exactly."""
+    """It takes effect exactly ``cancel_after`` seconds later."""
     exchange = Exchange(cancel_after=DELAY)
     order = placed(exchange)
     assert cancel(exchange, order) is None
@@ -45,7 +45,7 @@ def test_any_request_applies_the_cancels_that_are_due() -> None:
 
 
 def test_advance_without_a_time_applies_every_cancel() -> None:
-    """So that a test need not wait."""
+    """A test need not wait for them."""
     exchange = Exchange(cancel_after=DELAY)
     orders = [placed(exchange) for _ in range(3)]
     for order in orders:
@@ -128,7 +128,7 @@ def test_an_ending_is_drawn(drawn: float, state: State) -> None:
 
 
 def test_endings_repeat_with_their_seed() -> None:
-    """And their shares are about right."""
+    """The shares are about right."""
 
     def ends(seed: int) -> list[State]:
         rng = random.Random(seed)
@@ -143,7 +143,7 @@ def test_endings_repeat_with_their_seed() -> None:
 
 
 def test_shares_need_a_random() -> None:
-    """Without it they cannot be drawn."""
+    """Shares cannot be drawn without ``random``."""
     with pytest.raises(ValueError, match=r"^random must be given"):
         Lifecycle(lost_races=0.1)
 
@@ -161,7 +161,7 @@ def test_an_order_whose_cancel_is_under_way_is_not_open() -> None:
 
 
 def test_a_book_without_a_lifecycle_cancels_at_once() -> None:
-    """The default of a book."""
+    """A cancel takes effect at once by default."""
     book = Book()
     order = book.add("swap", "BTC-USD")
     assert book.cancel(order, NOW) is None
@@ -180,7 +180,7 @@ def test_the_exchange_s_clock_can_be_ahead() -> None:
 
 
 def test_a_triggered_order_becomes_a_plain_order() -> None:
-    """Once, and only if it is open."""
+    """An order is triggered once, and only if it is open."""
     exchange = Exchange()
     trigger = exchange.book.add("v5_algo", "BTC-USDT", direction="sell", margin_mode="isolated")
     plain = exchange.book.fire(trigger)

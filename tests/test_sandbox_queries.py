@@ -64,7 +64,7 @@ def states(exchange: Exchange, kind: Kind, contract_code: str) -> list[Order]:
 
 
 def test_an_order_in_full(exchange: Exchange) -> None:
-    """With both forms of its id, and its traded volume."""
+    """The row has both forms of the id, and the traded volume."""
     order = exchange.book.add("swap", "BTC-USD", client_order_id=5, direction="sell", traded=4)
     assert ask(exchange, INFO, batch("btc-usd", order.order_id)) == {
         "status": "ok",
@@ -93,7 +93,7 @@ def test_an_order_in_full(exchange: Exchange) -> None:
 
 
 def test_the_status_of_every_state(exchange: Exchange) -> None:
-    """As a number, with the traded volume."""
+    """The status is a number; the row also has the traded volume."""
     orders = states(exchange, "swap", "BTC-USD")
     data = ask(exchange, INFO, batch("BTC-USD", *(order.order_id for order in orders)))["data"]
     assert [(row["status"], row["trade_volume"]) for row in data] == [
@@ -107,7 +107,7 @@ def test_the_status_of_every_state(exchange: Exchange) -> None:
 
 
 def test_a_canceled_order_has_the_time_of_its_cancel(exchange: Exchange) -> None:
-    """If it was canceled through the API."""
+    """The order was canceled through the API."""
     order = exchange.book.add("swap", "BTC-USD")
     ask(exchange, CANCEL, batch("BTC-USD", order.order_id))
     data = ask(exchange, INFO, batch("BTC-USD", order.order_id), now=NOW + 2)["data"]
@@ -119,7 +119,7 @@ def test_a_canceled_order_has_the_time_of_its_cancel(exchange: Exchange) -> None
 
 
 def test_orders_by_client_id(exchange: Exchange) -> None:
-    """In the order of the request; unknown ids are left out."""
+    """The rows keep the order of the request; unknown ids are left out."""
     for client_id in (5, 6):
         exchange.book.add("swap", "BTC-USD", client_order_id=client_id)
     fields = {"contract_code": "BTC-USD", "client_order_id": "6,77,5"}
@@ -145,7 +145,7 @@ def test_fifty_ids_at_most(exchange: Exchange) -> None:
 
 
 def test_a_v5_order_in_full(exchange: Exchange) -> None:
-    """One object, all of whose values are strings."""
+    """The data is one object whose values are strings."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5, traded=4)
     assert look_up(exchange, batch("BTC-USDT", order.order_id)) == in_v5(
         200,
@@ -178,14 +178,14 @@ def test_the_v5_state_of_every_order(exchange: Exchange) -> None:
 
 
 def test_a_v5_order_by_client_id(exchange: Exchange) -> None:
-    """Instead of its order id."""
+    """A client order id finds the order, too."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
     reply = look_up(exchange, {"contract_code": "BTC-USDT", "client_order_id": "5"})
     assert reply["data"]["order_id"] == order.order_id
 
 
 def test_a_v5_order_without_a_client_id_has_its_order_id_instead(exchange: Exchange) -> None:
-    """As on the exchange."""
+    """The exchange does the same."""
     order = exchange.book.add("v5", "BTC-USDT")
     data = look_up(exchange, batch("BTC-USDT", order.order_id))["data"]
     assert data["client_order_id"] == data["order_id"] == order.order_id
@@ -210,7 +210,7 @@ def test_a_v5_query_finds_orders_of_one_margin_mode(
     found: bool,
     by_client_id: bool,
 ) -> None:
-    """Cross by default; an order of the other mode is not found."""
+    """The mode is cross by default; an order of the other mode is not found."""
     order = exchange.book.add("v5", "BTC-USDT", margin_mode=order_mode, client_order_id=5)
     name, value = ("client_order_id", "5") if by_client_id else ("order_id", order.order_id)
     reply = look_up(exchange, {"contract_code": "BTC-USDT", name: value, **fields})
@@ -242,7 +242,7 @@ def test_bad_parameters_of_a_v5_query(
 
 
 def test_the_whole_query_of_a_get_is_signed(exchange: Exchange) -> None:
-    """With another order_id than the signed one, the signature is not valid."""
+    """The signature is not valid for another order_id."""
     request = get(ORDER, batch("BTC-USDT", "11"))
     target = request.target.replace("order_id=11", "order_id=12")
     reply = decoded(exchange.handle(HttpRequest("GET", HOST, target, {}, b""), NOW))
@@ -303,7 +303,7 @@ def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) ->
 
 
 def test_a_list_of_all_contracts_has_the_newest_order_first(exchange: Exchange) -> None:
-    """Whatever its contract."""
+    """The contracts' orders are mixed."""
     codes = ["BTC-USD", "ETH-USD", "BTC-USD"]
     ids = [exchange.book.add("swap", code).order_id for code in codes]
     data = ask(exchange, "/swap-api/v1/swap_openorders", {})["data"]
@@ -311,7 +311,7 @@ def test_a_list_of_all_contracts_has_the_newest_order_first(exchange: Exchange) 
 
 
 def test_an_empty_list(exchange: Exchange) -> None:
-    """One empty page, not a refusal."""
+    """The list has one empty page, and is not refused."""
     assert ask(exchange, TRACKS, {"contract_code": "BTC-USD"})["data"] == {
         "orders": [],
         "total_page": 1,
@@ -331,7 +331,7 @@ def test_bad_pages(exchange: Exchange, name: str, value: object) -> None:
 
 
 def test_unknown_contracts(exchange: Exchange) -> None:
-    """Refused with the same code as by the product's cancels."""
+    """A query is refused with the same code as the product's cancels."""
     codes = [
         ask(exchange, path, {"contract_code": "NONE-9", "order_id": "1"})["err_code"]
         for path in (INFO, TRACKS, TRIGGERS)
@@ -358,7 +358,7 @@ def test_the_time_is_public() -> None:
 
 
 def test_the_reset_header_is_on_the_exchange_s_clock() -> None:
-    """The clock of the reply's ``ts``."""
+    """The reply's ``ts`` is on the same clock."""
     exchange = Exchange(clock_offset=2.0)
     response = exchange.handle(post(CANCEL, batch("BTC-USD", "1")), NOW)
     assert response.headers["ratelimit-reset"] == str(TS + 5000)
@@ -379,7 +379,7 @@ def test_queries_have_their_own_budgets() -> None:
 
 
 def test_a_query_beyond_the_limit() -> None:
-    """Refused with 1032 and the headers of its pool."""
+    """The query is refused with 1032 and the headers of its pool."""
     exchange = Exchange(limits={"usdt_m_read": (1, 3)})
     request = get(ORDER, batch("BTC-USDT", "1"))
     replies = [exchange.handle(request, NOW) for _ in range(2)]
@@ -410,7 +410,7 @@ def test_the_table_of_queries_as_the_pages_state_it() -> None:
 
 
 def test_the_list_of_open_trigger_orders_has_its_own_limit() -> None:
-    """5 calls per second; it charges the read pool only with ``charge_pools``."""
+    """The limit is 5 calls per second; the read pool is charged only with ``charge_pools``."""
     headers = Exchange().handle(post(TRIGGERS, {"contract_code": "BTC-USDT"}), NOW).headers
     assert [headers[f"ratelimit-{name}"] for name in ("limit", "interval", "remaining")] == [
         "5",
@@ -425,7 +425,7 @@ def test_the_list_of_open_trigger_orders_has_its_own_limit() -> None:
 
 
 def test_a_list_of_algo_orders_needs_their_type(exchange: Exchange) -> None:
-    """One of five types."""
+    """The type is one of five."""
     for fields, code in (({}, 1066), ({"type": "stops"}, 1067), ({"type": "tp"}, 200)):
         request = get("/v5/algo/order/opens", fields)
         assert decoded(exchange.handle(request, NOW))["code"] == code

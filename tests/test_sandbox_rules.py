@@ -54,20 +54,20 @@ def naive(rule: WindowRule, calls: int, seconds: float, times: list[float]) -> l
 def test_windows_admit_what_a_naive_count_admits(
     rule: WindowRule, times: list[float], calls: int, seconds: int
 ) -> None:
-    """Under each rule."""
+    """The naive count checks all earlier calls for each call."""
     assert admitted(rule, calls, seconds, times) == naive(rule, calls, seconds, times)
 
 
 @given(times=arrivals, calls=st.integers(1, 6))
 def test_epoch_admits_no_more_in_a_second_of_the_clock(times: list[float], calls: int) -> None:
-    """Than the budget."""
+    """An aligned window never has more calls than the budget."""
     seconds = Counter(int(now) for now in admitted("epoch", calls, 1, times))
     assert max(seconds.values()) <= calls
 
 
 @given(times=arrivals, calls=st.integers(1, 6))
 def test_slide_admits_no_more_in_any_second(times: list[float], calls: int) -> None:
-    """Than the budget, wherever the second begins."""
+    """No second has more calls than the budget, wherever the second begins."""
     starts = admitted("slide", calls, 1, times)
     assert all(sum(now <= time < now + 1 for time in starts) <= calls for now in starts)
 
@@ -90,13 +90,13 @@ def test_slide_admits_no_more_in_any_second(times: list[float], calls: int) -> N
     ],
 )
 def test_the_state_after_the_first_call(rule: WindowRule, expected: WindowState) -> None:
-    """The remaining calls, and the end of the window."""
+    """The state has the remaining calls and the window's end."""
     assert WINDOWS[rule](Budget("some", 2, 3)).admit(5.5) == expected
 
 
 @pytest.mark.parametrize(("rule", "frees"), [("first", 6.5), ("epoch", 6.0), ("slide", 6.5)])
 def test_a_full_window_admits_again_at_its_reset(rule: WindowRule, frees: float) -> None:
-    """Not before, and at exactly that time."""
+    """The window admits a call at exactly that time, and not before."""
     window = WINDOWS[rule](Budget("some", 2, 1))
     window.admit(5.5)
     full = window.admit(5.75)
@@ -118,13 +118,13 @@ def test_slide_frees_one_call_at_a_time() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_an_unused_window_has_its_whole_budget(rule: WindowRule) -> None:
-    """Under each rule."""
+    """All calls remain."""
     state = WINDOWS[rule](Budget("some", 2, 1)).state(7.0, admitted=False)
     assert (state.remaining, state.reset_ms) == (2, 8000)
 
 
 def test_milliseconds_are_rounded_down() -> None:
-    """Without the float's own rounding error."""
+    """The float's own rounding error does not count."""
     assert [milliseconds(seconds) for seconds in (1767323045.123, 1.9996, 0.29)] == [
         1767323045123,
         1999,
@@ -176,7 +176,7 @@ def test_the_headers_of_a_refusal_by_the_pool_describe_the_call_s_own_window() -
 
 @pytest.mark.parametrize(("count_refused", "remaining"), [(False, 5), (True, 3)])
 def test_a_refused_call_charges_none_or_all(count_refused: bool, remaining: int) -> None:
-    """None of its budgets, or all with ``count_refused``."""
+    """A refused call charges no budget, or all its budgets with ``count_refused``."""
     rules = Rules(charge_pools=True, count_refused=count_refused)
     exhaust(rules, CANCEL, refusals=0)
     rules.admit(TRACK, 10.0)
@@ -193,7 +193,7 @@ def test_refused_calls_that_count_keep_a_sliding_log_full() -> None:
 
 
 def test_limits_are_changed_by_budget_and_by_path() -> None:
-    """Of a pool, of a call's own window, or of a call that gets its own window."""
+    """A changed path gets its own window."""
     rules = Rules(limits={"usdt_m_trade": (3, 1), TRACK: (2, 0.5), CANCEL: (1, 1)})
     assert [exhaust(rules, path) for path in (V5, TRACK, TRACK_ALL, CANCEL)] == [3, 2, 5, 1]
 
@@ -204,7 +204,7 @@ def test_limits_can_be_switched_off() -> None:
 
 
 def test_unknown_limits_are_refused() -> None:
-    """The error has the unknown name."""
+    """The error names the unknown limit."""
     with pytest.raises(ValueError, match="swap_trade"):
         Rules(limits={"swap_trade": (1, 1)})
 
@@ -259,7 +259,7 @@ def test_every_kind_has_a_product_with_its_own_contracts() -> None:
 
 
 def test_both_envelopes_have_texts_for_the_same_codes() -> None:
-    """With the same placeholders."""
+    """The texts have the same placeholders."""
     assert TEXTS["v1"].keys() == TEXTS["v5"].keys()
     assert DENIALS["v1"].keys() == DENIALS["v5"].keys()
     for code, template in TEXTS["v1"].items():
@@ -297,7 +297,7 @@ def test_refusals_of_a_contract() -> None:
 
 
 def test_a_refusal_has_the_text_of_its_envelope() -> None:
-    """And the outcome for the log."""
+    """It also has the outcome for the log."""
     refused = refusal(INTERFACES[V5], 1032, outcome="rate")
     assert (refused.code, refused.text, refused.outcome) == (
         1032,

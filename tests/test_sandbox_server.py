@@ -51,7 +51,7 @@ async def ask(base_url: str, path: str, fields: dict[str, str]) -> Any:
 
 
 async def test_a_reply_over_a_socket() -> None:
-    """With gzip, as text/plain and with rate headers."""
+    """The reply is compressed text/plain with rate headers."""
     exchange = Exchange()
     order = exchange.book.add("swap", "BTC-USD")
     async with (
@@ -72,7 +72,7 @@ async def test_a_reply_over_a_socket() -> None:
 
 
 async def test_errors_of_the_web_framework_over_a_socket() -> None:
-    """For an unknown path and a wrong method."""
+    """An unknown path and a wrong method have the framework's status and body."""
     async with SandboxServer(Exchange()) as server, aiohttp.ClientSession() as session:
         async with session.post(f"{server.base_url}/nowhere") as response:
             assert (response.status, (await response.json())["status"]) == (404, 404)
@@ -110,7 +110,7 @@ async def test_a_port_in_use_is_an_error() -> None:
 
 
 def test_the_base_url_of_tls_is_https() -> None:
-    """If there is a TLS context."""
+    """The server has a TLS context."""
     server = SandboxServer(Exchange(), port=443, ssl_context=ssl.create_default_context())
     assert server.base_url == "https://127.0.0.1:443"
 
@@ -119,7 +119,7 @@ def test_the_base_url_of_tls_is_https() -> None:
 
 
 def test_seeded_orders_are_open_and_repeat_with_their_seed() -> None:
-    """As many of each kind as asked for."""
+    """The given number of orders is added for each kind."""
     books = [Book(), Book(), Book()]
     for book, seed in zip(books, (1, 1, 2), strict=True):
         add_seeded(book, 20, seed=seed)
@@ -129,7 +129,7 @@ def test_seeded_orders_are_open_and_repeat_with_their_seed() -> None:
 
 
 def test_a_file_fills_the_book() -> None:
-    """With an order for each row, in its state, and with a new id if it has none."""
+    """Each row adds an order in its state, with a new id if the row has none."""
     book = Book()
     add_from_csv(book, ROWS.splitlines())
     by_client = book.find("swap", "BTC-USD", "12", by_client_id=True)

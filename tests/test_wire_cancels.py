@@ -37,7 +37,7 @@ from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 def test_ids_are_sent_as_the_page_says(
     endpoint: Endpoint, contract_code: str, field: str, one: bool, body: dict[str, object]
 ) -> None:
-    """As strings: joined by commas, or in a list."""
+    """Ids are strings, joined by commas or in a list."""
     made = cancels.encode(endpoint, contract_code, field, ["1329854625038651393", "2"], one=one)
     assert json.loads(made) == {"contract_code": contract_code, **body}
 
@@ -49,7 +49,7 @@ def test_a_single_v5_id_is_a_string() -> None:
 
 
 def test_algo_ids_are_sent_in_objects() -> None:
-    """In a list of objects, or in one object if the exchange does not take a list."""
+    """The body is a list of objects, or one object if the exchange takes no list."""
     algo = usdt_m.ALGO_ORDERS
     one = {"contract_code": "BTC-USDT", "algo_id": "1"}
     made = cancels.encode(algo, "BTC-USDT", "algo_id", ["1", "2"])
@@ -128,7 +128,7 @@ def test_a_success_wins_over_an_error_and_keeps_its_code() -> None:
 
 
 def test_of_two_errors_for_one_id_the_first_counts() -> None:
-    """The reply's order decides."""
+    """The order in the reply decides."""
     answer = read(ok("", {"order_id": "5", "err_code": 1063}, {"order_id": "5", "err_code": 1061}))
     assert of(answer, "5").meaning is Meaning.FILLED
 

@@ -193,7 +193,7 @@ def test_a_404_page_in_html_is_unreadable() -> None:
 
 @pytest.mark.parametrize("kind", ["swap", "v5"])
 def test_a_withdrawn_call_is_rejected_at_once(kind: Kind) -> None:
-    """After one request; the orders stay open."""
+    """One request is sent, and the orders stay open."""
 
     async def main() -> None:
         rows = (*ENDPOINTS.values(), usdt_m.ORDERS_ONE_BY_ONE)
@@ -225,7 +225,7 @@ ECHOES = [
 def test_a_text_that_echoes_the_request_is_never_quoted(
     code: int | None, endpoint: Endpoint, text: str
 ) -> None:
-    """Not in the message of a request, of an item, or of a success with an error."""
+    """No message of a request, an item or an accepted id quotes the text."""
     findings = [
         read(reply, endpoint=endpoint, field=field).whole
         for field in ("order_id", "client_order_id")

@@ -113,7 +113,7 @@ def test_a_query_that_failed_says_nothing(reply: object, query: Query) -> None:
 
 
 def test_a_rate_limit_is_recognised() -> None:
-    """In either envelope, and as a bare HTTP 429."""
+    """Either envelope and a bare HTTP 429 can say so."""
     assert read({"status": "error", "err_code": 1032}).rate_limited
     assert queries.decode(429, b"", BY_IDS, "order_id").rate_limited
 
@@ -193,7 +193,7 @@ def test_a_list_that_continues_after_an_id_must_be_a_list(data: object) -> None:
 
 
 def test_contracts_are_read() -> None:
-    """Each once, without delivered contracts; a reply without rows names none."""
+    """Each is listed once, without delivered contracts; a reply without rows names none."""
     rows = [
         {"symbol": "BTC", "contract_code": "BTC260327", "contract_status": 1},
         {"symbol": "BTC", "contract_code": "BTC260626", "contract_status": 5},

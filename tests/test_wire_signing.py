@@ -39,7 +39,7 @@ def test_the_signature_is_the_published_one(
 
 
 def test_the_target_of_the_first_vector_is_the_published_one() -> None:
-    """Byte for byte."""
+    """The whole target is equal byte for byte."""
     assert Signer(Credentials(KEY, SECRET), "api.hbdm.com").target(
         "POST", "/swap-api/v1/swap_cancel", NOON
     ) == (
@@ -58,7 +58,7 @@ requests = st.tuples(
 def test_a_cached_signature_equals_a_fresh_one(
     signed: list[tuple[str, str, int]],
 ) -> None:
-    """Whatever was signed before."""
+    """Earlier requests do not change a signature."""
     caching = Signer(Credentials(KEY, SECRET), "api.hbdm.com")
     for method, path, epoch in signed:
         fresh = Signer(Credentials(KEY, SECRET), "api.hbdm.com")
@@ -66,13 +66,13 @@ def test_a_cached_signature_equals_a_fresh_one(
 
 
 def test_a_signature_is_computed_once_a_second() -> None:
-    """The requests of a burst share it."""
+    """The requests of a burst share the signature."""
     signer = Signer(Credentials(KEY, SECRET), "api.hbdm.com")
     assert signer.target("POST", "/p", NOON) is signer.target("POST", "/p", NOON + 0.9)
 
 
 def test_the_parameters_of_a_get_are_signed_in_order() -> None:
-    """Sorted by name with the four parameters of the signature, capitals first."""
+    """They are sorted by name with the signature's four parameters, capitals first."""
     target = Signer(Credentials(KEY, SECRET), "h").target("GET", "/p", NOON, {"b": "x y", "a": "é"})
     query, _, signature = target.partition("?")[2].partition("&Signature=")
     assert query.endswith("&Timestamp=2026-01-02T03%3A04%3A05&a=%C3%A9&b=x%20y")
@@ -113,7 +113,7 @@ def test_an_invalid_key_is_refused_and_not_shown(bad: str) -> None:
     ],
 )
 def test_the_signed_host_is_the_one_the_server_sees(base_url: str, origin: str, host: str) -> None:
-    """Without a default port, with any other."""
+    """It has no default port, but any other port."""
     assert signing.origin(base_url) == (origin, host)
 
 
@@ -162,7 +162,7 @@ def test_an_invalid_signing_host_is_refused(bad: str) -> None:
     "good", ["API.hbdm.com", "my_host", "a" * 63 + ".b", "10.0.0.1:8443", "[::1]", "[::1]:8090"]
 )
 def test_a_signing_host_is_signed_in_lower_case(good: str) -> None:
-    """As the server sees the host of the base URL."""
+    """The host of a base URL is signed in lower case, too."""
     assert signing.host(good) == good.lower()
     assert signing.origin(f"https://{good}") == (f"https://{good.lower()}", good.lower())
 
@@ -185,7 +185,7 @@ def test_a_base_url_with_another_scheme_or_none_is_refused(bad: str) -> None:
     "bad", ["https://user:canary@a", "https://a?Signature=canary", "https://a..b?canary"]
 )
 def test_a_base_url_with_a_password_or_a_query_is_refused_and_not_shown(bad: str) -> None:
-    """Either may be secret."""
+    """A password or a query may be secret."""
     with pytest.raises(InvalidValueError, match=r"^base_url must be https://") as caught:
         signing.origin(bad)
     assert "canary" not in str(caught.value)
@@ -193,7 +193,7 @@ def test_a_base_url_with_a_password_or_a_query_is_refused_and_not_shown(bad: str
 
 @pytest.mark.parametrize("wrong", [None, 7, b"https://api.hbdm.com"])
 def test_a_host_that_is_not_text_is_a_type_error(wrong: object) -> None:
-    """Both arguments are a str."""
+    """base_url and signing_host must each be a str."""
     with pytest.raises(InvalidTypeError, match=r"^base_url must be a str, got "):
         signing.origin(wrong)
     with pytest.raises(InvalidTypeError, match=r"^signing_host must be a str, got "):

@@ -194,7 +194,7 @@ async def test_the_content_type_of_a_reply_is_ignored(content_type: str) -> None
 
 @pytest.mark.parametrize("status", [301, 302, 307, 403, 404, 408, 500, 502, 503])
 async def test_a_page_that_does_not_come_from_the_exchange_is_unknown(status: int) -> None:
-    """With any HTTP status; a redirect is not followed."""
+    """The HTTP status does not matter, and a redirect is not followed."""
     page = reply(b"<html>secret page</html>", status, Location="/elsewhere")
     async with serving(answering(page)) as raw:
         result = await cancel_one(raw)
@@ -287,7 +287,7 @@ async def test_a_request_on_a_connection_that_breaks_is_sent_once(method: str) -
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_second_reply_to_one_request_is_dropped(method: str) -> None:
-    """Its connection is closed."""
+    """The connection is closed."""
 
     async def talk(connection: Talk) -> None:
         head = await connection.request()
@@ -441,7 +441,7 @@ async def test_a_request_whose_reply_is_lost_has_no_answer(method: str, end: str
 async def test_an_unexpected_error_is_no_answer_after_the_request_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its text is not shown."""
+    """The error's text is not shown."""
 
     async def fail(_self: object) -> bytes:
         raise KeyError("Signature=canary")
@@ -479,7 +479,7 @@ async def test_a_request_to_a_name_that_does_not_resolve_is_not_sent(
 
 
 async def test_a_refused_connection_is_not_sent() -> None:
-    """With the system's message, and without the URL."""
+    """The message is the system's, without the URL."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{held.getsockname()[1]}"
@@ -511,7 +511,7 @@ def context_for(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 async def test_a_private_authority_is_trusted_if_its_context_is_given() -> None:
-    """The request is sent."""
+    """A request to its server is sent."""
     server, client = context_for("127.0.0.1")
     async with serving(echo, server) as raw, transporting(ssl_context=client) as transport:
         assert (await transport.send(request(raw.origin), timeout=SECONDS)).body == b"/p"
@@ -519,7 +519,7 @@ async def test_a_private_authority_is_trusted_if_its_context_is_given() -> None:
 
 @pytest.mark.parametrize("trusts", [True, False])
 async def test_a_client_uses_its_ssl_context(*, trusts: bool) -> None:
-    """Without one it verifies certificates, too, and sends nothing to an unknown server."""
+    """The default verifies certificates, too, so nothing is sent to an unknown server."""
     server, trusted = context_for("127.0.0.1")
     exchange = Exchange()
     ids = add(exchange, "swap", 1)
@@ -539,7 +539,7 @@ async def test_a_client_uses_its_ssl_context(*, trusts: bool) -> None:
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "other.example"])
 async def test_the_message_names_a_certificate_that_does_not_verify(name: str) -> None:
-    """In OpenSSL's words, not an errno's."""
+    """The words are OpenSSL's, not an errno's."""
     server, client = context_for(name)
     trusted = client if name == "other.example" else None
     words = "IP address mismatch" if trusted else "unable to get local issuer certificate"
@@ -553,7 +553,7 @@ async def test_the_message_names_a_certificate_that_does_not_verify(name: str) -
 
 
 async def test_the_message_names_a_server_without_tls() -> None:
-    """In OpenSSL's words, not errno 1's, "Operation not permitted"."""
+    """The words are OpenSSL's, not errno 1's ("Operation not permitted")."""
 
     async def talk(connection: Talk) -> None:
         await connection.say(reply(b"plain" * 100))
