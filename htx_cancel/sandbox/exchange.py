@@ -156,10 +156,10 @@ class Exchange:
             data = self._follow_script(interface, request, now, script)
         except Refused as refused:
             self._log_call(now, request, refused.outcome, int(refused.code))
-            content = _failure(interface, refused, clock)
+            content = _envelope(interface, refused.code, refused.text, None, clock)
         else:
             self._log_call(now, request, "ok", 200)
-            content = _success(interface, data, clock)
+            content = _envelope(interface, 200, "Success", data, clock)
         return self._reply(request, content, window)
 
     def _check_access(self, interface: Interface, request: HttpRequest, clock: float) -> None:
@@ -211,31 +211,18 @@ class Exchange:
         return HttpResponse(200, headers, body)
 
 
-def _success(interface: Interface, data: object, clock: float) -> dict[str, Any]:
+def _envelope(
+    interface: Interface, code: int | str, message: str, data: object, clock: float
+) -> dict[str, Any]:
     ts = milliseconds(clock)
     if interface.envelope == "v5":
-        return _v5_envelope(200, "Success", data, ts)
+        common = {"code": code, "message": message, "data": data, "args": None, "ts": ts}
+        return common | {"unknownException": False}
+    if code != 200:
+        return {"status": "error", "err_code": code, "err_msg": message, "ts": ts}
     if interface.counts_down:
         return {"code": 200, "msg": "success", "data": data, "ts": ts}
     return {"status": "ok", "data": data, "ts": ts}
-
-
-def _failure(interface: Interface, refused: Refused, clock: float) -> dict[str, Any]:
-    ts = milliseconds(clock)
-    if interface.envelope == "v5":
-        return _v5_envelope(refused.code, refused.text, None, ts)
-    return {"status": "error", "err_code": refused.code, "err_msg": refused.text, "ts": ts}
-
-
-def _v5_envelope(code: int | str, message: str, data: object, ts: int) -> dict[str, Any]:
-    return {
-        "code": code,
-        "message": message,
-        "data": data,
-        "args": None,
-        "ts": ts,
-        "unknownException": False,
-    }
 
 
 def _rate_headers(window: WindowState, ahead_ms: int) -> dict[str, str]:

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 import time
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -66,12 +65,7 @@ class SandboxServer:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._connections.release()
         self._free_port()
         await self._runner.cleanup()

@@ -46,11 +46,11 @@ class Window(ABC):
         self.seconds = budget.seconds
 
     @abstractmethod
-    def used(self, now: float) -> int:
+    def _used(self, now: float) -> int:
         """Return how many calls count at ``now``."""
 
     @abstractmethod
-    def reset(self, now: float) -> float:
+    def _reset(self, now: float) -> float:
         """Return when the next counted call stops counting."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Window(ABC):
 
     def room(self, now: float) -> bool:
         """Return whether one more call may be admitted."""
-        return self.used(now) < self.calls
+        return self._used(now) < self.calls
 
     def state(self, now: float, *, admitted: bool) -> WindowState:
         """Return the window's state at ``now``."""
@@ -67,8 +67,8 @@ class Window(ABC):
             admitted=admitted,
             limit=self.calls,
             interval_ms=milliseconds(self.seconds),
-            remaining=max(0, self.calls - self.used(now)),
-            reset_ms=milliseconds(self.reset(now)),
+            remaining=max(0, self.calls - self._used(now)),
+            reset_ms=milliseconds(self._reset(now)),
         )
 
     def admit(self, now: float) -> WindowState:
@@ -83,23 +83,21 @@ class FirstWindow(Window):
     """A fixed window that starts with its first call."""
 
     _start = -math.inf
-    _used = 0
+    _count = 0
 
     def _begin(self, now: float) -> float:
         """Return the start of the window that contains ``now``."""
         return self._start if now < self._start + self.seconds else now
 
-    def used(self, now: float) -> int:
-        """Return how many calls the window has counted."""
-        return self._used if self._begin(now) == self._start else 0
+    def _used(self, now: float) -> int:
+        return self._count if self._begin(now) == self._start else 0
 
-    def reset(self, now: float) -> float:
-        """Return when the window ends."""
+    def _reset(self, now: float) -> float:
         return self._begin(now) + self.seconds
 
     def charge(self, now: float) -> None:
         """Count one call, in a new window if the last has ended."""
-        self._used = self.used(now) + 1
+        self._count = self._used(now) + 1
         self._start = self._begin(now)
 
 
@@ -117,15 +115,13 @@ class SlidingWindow(Window):
         super().__init__(budget)
         self._log: deque[float] = deque(maxlen=budget.calls)
 
-    def used(self, now: float) -> int:
-        """Return how many calls were counted in the last interval."""
+    def _used(self, now: float) -> int:
         while self._log and self._log[0] + self.seconds <= now:
             self._log.popleft()
         return len(self._log)
 
-    def reset(self, now: float) -> float:
-        """Return when the oldest call in the log is one interval old."""
-        return (self._log[0] if self.used(now) else now) + self.seconds
+    def _reset(self, now: float) -> float:
+        return (self._log[0] if self._used(now) else now) + self.seconds
 
     def charge(self, now: float) -> None:
         """Count one call; if there are more than the budget, only the latest matter."""

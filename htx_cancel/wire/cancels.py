@@ -86,40 +86,41 @@ def _with_caveat(found: Finding) -> Finding:
 def _findings(data: object, field: str, envelope: str) -> dict[str, Finding]:
     """Return what the ``data`` of either envelope says of each id."""
     if isinstance(data, list):
-        return _of_items(data, field, envelope)
+        return {key: _of_item(item, envelope) for key, item in _by_id(data, field).items()}
     if not isinstance(data, dict):
         return {}
     if "successes" not in data and "errors" not in data:
-        return _of_items([data], field, envelope, alone=True)
-    errors = data.get("errors")
-    failed = _of_items(errors, field, envelope, error=True) if isinstance(errors, list) else {}
+        silent = data.get("success") is None and data.keys().isdisjoint(_CODES)
+        found = ACCEPTED if silent else _of_item(data, envelope)
+        return dict.fromkeys(_by_id([data], field), found)
+    errors = _by_id(data.get("errors"), field, "order_id")  # v1 errors carry any id as order_id
+    findings = {key: _of_error(item, envelope) for key, item in errors.items()}
     accepted = dict.fromkeys(_successes(data.get("successes")), ACCEPTED)
-    for order_id in accepted.keys() & failed.keys():
-        error = failed[order_id]
+    for order_id in accepted.keys() & findings.keys():
+        error = findings[order_id]
         accepted[order_id] = Finding(Meaning.ACCEPTED, error.code, error.message)
-    return {**failed, **accepted}
+    return findings | accepted
 
 
-def _of_items(
-    items: list[Any], field: str, envelope: str, *, error: bool = False, alone: bool = False
-) -> dict[str, Finding]:
-    """Read items that carry a code each; v1 errors carry any id as ``order_id``."""
-    findings: dict[str, Finding] = {}
-    for item in items:
-        if not isinstance(item, dict):
-            continue
-        order_id = id_of(item.get(field)) or (id_of(item.get("order_id")) if error else "")
-        if order_id and order_id not in findings:
-            findings[order_id] = _of_item(item, envelope, error=error, alone=alone)
-    return findings
+def _by_id(items: object, field: str, other_field: str = "") -> dict[str, dict[str, Any]]:
+    """Return the items by their ids; if two items have one id, the first counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            order_id = id_of(item.get(field)) or (other_field and id_of(item.get(other_field)))
+            if order_id and order_id not in found:
+                found[order_id] = item
+    return found
 
 
-def _of_item(item: dict[str, Any], envelope: str, *, error: bool, alone: bool) -> Finding:
-    code, success = code_of(item, *_CODES), item.get("success")
-    silent = alone and success is None and item.keys().isdisjoint(_CODES)
-    if not error and (code == 200 or success is True or silent):
-        return ACCEPTED
-    return finding(code, text_of(item, "err_msg", "err-msg", "message", "error_msg"), envelope)
+def _of_item(item: dict[str, Any], envelope: str) -> Finding:
+    accepted = code_of(item, *_CODES) == 200 or item.get("success") is True
+    return ACCEPTED if accepted else _of_error(item, envelope)
+
+
+def _of_error(item: dict[str, Any], envelope: str) -> Finding:
+    message = text_of(item, "err_msg", "err-msg", "message", "error_msg")
+    return finding(code_of(item, *_CODES), message, envelope)
 
 
 def _successes(given: object) -> Iterable[str]:
