@@ -154,22 +154,22 @@ def test_a_file_needs_no_states() -> None:
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "message"),
     [
-        "nothing,X,1,,",
-        SWAP + ",X,1,,gone",
-        SWAP + ",X,1,,,,",
-        SWAP + ",X,9,,",
+        ("nothing,X,1,,", "missing column or unknown value 'nothing'"),
+        (SWAP + ",X,1,,gone", "missing column or unknown value 'gone'"),
+        (SWAP + ",X,1,,,,", "more values than columns"),
+        (SWAP + ",X,9,,", "order 9 already exists"),
     ],
 )
-def test_a_bad_row_is_named_by_its_line(row: str) -> None:
-    """The error has the line's number."""
+def test_a_bad_row_is_named_by_its_line(row: str, message: str) -> None:
+    """The error has the line's number and the reason."""
     lines = [
         "endpoint,contract_code,order_id,client_order_id,state",
         SWAP + ",X,9,,",
         row,
     ]
-    with pytest.raises(ValueError, match="line 3: "):
+    with pytest.raises(ValueError, match=f"^line 3: {message}$"):
         add_from_csv(Book(), lines)
 
 

@@ -275,7 +275,8 @@ class Rules:
     def _add_windows(self, make: type[Window], limits: Mapping[str, tuple[int, float]]) -> None:
         pools = {row.pool.name: row.pool for row in ROUTES.values()}
         if unknown := limits.keys() - pools.keys() - ROUTES.keys():
-            raise ValueError(f"no such budget or path: {', '.join(sorted(unknown))}")
+            got = ", ".join(sorted(unknown))
+            raise ValueError(f"limits must name budgets or paths of the exchange, got {got}")
         changed = {name: Budget(name, *numbers) for name, numbers in limits.items()}
         shared = {name: make(changed.get(name, pool)) for name, pool in pools.items()}
         for path, row in ROUTES.items():

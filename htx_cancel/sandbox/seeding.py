@@ -58,7 +58,13 @@ def add_from_csv(book: Book, lines: Iterable[str]) -> None:
     for row in rows:
         try:
             _add_row(book, {name: (value or "").strip() for name, value in row.items()})
-        except (KeyError, ValueError, AttributeError) as error:
+        except KeyError as error:
+            raise ValueError(
+                f"line {rows.line_num}: missing column or unknown value {error}"
+            ) from None
+        except AttributeError:
+            raise ValueError(f"line {rows.line_num}: more values than columns") from None
+        except ValueError as error:
             raise ValueError(f"line {rows.line_num}: {error}") from None
 
 

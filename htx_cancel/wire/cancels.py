@@ -2,6 +2,7 @@
 
 Rules for a reply, beside those of ``envelope``:
 
+* A reply that is not a success as a whole accepts no id; its errors still count.
 * An id named among both the successes and the errors is accepted, and keeps the error's code and
   message. (The exchange's own example shows such an id, with 1062: canceling.)
 * If a reply has two errors for one id, the first counts.
