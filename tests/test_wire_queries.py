@@ -1,6 +1,7 @@
 """Encode queries, and decode the states of orders from their replies."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -174,6 +175,14 @@ def test_a_query_has_the_parameters_of_its_page() -> None:
     assert queries.page_params(usdt_m.OPEN_ORDERS, "", "") == {"limit": "100"}
     after = {"from": "77", "direct": "next", "limit": "100"}
     assert queries.page_params(usdt_m.OPEN_ORDERS, "", "77") == after
+
+
+@pytest.mark.parametrize("bad", [None, True, "", "x", "NaN", "Infinity", float("nan"), [5]])
+def test_a_price_is_the_first_field_with_a_finite_number(bad: object) -> None:
+    """Other values are ignored."""
+    row = {"algo_id": "1", "trigger_price": bad, "active_price": "5.5", "volume": bad}
+    order = queries.open_order("usdt_m", "algo_orders", row)
+    assert (order.order_id, order.price, order.volume) == ("1", Decimal("5.5"), None)
 
 
 @given(st.binary(max_size=100), st.sampled_from([BY_IDS, PAGED, V5]), st.integers(100, 599))
