@@ -1,7 +1,7 @@
-"""ccxt's HTX client on the sandbox: over a socket, and recorded without one.
+"""ccxt's HTX client (the judge) on the sandbox: over a socket, or recorded without a socket.
 
-``make judges`` installs ccxt; where it is missing, what needs it is skipped. ccxt learns the
-contracts from the sandbox's public calls.
+``make judges`` installs ccxt; without ccxt these tests are skipped. ccxt reads the contracts from
+the sandbox's public calls.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +23,7 @@ ccxt: Any = pytest.importorskip("ccxt.async_support")
 
 SWAP, FUTURES, LINEAR = "BTC/USD:BTC", "BTC/USD:BTC-260327", "BTC/USDT:USDT"
 
-#: What ccxt calls each sort of order, and how: its name of the market, and its parameters.
+#: ccxt's symbol and parameters for each kind of orders.
 CALLED: Mapping[Kind, tuple[str, dict[str, Any]]] = {
     "swap": (SWAP, {}),
     "swap_trigger": (SWAP, {"trigger": True}),
@@ -37,7 +37,7 @@ CALLED: Mapping[Kind, tuple[str, dict[str, Any]]] = {
     "v5_algo": (LINEAR, {"trigger": True}),
 }
 
-#: Which of the five types of algo orders a list of them is of, in ccxt's parameters.
+#: ccxt's parameters for a list of each of the five types of algo orders.
 TYPES = {
     "trigger": {"trigger": True},
     "tpsl": {"stopLossTakeProfit": True},
@@ -46,7 +46,7 @@ TYPES = {
     "trailing_stop": {"trailing": True},
 }
 
-#: The client's product and its word for the orders, by their kind.
+#: Our client's product and name for each kind of orders.
 OURS: Mapping[Kind, tuple[str, str]] = {
     "swap": ("coin_m_swap", "orders"),
     "swap_trigger": ("coin_m_swap", "trigger_orders"),
@@ -62,14 +62,14 @@ OURS: Mapping[Kind, tuple[str, str]] = {
 
 
 def method(client: CancelClient, kind: Kind, verb: str) -> Any:
-    """Return the client's method for a kind of orders: ``cancel``, ``cancel_all`` or ``open``."""
+    """Return our client's ``cancel``, ``cancel_all`` or ``open`` method for a kind of orders."""
     product, orders = OURS[kind]
     return getattr(getattr(client, product), f"{verb}_{orders}")
 
 
 def _judge(base_url: str, secret: str = SECRET) -> Any:
     judge = ccxt.htx({"apiKey": KEY, "secret": secret, "enableRateLimit": False})
-    judge.timeout_on_exit = 0  # it is for TLS
+    judge.timeout_on_exit = 0  # only TLS needs it
     judge.urls["hostnames"]["contract"] = urlsplit(base_url).netloc
     judge.urls["api"]["contract"] = base_url
     judge.options["fetchMarkets"]["types"]["spot"] = False
@@ -79,7 +79,7 @@ def _judge(base_url: str, secret: str = SECRET) -> Any:
 
 @asynccontextmanager
 async def on_a_socket(exchange: Exchange, *, secret: str = SECRET) -> AsyncIterator[Any]:
-    """Serve the exchange on loopback and yield ccxt's client of it."""
+    """Serve the exchange on loopback, and yield ccxt's client connected to it."""
     async with SandboxServer(exchange) as server:
         judge = _judge(server.base_url, secret)
         try:
@@ -90,7 +90,7 @@ async def on_a_socket(exchange: Exchange, *, secret: str = SECRET) -> AsyncItera
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """One request as it left; ``body`` is what its JSON says, ``None`` if it has none."""
+    """One request as sent; ``body`` is its decoded JSON, ``None`` if it has no body."""
 
     method: str
     url: str
@@ -98,9 +98,9 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """A way to an exchange without a socket, for either client, which records what it carries.
+    """Connects either client to an exchange without a socket, and records signed requests.
 
-    The signed requests are in ``sent``; both clients' clocks stand still at ``EPOCH``.
+    The requests are in ``sent``; both clients' clocks stand still at ``EPOCH``.
     """
 
     def __init__(self, base_url: str = "https://api.hbdm.com") -> None:
@@ -108,7 +108,7 @@ class Wire:
         self.base_url = base_url
         self.sent: list[Sent] = []
 
-    def _carry(self, method: str, url: str, body: bytes) -> bytes:
+    def _handle(self, method: str, url: str, body: bytes) -> bytes:
         parts = urlsplit(url)
         target = url.partition(parts.netloc)[2]
         if parts.path not in CATALOGUES:
@@ -117,16 +117,16 @@ class Wire:
         return self.exchange.handle(request, EPOCH).body
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request of ours."""
+        """Send a request of our client."""
         assert timeout > 0
         url = request.origin + request.target
-        return Reply(200, {}, self._carry(request.method, url, request.body))
+        return Reply(200, {}, self._handle(request.method, url, request.body))
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
     def client(self) -> CancelClient:
-        """Return our client, which sends through it."""
+        """Return our client, connected to this exchange."""
         return CancelClient(
             Credentials(KEY, SECRET),
             base_url=self.base_url,
@@ -136,10 +136,10 @@ class Wire:
 
     @asynccontextmanager
     async def judge(self) -> AsyncIterator[Any]:
-        """Yield ccxt's client, which sends through it."""
+        """Yield ccxt's client, connected to this exchange."""
 
         async def fetch(url: str, method: str, _headers: object, body: str | None) -> Any:
-            return judge.parse_json(self._carry(method, url, (body or "").encode()).decode())
+            return judge.parse_json(self._handle(method, url, (body or "").encode()).decode())
 
         judge = _judge(self.base_url)
         judge.nonce = lambda: EPOCH * 1000

@@ -1,4 +1,4 @@
-"""Hosts of one exchange on virtual time, each of which may behave badly."""
+"""A transport to several hosts of one exchange on virtual time, each with its own behaviour."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from htx_cancel.sandbox.rules import Kind
 from htx_cancel.wire.transport import CONNECT_TIMEOUT, Reply, Request
 
 ONE, TWO = "https://one.example", "https://two.example"
-#: What a host does with a request: see ``Net.send``.
+#: Returns the name of what a host does with a request: see ``Net.send``.
 Behaviour = Callable[[Request], str]
 
 
 def always(behaviour: str) -> Behaviour:
-    """Behave so at any request."""
+    """Do the same with every request."""
     return lambda _request: behaviour
 
 
 def refusing(seen: list[str]) -> Behaviour:
-    """Refuse any cancel of one order, and note the order."""
+    """Refuse the connection of every cancel of one order, and append the order to ``seen``."""
 
     def refuse(request: Request) -> str:
         seen.append(msgspec.json.decode(request.body)["order_id"])
@@ -34,15 +34,15 @@ def refusing(seen: list[str]) -> Behaviour:
 
 
 class Net:
-    """Hosts of one exchange, each of which may behave badly; ``log`` has every attempt."""
+    """A transport to hosts of one exchange; ``hosts`` has the behaviour of each."""
 
     def __init__(self, exchange: Exchange, delay: float = 0.002) -> None:
         self.inner = InProcessTransport(exchange, delay=delay, epoch=EPOCH)
         self.hosts: dict[str, Behaviour] = dict.fromkeys((ONE, TWO), always("ok"))
-        self.log: list[tuple[float, str, str]] = []  #: when, where to, and the method
+        self.log: list[tuple[float, str, str]] = []  #: time, origin and method of every attempt
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request, or not."""
+        """Send a request, or fail, as its host behaves."""
         self.log.append((now(), request.origin, request.method))
         behaviour = self.hosts[request.origin](request)
         if behaviour == "refuse":
@@ -50,11 +50,11 @@ class Net:
         if behaviour == "refuse late":
             await asyncio.sleep(0.01)
             raise NotSentError("no route to host")
-        if behaviour == "hang":  # a connection that is never made
+        if behaviour == "hang":  # the connection is never established
             await asyncio.sleep(min(timeout, CONNECT_TIMEOUT))
             raise NotSentError("no connection")
         if behaviour == "stale":
-            raise StaleConnectionError("data arrived before the request left")
+            raise StaleConnectionError("data arrived on the connection before the request was sent")
         if behaviour == "broken":
             raise NoAnswerError("connection reset")
         if behaviour == "silent":
@@ -67,10 +67,10 @@ class Net:
         return await self.inner.send(request, timeout=timeout)
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
     def client(self, *hosts: str, **settings: object) -> CancelClient:
-        """Return a client of these hosts."""
+        """Return a client that uses these hosts, by default ``ONE``."""
         loop = asyncio.get_running_loop()
         return CancelClient(
             credentials(),
@@ -81,14 +81,14 @@ class Net:
         )
 
     def to(self, origin: str, method: str = "POST") -> list[float]:
-        """List when requests went to a host."""
-        return [at for at, where, how in self.log if (where, how) == (origin, method)]
+        """Return the times of the requests to a host."""
+        return [time for time, *request in self.log if request == [origin, method]]
 
 
 async def many(
     client: CancelClient, exchange: Exchange, kind: Kind, calls: int, ids: int
 ) -> list["asyncio.Task[Outcome]"]:
-    """Start calls of so many ids each."""
+    """Start this many calls with this many ids each."""
     return [
         asyncio.create_task(cancel(client, kind, add(exchange, kind, ids))) for _ in range(calls)
     ]

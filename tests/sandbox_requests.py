@@ -1,4 +1,4 @@
-"""Signed requests to the sandbox's exchange, and what its replies say."""
+"""Signed requests to the sandbox's exchange, and its expected replies."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import hmac
 import json
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from htx_cancel.sandbox.exchange import Exchange, HttpRequest, HttpResponse
 from htx_cancel.sandbox.rules import Kind
@@ -27,16 +27,18 @@ TS = 1767323045000
 HOST = "api.hbdm.com"
 
 
-def signed_target(path: str, *, host: str = HOST, now: float = NOW, **changed: Any) -> str:
-    """Return a path with the query that signs it for the sandbox's default keys."""
+def signed_target(
+    path: str, *, method: str = "POST", host: str = HOST, now: float = NOW, **changed: Any
+) -> str:
+    """Return a path with a query that is signed with the sandbox's default keys."""
     parameters = {
         "AccessKeyId": "sandbox-access-key",
         "SignatureMethod": "HmacSHA256",
         "SignatureVersion": "2",
         "Timestamp": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
     } | changed
-    query = urlencode(parameters)
-    message = f"POST\n{host.lower()}\n{path}\n{query}".encode()
+    query = urlencode(sorted(parameters.items()), quote_via=quote)
+    message = f"{method}\n{host.lower()}\n{path}\n{query}".encode()
     mac = hmac.new(b"sandbox-secret-key", message, hashlib.sha256).digest()
     return f"{path}?{query}&{urlencode({'Signature': base64.b64encode(mac)})}"
 
@@ -47,33 +49,39 @@ def post(path: str, fields: Any, *, now: float = NOW) -> HttpRequest:
     return HttpRequest("POST", HOST, signed_target(path, now=now), {}, body)
 
 
+def get(path: str, fields: dict[str, str], *, now: float = NOW) -> HttpRequest:
+    """Return a GET whose parameters are all in the signed query."""
+    target = signed_target(path, method="GET", now=now, **fields)
+    return HttpRequest("GET", HOST, target, {}, b"")
+
+
 def ask(exchange: Exchange, path: str, fields: Any, *, now: float = NOW) -> Any:
     """Return the decoded reply to a signed request."""
     return decoded(exchange.handle(post(path, fields, now=now), now))
 
 
 def decoded(response: HttpResponse) -> Any:
-    """Return what a reply that is not compressed says."""
+    """Return the JSON of a reply that is not compressed."""
     return json.loads(response.body)
 
 
 def batch(contract_code: str, *ids: str) -> dict[str, str]:
-    """Return the fields that cancel these orders."""
+    """Return the fields of a call with these ids."""
     return {"contract_code": contract_code, "order_id": ",".join(ids)}
 
 
 def error(code: int, message: str) -> dict[str, Any]:
-    """Return a whole call's refusal in the v1 envelope."""
+    """Return the refusal of a whole call in the v1 envelope."""
     return {"status": "error", "err_code": code, "err_msg": message, "ts": TS}
 
 
 def error_v5(code: int | str, message: str) -> dict[str, Any]:
-    """Return a whole call's refusal in the v5 envelope."""
+    """Return the refusal of a whole call in the v5 envelope."""
     return in_v5(code, message, None)
 
 
 def in_v5(code: int | str, message: str, data: Any) -> dict[str, Any]:
-    """Return a whole reply in the v5 envelope."""
+    """Return a reply in the v5 envelope."""
     return {
         "code": code,
         "message": message,

@@ -1,7 +1,7 @@
-"""ccxt's HTX client reads the sandbox, over sockets: what it cancels ends, what it lists is there.
+"""ccxt's HTX client cancels, lists and queries the sandbox's orders, over sockets.
 
-Some calls of ccxt go to the plain orders' interface whatever sort of order they are given for. The
-sandbox answers them as HTX would, and the orders stay open.
+Some methods of ccxt use the plain orders' call for every kind of orders. The sandbox answers as HTX
+would, and the orders stay open.
 """
 
 from decimal import Decimal
@@ -22,36 +22,36 @@ IN_V1 = [kind for kind in CALLED if not kind.startswith("v5")]
 
 
 def add(exchange: Exchange, kind: Kind, count: int = 1, **order: Any) -> list[str]:
-    """Put orders into the book and return their ids."""
+    """Add orders to the book; return their ids."""
     contract = order.pop("contract_code", CONTRACTS[kind])
     return [exchange.book.add(kind, contract, **order).order_id for _ in range(count)]
 
 
 def add_one_of_each(exchange: Exchange) -> dict[Kind, str]:
-    """Put an order of each kind into the book and return their ids."""
+    """Add an order of each kind to the book; return their ids."""
     return {kind: add(exchange, kind)[0] for kind in CALLED}
 
 
 def open_ids(exchange: Exchange) -> set[str]:
-    """Return the ids of the orders that are open."""
+    """Return the ids of the open orders."""
     return {order.order_id for order in exchange.book.open()}
 
 
 def ids(orders: list[dict[str, Any]]) -> list[str]:
-    """Return the ids of what ccxt made of a reply."""
+    """Return the ids of ccxt's orders."""
     return [order["id"] for order in orders]
 
 
 async def test_ccxt_reads_the_contracts() -> None:
-    """Swaps, deliveries with their days, and linear swaps, each as such."""
+    """Swaps, futures with their expiry, and USDT-M swaps."""
     async with on_a_socket(Exchange()) as judge:
         markets = {name: judge.market(name) for name in (SWAP, FUTURES, LINEAR)}
         assert len(judge.markets) == 10 + 4 * 10 + 10
-    told = {
+    fields = {
         name: [market[key] for key in ("id", "type", "inverse", "linear", "active")]
         for name, market in markets.items()
     }
-    assert told == {
+    assert fields == {
         SWAP: ["BTC-USD", "swap", True, False, True],
         FUTURES: ["BTC260327", "future", True, False, True],
         LINEAR: ["BTC-USDT", "swap", False, True, True],
@@ -59,8 +59,8 @@ async def test_ccxt_reads_the_contracts() -> None:
     assert markets[FUTURES]["expiryDatetime"] == "2026-03-27T08:00:00.000Z"
 
 
-async def test_ccxt_knows_a_linear_delivery() -> None:
-    """Its list and its cancel of all; of a cancel by id ccxt leaves out the contract."""
+async def test_ccxt_reads_a_usdt_m_futures_contract() -> None:
+    """Listing and cancel-all work; in its cancel by id, ccxt leaves out the contract."""
     exchange = Exchange()
     add(exchange, "v5", contract_code="BTC-USDT-260327")
     async with on_a_socket(exchange) as judge:
@@ -76,7 +76,7 @@ async def test_ccxt_knows_a_linear_delivery() -> None:
 
 @KINDS
 async def test_one_order_is_canceled(kind: Kind) -> None:
-    """That one and no other."""
+    """All other orders stay open."""
     exchange = Exchange()
     orders = add_one_of_each(exchange)
     symbol, params = CALLED[kind]
@@ -89,9 +89,9 @@ async def test_one_order_is_canceled(kind: Kind) -> None:
 
 @BY_CLIENT_ID
 async def test_one_order_is_canceled_by_its_client_id(kind: Kind) -> None:
-    """Where the exchange knows it by one."""
+    """The kinds with client order ids take them."""
     exchange = Exchange()
-    order_id, other = (add(exchange, kind, client_order_id=each)[0] for each in (5, 6))
+    order_id, other = (add(exchange, kind, client_order_id=number)[0] for number in (5, 6))
     symbol, params = CALLED[kind]
     async with on_a_socket(exchange) as judge:
         await judge.cancel_order("", symbol, {**params, "clientOrderId": "5"})
@@ -100,8 +100,8 @@ async def test_one_order_is_canceled_by_its_client_id(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CALLED if kind != "v5_algo"])
-async def test_an_order_that_is_not_there(kind: Kind) -> None:
-    """The code is an item's in v1 and the whole call's in v5; ccxt reads none of algo items."""
+async def test_an_order_that_does_not_exist(kind: Kind) -> None:
+    """v1 has the code in an item, v5 in the whole reply; ccxt reads no code of algo items."""
     symbol, params = CALLED[kind]
     async with on_a_socket(Exchange()) as judge:
         with pytest.raises(ccxt.OrderNotFound):
@@ -112,15 +112,15 @@ async def test_an_order_that_is_not_there(kind: Kind) -> None:
     "kind", ["swap", "swap_trigger", "swap_tpsl", "futures", "futures_trigger", "futures_tpsl"]
 )
 async def test_many_orders_are_canceled_in_v1(kind: Kind) -> None:
-    """Those that were not are told apart."""
+    """The orders that were not canceled have another status."""
     exchange = Exchange()
     good = add(exchange, kind, 3)
     filled, refused = add(exchange, kind, state="filled") + add(exchange, kind, refusal=1088)
     rest = add(exchange, kind, 2)
     symbol, params = CALLED[kind]
     async with on_a_socket(exchange) as judge:
-        told = await judge.cancel_orders([filled, *good, refused], symbol, params)
-    assert {order["id"]: order["status"] for order in told} == {
+        replied = await judge.cancel_orders([filled, *good, refused], symbol, params)
+    assert {order["id"]: order["status"] for order in replied} == {
         **dict.fromkeys(good, "canceled"),
         filled: "failed",
         refused: "failed",
@@ -129,30 +129,30 @@ async def test_many_orders_are_canceled_in_v1(kind: Kind) -> None:
 
 
 async def test_many_orders_are_canceled_in_v5() -> None:
-    """An item each, in the reverse order; ccxt reads no code of an item."""
+    """The reply has an item for each, in reverse order; ccxt reads no code of an item."""
     exchange = Exchange()
     good, rest = add(exchange, "v5", 3), add(exchange, "v5", 2)
     async with on_a_socket(exchange) as judge:
-        told = await judge.cancel_orders([*good, "77"], LINEAR)
-    assert ids(told) == ["77", *good[::-1]]
-    assert [order["info"]["code"] for order in told] == [1061, 200, 200, 200]
+        replied = await judge.cancel_orders([*good, "77"], LINEAR)
+    assert ids(replied) == ["77", *good[::-1]]
+    assert [order["info"]["code"] for order in replied] == [1061, 200, 200, 200]
     assert open_ids(exchange) == set(rest)
 
 
 @PLAIN
 async def test_many_orders_are_canceled_by_client_ids(kind: Kind) -> None:
-    """The reply names them: in v1 by these ids, in v5 by both."""
+    """v1 replies name them by these ids, v5 replies by both ids."""
     exchange = Exchange()
-    orders = [add(exchange, kind, client_order_id=each)[0] for each in (5, 6, 7)]
+    orders = [add(exchange, kind, client_order_id=number)[0] for number in (5, 6, 7)]
     async with on_a_socket(exchange) as judge:
-        told = await judge.cancel_orders([], CALLED[kind][0], {"clientOrderIds": "5,6"})
-    assert set(ids(told)) == (set(orders[:2]) if kind == "v5" else {"5", "6"})
+        replied = await judge.cancel_orders([], CALLED[kind][0], {"clientOrderIds": "5,6"})
+    assert set(ids(replied)) == (set(orders[:2]) if kind == "v5" else {"5", "6"})
     assert open_ids(exchange) == {orders[2]}
 
 
 @pytest.mark.parametrize("kind", [*IN_V1, "v5"])
 async def test_all_orders_of_a_contract_are_canceled(kind: Kind) -> None:
-    """Not those of another contract or another sort; then there is nothing to cancel."""
+    """Orders of another contract or kind stay open; a second call finds nothing to cancel."""
     exchange = Exchange()
     others = add_one_of_each(exchange)
     others.pop(kind)
@@ -164,30 +164,30 @@ async def test_all_orders_of_a_contract_are_canceled(kind: Kind) -> None:
     expected = open_ids(exchange) - set(kept) - set(others.values())
     expected |= set(add(exchange, kind, 4))
     async with on_a_socket(exchange) as judge:
-        told = await judge.cancel_all_orders(symbol, params)
-        assert set(ids(told)) == expected
-        assert {order["status"] for order in told} == {"canceled"}
+        replied = await judge.cancel_all_orders(symbol, params)
+        assert set(ids(replied)) == expected
+        assert {order["status"] for order in replied} == {"canceled"}
         with pytest.raises(ccxt.InvalidOrder, match="1051"):
             await judge.cancel_all_orders(symbol, params)
     assert open_ids(exchange) == {*kept, *others.values()}
 
 
 @pytest.mark.parametrize("kind", [*IN_V1, "v5"])
-async def test_a_cancel_of_all_is_narrowed(kind: Kind) -> None:
-    """To one direction; ccxt sends on what it is given."""
+async def test_a_cancel_all_is_filtered(kind: Kind) -> None:
+    """The judge passes the direction on to the call."""
     exchange = Exchange()
-    buys, sells = (add(exchange, kind, 2, direction=each) for each in ("buy", "sell"))
+    buys, sells = (add(exchange, kind, 2, direction=side) for side in ("buy", "sell"))
     symbol, params = CALLED[kind]
     name = "side" if kind == "v5" else "direction"
     async with on_a_socket(exchange) as judge:
-        told = await judge.cancel_all_orders(symbol, {**params, name: "sell"})
-    assert set(ids(told)) == set(sells)
+        replied = await judge.cancel_all_orders(symbol, {**params, name: "sell"})
+    assert set(ids(replied)) == set(sells)
     assert open_ids(exchange) == set(buys)
 
 
 @pytest.mark.parametrize("kind", IN_V1)
 async def test_open_orders_are_listed_in_v1(kind: Kind) -> None:
-    """Both clients read the same of every order."""
+    """Both clients read the same fields of every order."""
     exchange = Exchange()
     expected = set(add(exchange, kind, 3, price=99_000.5))
     expected |= set(add(exchange, kind, direction="sell", volume=5, placed_at=1767323045.5))
@@ -202,7 +202,7 @@ async def test_open_orders_are_listed_in_v1(kind: Kind) -> None:
 
 @pytest.mark.parametrize("mode", ["cross", "isolated"])
 async def test_open_orders_are_listed_in_v5(mode: Any) -> None:
-    """Those of one margin mode."""
+    """A list has the orders of one margin mode."""
     exchange = Exchange()
     add(exchange, "v5", margin_mode="isolated" if mode == "cross" else "cross")
     expected = set(add(exchange, "v5", 3, margin_mode=mode, price=99_000.5))
@@ -213,25 +213,25 @@ async def test_open_orders_are_listed_in_v5(mode: Any) -> None:
 
 
 async def test_open_algo_orders_are_listed() -> None:
-    """One type a list; the ids are those of the orders, not of the rows."""
+    """A list has one type of orders, with the orders' ids and not the rows' ids."""
     exchange = Exchange()
     expected = {
-        add(exchange, "v5_algo", algo_type=each, client_order_id=number)[0]
-        for number, each in enumerate(ALGO_TYPES, 1)
+        add(exchange, "v5_algo", algo_type=algo_type, client_order_id=number)[0]
+        for number, algo_type in enumerate(ALGO_TYPES, 1)
     }
     add(exchange, "v5_algo", algo_type="tp", contract_code="ETH-USDT")
     await both_list(exchange, "v5_algo", expected, list(TYPES.values()))
 
 
 async def both_list(
-    exchange: Exchange, kind: Kind, expected: set[str], given: list[dict[str, Any]]
+    exchange: Exchange, kind: Kind, expected: set[str], lists: list[dict[str, Any]]
 ) -> None:
-    """Check that ccxt lists these orders, and reads in each what our client does."""
+    """Check that ccxt lists these orders, and reads the same of each as our client."""
     symbol, _ = CALLED[kind]
     async with on_a_socket(exchange) as judge:
-        told = [
+        theirs = [
             order
-            for params in given
+            for params in lists
             for order in await judge.fetch_open_orders(symbol, None, 50, params)
         ]
         async with CancelClient(credentials(), base_url=judge.urls["api"]["contract"]) as client:
@@ -239,9 +239,9 @@ async def both_list(
                 order.order_id: order
                 for order in await method(client, kind, "open")(CONTRACTS[kind])
             }
-    assert set(ids(told)) == expected
-    assert len(told) == len(expected)
-    for order in told:
+    assert set(ids(theirs)) == expected
+    assert len(theirs) == len(expected)
+    for order in theirs:
         own = ours[order["id"]]
         assert (order["symbol"], order["status"]) == (symbol, "open")
         assert order["clientOrderId"] == own.client_order_id
@@ -259,8 +259,8 @@ async def both_list(
 
 
 @pytest.mark.parametrize("kind", ["v5", "v5_algo"])
-async def test_a_list_in_v5_goes_on_after_the_last_row(kind: Kind) -> None:
-    """The row's own id is where to go on, also where it is not the order's."""
+async def test_a_v5_list_continues_after_the_last_row(kind: Kind) -> None:
+    """The next page starts after the row's own id, even if it is not the order's id."""
     exchange = Exchange()
     expected = add(exchange, kind, 23)
     listed: list[str] = []
@@ -270,12 +270,12 @@ async def test_a_list_in_v5_goes_on_after_the_last_row(kind: Kind) -> None:
             listed += ids(page)
             params["from"] = page[-1]["info"]["id"]
     assert listed == expected
-    assert exchange.calls.total() == 3 + 4  # of contracts, and pages
+    assert exchange.calls.total() == 3 + 4  # three calls list contracts, four return pages
 
 
 @PLAIN
-async def test_what_became_of_an_order(kind: Kind) -> None:
-    """Each state is one that ccxt has a word for."""
+async def test_the_state_of_an_order(kind: Kind) -> None:
+    """Each state has a status in ccxt."""
     exchange = Exchange()
     words = {"open": "open", "filled": "closed", "canceled": "canceled"}
     states = {add(exchange, kind, state=state)[0]: word for state, word in words.items()}
@@ -287,8 +287,8 @@ async def test_what_became_of_an_order(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("symbol", [SWAP, FUTURES, LINEAR])
-async def test_a_wrong_key_is_told(symbol: str) -> None:
-    """In either envelope."""
+async def test_a_wrong_key_is_recognised(symbol: str) -> None:
+    """The judge raises its authentication error for either envelope."""
     async with on_a_socket(Exchange(), secret="another") as judge:
         with pytest.raises(ccxt.AuthenticationError):
             await judge.cancel_order("7", symbol)
@@ -298,10 +298,10 @@ async def test_a_wrong_key_is_told(symbol: str) -> None:
     ("symbol", "kind", "plain"),
     [(SWAP, "swap_trailing", "swap"), (FUTURES, "futures_trailing", "futures")],
 )
-async def test_many_trailing_orders_are_not_found_among_plain_ones(
+async def test_ccxt_finds_no_trailing_orders_among_plain_ones(
     symbol: str, kind: Kind, plain: Kind
 ) -> None:
-    """``cancel_orders`` of trailing orders goes to the plain orders' call; ours does not."""
+    """Its ``cancel_orders`` uses the plain orders' call; our client does not."""
     exchange = Exchange()
     trailing = add(exchange, kind, 2)
     add(exchange, plain)
@@ -317,8 +317,8 @@ async def test_many_trailing_orders_are_not_found_among_plain_ones(
 
 
 @pytest.mark.parametrize("params", [{"trigger": True}, {"stopLossTakeProfit": True}])
-async def test_many_algo_orders_are_not_found_among_plain_ones(params: dict[str, Any]) -> None:
-    """``cancel_orders`` of them goes to the plain orders' call, which says so of each id."""
+async def test_ccxt_finds_no_algo_orders_among_plain_ones(params: dict[str, Any]) -> None:
+    """Its ``cancel_orders`` uses the plain orders' call, which refuses each id."""
     exchange = Exchange()
     algo = add(exchange, "v5_algo", 2)
     async with on_a_socket(exchange) as judge:
@@ -328,10 +328,12 @@ async def test_many_algo_orders_are_not_found_among_plain_ones(params: dict[str,
 
 
 @pytest.mark.parametrize("params", TYPES.values(), ids=TYPES)
-async def test_a_cancel_of_all_algo_orders_takes_the_plain_ones(params: dict[str, Any]) -> None:
-    """The exchange has no such call, and ccxt's cancels the plain orders, whatever it is told."""
+async def test_ccxt_s_cancel_all_of_algo_orders_cancels_the_plain_ones(
+    params: dict[str, Any],
+) -> None:
+    """The exchange has no such call; ccxt ignores its parameters and cancels the plain orders."""
     exchange = Exchange()
-    algo = [add(exchange, "v5_algo", algo_type=each)[0] for each in ALGO_TYPES]
+    algo = [add(exchange, "v5_algo", algo_type=algo_type)[0] for algo_type in ALGO_TYPES]
     add(exchange, "v5", 2)
     async with on_a_socket(exchange) as judge:
         await judge.cancel_all_orders(LINEAR, params)

@@ -1,8 +1,8 @@
-"""The requests of ccxt's HTX client and of ours, for the same cancel or list: byte for byte.
+"""ccxt's HTX client and ours send equal requests for the same cancel, list or query.
 
-Method and URL, with the query and its signature, are the same text; bodies say the same in JSON.
-Three differences are ccxt's habits, which a table or a test below names: a coin in lower case, a
-contract beside the coin in lists, and a margin mode that is always given.
+Methods and URLs, with the query and its signature, are equal texts; bodies are equal JSON. ccxt
+differs in three points, which functions and tests below name: it writes a coin in lower case, adds
+the contract to the coin in lists, and always sends a margin mode.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ CLIENT_IDS = ["563232668624008", "563232668624009"]
 
 Ask = Callable[[Any], Awaitable[object]]
 
-#: The kinds that ccxt cancels many of in one call; the others' calls go elsewhere.
+#: The kinds for which ccxt's ``cancel_orders`` uses the right call.
 MANY: tuple[Kind, ...] = (
     "swap",
     "swap_trigger",
@@ -33,7 +33,7 @@ MANY: tuple[Kind, ...] = (
 )
 BY_CLIENT_ID: tuple[Kind, ...] = ("swap", "futures", "v5", "v5_algo")
 IN_V1 = [kind for kind in CALLED if not kind.startswith("v5")]
-#: What narrows a cancel of all, in both clients' words.
+#: The filters of a cancel-all, which both clients name alike.
 FILTERS: Mapping[Kind, dict[str, str]] = {
     kind: {"side": "buy", "position_side": "long"}
     if kind == "v5"
@@ -46,7 +46,7 @@ FILTERS: Mapping[Kind, dict[str, str]] = {
 
 
 async def sent_by_ccxt(ask: Ask) -> list[Sent]:
-    """Return the signed requests that ccxt makes of a call."""
+    """Return the signed requests that ccxt sends for a call."""
     wire = Wire()
     async with wire.judge() as judge:
         await ask(judge)
@@ -54,7 +54,7 @@ async def sent_by_ccxt(ask: Ask) -> list[Sent]:
 
 
 async def sent_by_us(ask: Ask, wire: Wire | None = None) -> list[Sent]:
-    """Return the requests that our client makes of a call."""
+    """Return the signed requests that our client sends for a call."""
     wire = Wire() if wire is None else wire
     async with wire.client() as client:
         await ask(client)
@@ -63,15 +63,15 @@ async def sent_by_us(ask: Ask, wire: Wire | None = None) -> list[Sent]:
 
 def upper(sent: list[Sent]) -> list[Sent]:
     """Write the coin as our client does; ccxt writes it in lower case, and HTX takes either."""
-    for each in sent:
-        if isinstance(each.body, dict) and "symbol" in each.body:
-            assert each.body["symbol"] == each.body["symbol"].lower()
-            each.body["symbol"] = each.body["symbol"].upper()
+    for request in sent:
+        if isinstance(request.body, dict) and "symbol" in request.body:
+            assert request.body["symbol"] == request.body["symbol"].lower()
+            request.body["symbol"] = request.body["symbol"].upper()
     return sent
 
 
 async def same(theirs: Ask, ours: Ask) -> None:
-    """Check that two calls make the same single request."""
+    """Check that two calls send the same single request."""
     expected = upper(await sent_by_ccxt(theirs))
     assert len(expected) == 1
     assert await sent_by_us(ours) == expected
@@ -79,7 +79,7 @@ async def same(theirs: Ask, ours: Ask) -> None:
 
 @pytest.mark.parametrize("kind", CALLED)
 async def test_a_cancel_of_one_order(kind: Kind) -> None:
-    """A single id goes to the call for a single order, where there is one."""
+    """A single id uses the call for a single order, if there is one."""
     symbol, params = CALLED[kind]
     await same(
         lambda judge: judge.cancel_order(IDS[0], symbol, params),
@@ -89,7 +89,7 @@ async def test_a_cancel_of_one_order(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", BY_CLIENT_ID)
 async def test_a_cancel_by_a_client_id(kind: Kind) -> None:
-    """The field's name says what the id is."""
+    """Both clients use the field of the order's kind."""
     symbol, params = CALLED[kind]
     field = "algo_client_order_ids" if kind == "v5_algo" else "client_order_ids"
     by_client_id = {**params, "clientOrderId": CLIENT_IDS[0]}
@@ -111,7 +111,7 @@ async def test_a_cancel_of_many_orders(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", ["swap", "futures", "v5"])
 async def test_a_cancel_of_many_by_client_ids(kind: Kind) -> None:
-    """In v1 ccxt sends what it is given, here a text as the exchange wants it."""
+    """In v1 ccxt passes its argument on, so it is a string here, as HTX expects."""
     symbol, _ = CALLED[kind]
     await same(
         lambda judge: judge.cancel_orders([], symbol, {"clientOrderIds": ",".join(CLIENT_IDS)}),
@@ -119,7 +119,7 @@ async def test_a_cancel_of_many_by_client_ids(kind: Kind) -> None:
     )
 
 
-#: Calls that ccxt has by their path only, with the parameters of its caller.
+#: Calls that ccxt has only as a method named after the path; the caller gives the parameters.
 BY_PATH: Mapping[str, tuple[Ask, Ask]] = {
     "many trailing swap orders": (
         lambda judge: judge.contractPrivatePostSwapApiV1SwapTrackCancel(
@@ -135,7 +135,7 @@ BY_PATH: Mapping[str, tuple[Ask, Ask]] = {
     ),
     "many algo orders": (
         lambda judge: judge.contractPrivatePostV5AlgoCancelOrders(
-            [{"contract_code": "BTC-USDT", "algo_id": each} for each in IDS]
+            [{"contract_code": "BTC-USDT", "algo_id": algo_id} for algo_id in IDS]
         ),
         lambda client: client.usdt_m.cancel_algo_orders("BTC-USDT", IDS),
     ),
@@ -152,16 +152,16 @@ BY_PATH: Mapping[str, tuple[Ask, Ask]] = {
 
 @pytest.mark.parametrize("name", BY_PATH)
 async def test_a_call_that_ccxt_has_by_its_path(name: str) -> None:
-    """The parameters are written here from the pages; ccxt signs and writes them."""
+    """This table has the parameters, from the pages; ccxt encodes and signs them."""
     await same(*BY_PATH[name])
 
 
 @pytest.mark.parametrize("kind", FILTERS)
-@pytest.mark.parametrize("narrow", [False, True])
-async def test_a_cancel_of_all_orders(kind: Kind, narrow: bool) -> None:
-    """A contract of futures goes with its coin."""
+@pytest.mark.parametrize("filtered", [False, True])
+async def test_a_cancel_all(kind: Kind, filtered: bool) -> None:
+    """A futures contract is sent together with its coin."""
     symbol, params = CALLED[kind]
-    filters = FILTERS[kind] if narrow else {}
+    filters = FILTERS[kind] if filtered else {}
     await same(
         lambda judge: judge.cancel_all_orders(symbol, {**params, **filters}),
         lambda client: method(client, kind, "cancel_all")(CONTRACTS[kind], **filters),
@@ -170,9 +170,9 @@ async def test_a_cancel_of_all_orders(kind: Kind, narrow: bool) -> None:
 
 @pytest.mark.parametrize("kind", IN_V1)
 async def test_a_list_of_open_orders_in_v1(kind: Kind) -> None:
-    """Ours names the coin only and picks the contract's orders, which suits all four lists.
+    """Our client sends only the coin, and filters the orders by their contract.
 
-    ccxt names the contract beside its coin; the page of plain orders has no such parameter.
+    ccxt also sends the contract, a parameter that the page of plain orders does not have.
     """
     symbol, params = CALLED[kind]
     theirs = upper(
@@ -188,7 +188,7 @@ async def test_a_list_of_open_orders_in_v1(kind: Kind) -> None:
 
 @pytest.mark.parametrize("symbol", [None, LINEAR])
 async def test_a_list_of_open_orders_in_v5(symbol: str | None) -> None:
-    """In both margin modes; of one contract, or of the account."""
+    """Both margin modes are listed, of one contract or of the account."""
 
     async def both(judge: Any) -> None:
         of_swaps = {"type": "swap", "subType": "linear"}
@@ -201,7 +201,7 @@ async def test_a_list_of_open_orders_in_v5(symbol: str | None) -> None:
 
 
 async def test_a_list_of_all_plain_swap_orders() -> None:
-    """No contract is named."""
+    """The request names no contract."""
     await same(
         lambda judge: judge.fetch_open_orders(
             None, None, 50, {"type": "swap", "subType": "inverse", "page_index": 1}
@@ -212,7 +212,7 @@ async def test_a_list_of_all_plain_swap_orders() -> None:
 
 @pytest.mark.parametrize("symbol", [None, LINEAR])
 async def test_the_lists_of_open_algo_orders(symbol: str | None) -> None:
-    """One request a type, of one contract or of the account."""
+    """There is one request for each type, of one contract or of the account."""
     assert tuple(TYPES) == ALGO_TYPES
 
     async def every_type(judge: Any) -> None:
@@ -226,8 +226,8 @@ async def test_the_lists_of_open_algo_orders(symbol: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["swap", "futures", "v5"])
-async def test_a_question_about_one_order(kind: Kind) -> None:
-    """In v5 ours asks without a margin mode, which means cross; ccxt writes ``cross``."""
+async def test_a_query_of_one_order(kind: Kind) -> None:
+    """In v5 our client sends no margin mode, which means cross; ccxt sends ``cross``."""
     symbol, _ = CALLED[kind]
     wire = Wire()
     wire.exchange.book.add(kind, CONTRACTS[kind], order_id=IDS[0], margin_mode="isolated")
@@ -257,7 +257,7 @@ async def test_a_question_about_one_order(kind: Kind) -> None:
 async def test_ccxt_signs_the_published_vectors(
     host: str, path: str, later: int, signature: str
 ) -> None:
-    """With the vectors' own keys and times."""
+    """The keys and times are the vectors' own."""
     async with Wire(f"https://{host}").judge() as judge:
         judge.apiKey = "test-access-key-0000-0000-00000001"
         judge.secret = "test-secret-key-0000-0000-00000001"
@@ -269,7 +269,7 @@ async def test_ccxt_signs_the_published_vectors(
 
 
 async def test_a_host_with_a_port_is_signed_with_it() -> None:
-    """As the server sees it."""
+    """The server sees the host with its port."""
     theirs, ours = Wire("https://api.hbdm.com:8443"), Wire("https://api.hbdm.com:8443")
     async with theirs.judge() as judge:
         await judge.cancel_order(IDS[0], LINEAR)

@@ -167,7 +167,7 @@ def test_a_full_page_without_an_id_to_continue_after_is_not_the_last(last: Any) 
 
     async def main() -> None:
         orders = await v5_orders(lambda _params: rows(range(1, 100)) + last)
-        assert orders.missing == ("BTC-USDT: a full page, and no id to go on after",)
+        assert orders.missing == ("BTC-USDT: the page is full, but its last order has no id",)
 
     run(main())
 

@@ -1,4 +1,4 @@
-"""What the sandbox lets in: keys, stamps and signatures."""
+"""The sandbox checks keys, timestamps and signatures."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ from htx_cancel.sandbox.exchange import Call, Exchange, HttpRequest
 
 @pytest.fixture
 def exchange() -> Exchange:
-    """Return an exchange with nothing in its book."""
+    """Return an exchange with an empty book."""
     return Exchange()
 
 
@@ -48,8 +48,8 @@ def exchange() -> Exchange:
         (HOST, CANCEL, "13", "%2Fxe73SklBZVn07kHoh%2BSCcZda3zcyakPWepFa0fpcGY%3D"),
     ],
 )
-def test_published_vectors_are_let_in(host: str, path: str, second: str, signature: str) -> None:
-    """Signatures that other implementations of HTX's scheme made are correct."""
+def test_published_signatures_are_valid(host: str, path: str, second: str, signature: str) -> None:
+    """Other implementations of HTX's scheme computed them."""
     access = Access("test-access-key-0000-0000-00000001", "test-secret-key-0000-0000-00000001")
     query = (
         "AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
@@ -58,8 +58,8 @@ def test_published_vectors_are_let_in(host: str, path: str, second: str, signatu
     assert access.denial("POST", host, f"{path}?{query}", NOW) is None
 
 
-def test_a_vector_is_let_in_by_the_exchange() -> None:
-    """A request signed with a published vector is carried out."""
+def test_a_call_with_a_published_signature_is_executed() -> None:
+    """The exchange uses the keys it is given."""
     exchange = Exchange(
         access_key="test-access-key-0000-0000-00000001",
         secret_key="test-secret-key-0000-0000-00000001",
@@ -75,8 +75,8 @@ def test_a_vector_is_let_in_by_the_exchange() -> None:
     assert decoded(response)["data"] == {"errors": [], "successes": order.order_id}
 
 
-def test_a_plus_that_is_not_escaped_is_no_plus() -> None:
-    """A signature with a bare plus sign is denied: in a query that is a space."""
+def test_a_plus_that_is_not_escaped_is_a_space() -> None:
+    """A signature with a bare plus sign is denied."""
     access = Access("test-access-key-0000-0000-00000001", "test-secret-key-0000-0000-00000001")
     target = (
         f"{CANCEL}?AccessKeyId=test-access-key-0000-0000-00000001&SignatureMethod=HmacSHA256"
@@ -101,15 +101,15 @@ def test_a_plus_that_is_not_escaped_is_no_plus() -> None:
 def test_the_host_is_signed_with_its_port_or_without(
     exchange: Exchange, signed: str, header: str, status: str
 ) -> None:
-    """Both of HTX's own Python SDKs sign the bare host; a port that was not sent is another's."""
+    """Both of HTX's own Python SDKs sign the bare host. Another port is denied."""
     target = signed_target(CANCEL, host=signed)
     body = json.dumps(batch("BTC-USD", "1")).encode()
     response = exchange.handle(HttpRequest("POST", header, target, {}, body), NOW)
     assert decoded(response)["status"] == status
 
 
-def test_parameters_in_the_query_are_signed_with_the_rest(exchange: Exchange) -> None:
-    """Whatever is sent in the query is signed, sorted by name and with a space as %20."""
+def test_all_parameters_in_the_query_are_signed(exchange: Exchange) -> None:
+    """They are sorted by name, with a space as %20."""
     signed = "AccessKeyId=sandbox-access-key&SignatureMethod=HmacSHA256&SignatureVersion=2"
     signed += "&Timestamp=2026-01-02T03%3A04%3A05&weird=a%20b%2F~%C3%A9"
     message = f"POST\n{HOST}\n{CANCEL}\n{signed}".encode()
@@ -137,8 +137,8 @@ def test_parameters_in_the_query_are_signed_with_the_rest(exchange: Exchange) ->
 def test_bad_access_parameters(
     exchange: Exchange, changed: dict[str, Any], code: int, message: str
 ) -> None:
-    """Every parameter of a signature is checked, in either envelope, before it is compared."""
-    told = [
+    """Every parameter is checked before the signature, in either envelope."""
+    replies = [
         decoded(
             exchange.handle(
                 HttpRequest("POST", HOST, signed_target(path, **changed), {}, b"{}"), NOW
@@ -146,12 +146,12 @@ def test_bad_access_parameters(
         )
         for path in (CANCEL, V5)
     ]
-    assert told == [error(code, message), error_v5(code, message)]
+    assert replies == [error(code, message), error_v5(code, message)]
 
 
 @pytest.mark.parametrize("stamp", ["2026-01-02T02:59:05", "2026-01-02T03:09:05"])
-def test_a_stamp_is_valid_for_five_minutes(stamp: str) -> None:
-    """A stamp up to five minutes off is let in."""
+def test_a_timestamp_is_valid_for_five_minutes(stamp: str) -> None:
+    """The limit is the same before and after the exchange's time."""
     access = Access("sandbox-access-key", "sandbox-secret-key")
     assert access.denial("POST", HOST, signed_target(CANCEL, Timestamp=stamp), NOW) is None
 
@@ -167,23 +167,23 @@ def test_a_stamp_is_valid_for_five_minutes(stamp: str) -> None:
     ],
 )
 def test_bad_signatures(exchange: Exchange, request_: HttpRequest) -> None:
-    """A signature of another host, path or text, or none, is denied without rate headers."""
+    """A signature of another host or path, or none, is denied without rate headers."""
     response = exchange.handle(request_, NOW)
     assert response.status == 200
     assert decoded(response) == error(403, "Verification failure [校验失败]")
     assert list(response.headers) == ["Content-Type"]
 
 
-def test_bad_signature_in_v5_has_a_code_of_text(exchange: Exchange) -> None:
-    """A bad signature in v5 is told with the code 1003 as a string."""
+def test_a_bad_signature_in_v5_has_a_string_as_code(exchange: Exchange) -> None:
+    """The code is the string 1003."""
     target = signed_target(CANCEL).replace(CANCEL, V5)
     reply = decoded(exchange.handle(HttpRequest("POST", HOST, target, {}, b"{}"), NOW))
     assert reply == error_v5("1003", "invalid signature")
     assert exchange.log == [Call(NOW, V5, (), "auth", 1003)]
 
 
-def test_nothing_shows_the_secret(exchange: Exchange) -> None:
-    """No representation has a key or a signature in it."""
+def test_no_repr_shows_a_secret(exchange: Exchange) -> None:
+    """A repr has neither a key nor a signature."""
     request = post(CANCEL, {})
     shown = f"{exchange!r} {exchange._access!r} {request!r} {exchange.log!r}"
     assert "secret" not in shown

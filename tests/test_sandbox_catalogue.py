@@ -1,10 +1,9 @@
-"""What the sandbox tells of contracts, and of prices and times in lists of orders."""
+"""The sandbox's rows of contracts, and of lists of open orders."""
 
 from typing import Any
 
 import pytest
-from sandbox_requests import HOST, NOW, ask, decoded
-from test_sandbox_queries import get
+from sandbox_requests import HOST, NOW, ask, decoded, get
 
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.exchange import HttpRequest
@@ -14,42 +13,42 @@ OPENS = "/v5/algo/order/opens"
 
 
 def contracts(path: str, exchange: Exchange) -> dict[str, dict[str, Any]]:
-    """Return what a public call tells of each contract."""
+    """Return the rows of a public call by contract."""
     reply = decoded(exchange.handle(HttpRequest("GET", HOST, path, {}, b""), NOW))
-    return {each["contract_code"]: each for each in reply["data"]}
+    return {row["contract_code"]: row for row in reply["data"]}
 
 
-def test_a_swap() -> None:
-    """It is not delivered, and has no field that says what it is."""
-    told = contracts("/swap-api/v1/swap_contract_info", Exchange())["BTC-USD"]
-    assert (told["symbol"], told["delivery_time"]) == ("BTC", "")
-    assert not {"delivery_date", "contract_type", "business_type"} & told.keys()
+def test_the_row_of_a_swap() -> None:
+    """The swap has no delivery time, and no field that names its type."""
+    row = contracts("/swap-api/v1/swap_contract_info", Exchange())["BTC-USD"]
+    assert (row["symbol"], row["delivery_time"]) == ("BTC", "")
+    assert not {"delivery_date", "contract_type", "business_type"} & row.keys()
 
 
-def test_a_delivery() -> None:
-    """It tells its day, and the hour of it; one that is not traded any more is of no known type."""
+def test_the_row_of_a_delivery_contract() -> None:
+    """It has the delivery day and hour; a day without a contract type counts as a quarter."""
     exchange = Exchange()
     exchange.book.add("futures", "BTC261225")
-    told = contracts("/api/v1/contract_contract_info", exchange)
+    rows = contracts("/api/v1/contract_contract_info", exchange)
     names = ("symbol", "contract_type", "delivery_date", "delivery_time")
-    assert [told["BTC260109"][name] for name in names] == [
+    assert [rows["BTC260109"][name] for name in names] == [
         "BTC",
         "next_week",
         "20260109",
         "1767945600000",
     ]
-    assert told["BTC261225"]["contract_type"] == "quarter"
-    assert len(told) == 41
+    assert rows["BTC261225"]["contract_type"] == "quarter"
+    assert len(rows) == 41
 
 
-def test_a_linear_swap_and_a_linear_delivery() -> None:
-    """They tell their pair, and which of both they are."""
+def test_the_rows_of_usdt_m_contracts() -> None:
+    """They have the pair, and say whether the contract is a swap or a future."""
     exchange = Exchange()
     exchange.book.add("v5", "BTC-USDT-260327")
-    told = contracts("/linear-swap-api/v1/swap_contract_info", exchange)
+    rows = contracts("/linear-swap-api/v1/swap_contract_info", exchange)
     names = ("symbol", "pair", "business_type", "contract_type", "delivery_date")
-    assert [told["BTC-USDT"][name] for name in names] == ["BTC", "BTC-USDT", "swap", "swap", ""]
-    assert [told["BTC-USDT-260327"][name] for name in names] == [
+    assert [rows["BTC-USDT"][name] for name in names] == ["BTC", "BTC-USDT", "swap", "swap", ""]
+    assert [rows["BTC-USDT-260327"][name] for name in names] == [
         "BTC",
         "BTC-USDT",
         "futures",
@@ -59,7 +58,7 @@ def test_a_linear_swap_and_a_linear_delivery() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "kind", "narrows"),
+    ("path", "kind", "narrowed"),
     [
         ("/api/v1/contract_openorders", "futures", False),
         ("/api/v1/contract_trigger_openorders", "futures_trigger", True),
@@ -67,13 +66,13 @@ def test_a_linear_swap_and_a_linear_delivery() -> None:
         ("/api/v1/contract_track_openorders", "futures_trailing", True),
     ],
 )
-def test_a_list_of_futures_narrows_to_a_contract(path: str, kind: Kind, narrows: bool) -> None:
-    """Where its page has that parameter; the page of plain orders has not."""
+def test_a_list_of_futures_orders_takes_a_contract(path: str, kind: Kind, narrowed: bool) -> None:
+    """The page of plain orders does not have this parameter."""
     exchange = Exchange()
     wanted = exchange.book.add(kind, "BTC260327").order_id
     other = exchange.book.add(kind, "BTC260109").order_id
     data = ask(exchange, path, {"symbol": "btc", "contract_code": "btc260327"})["data"]
-    expected = {wanted} if narrows else {wanted, other}
+    expected = {wanted} if narrowed else {wanted, other}
     assert {order["order_id_str"] for order in data["orders"]} == expected
     assert data["total_size"] == len(expected)
 
@@ -86,8 +85,8 @@ def test_a_list_of_futures_narrows_to_a_contract(path: str, kind: Kind, narrows:
         ("track", {"active_price": 5.5, "callback_rate": 0.05, "is_active": 0}),
     ],
 )
-def test_an_order_that_waits_tells_for_what(sort: str, fields: dict[str, object]) -> None:
-    """Each sort in its own fields, and when it was placed."""
+def test_a_trigger_order_has_its_price(sort: str, fields: dict[str, object]) -> None:
+    """The price is in the field of its kind; the row also has the time of placing."""
     exchange = Exchange()
     kind: Any = f"swap_{sort.replace('track', 'trailing')}"
     exchange.book.add(kind, "BTC-USD", price=5.5, placed_at=NOW)
@@ -107,18 +106,18 @@ def test_an_order_that_waits_tells_for_what(sort: str, fields: dict[str, object]
         ("trailing_stop", {"active_price"}),
     ],
 )
-def test_an_algo_order_tells_its_prices(algo_type: str, prices: set[str]) -> None:
-    """In text, under the names of its type."""
+def test_an_algo_order_has_its_prices(algo_type: str, prices: set[str]) -> None:
+    """Prices are strings in the fields of the order's type."""
     assert algo_type in ALGO_TYPES
     exchange = Exchange()
     exchange.book.add("v5_algo", "BTC-USDT", algo_type=algo_type, price=5.5)
     reply = decoded(exchange.handle(get(OPENS, {"type": algo_type}), NOW))
     (row,) = reply["data"]
-    assert {name for name, it in row.items() if it == "5.5"} == prices
+    assert {name for name, value in row.items() if value == "5.5"} == prices
 
 
-def test_a_list_of_algo_orders_goes_on_after_the_id_of_a_row() -> None:
-    """That is a small number, and not the order's own id."""
+def test_a_list_of_algo_orders_continues_after_the_id_of_a_row() -> None:
+    """A row's id is a small number, not the order's id."""
     exchange = Exchange()
     exchange.book.add("v5", "BTC-USDT")
     orders = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(3)]

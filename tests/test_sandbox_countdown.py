@@ -1,4 +1,4 @@
-"""The sandbox's countdowns: what they take, what they tell, and what goes when they end."""
+"""The sandbox's countdowns: their parameters, their replies, and what they cancel."""
 
 from typing import Any
 
@@ -14,28 +14,28 @@ V5 = "/v5/trade/cancel-after"
 MS = round(NOW * 1000)
 
 
-def test_it_tells_its_clock_and_when_it_ends() -> None:
-    """In milliseconds: numbers in v1, texts in v5; by a clock that may be ahead."""
+def test_a_reply_has_the_exchange_s_time_and_the_end() -> None:
+    """Both are milliseconds of the exchange's clock: numbers in v1, strings in v5."""
     exchange = Exchange(clock_offset=5.0)
-    told = ask(exchange, SWAP, {"on_off": 1, "time_out": 30000})
+    reply = ask(exchange, SWAP, {"on_off": 1, "time_out": 30000})
     times = {"current_time": MS + 5000, "trigger_time": MS + 35000}
-    assert told == {"code": 200, "msg": "success", "data": times, "ts": MS + 5000}
-    told = ask(exchange, V5, {"on_off": "1", "time_out": "30000"})
-    assert told["data"] == {name: str(it) for name, it in times.items()}
+    assert reply == {"code": 200, "msg": "success", "data": times, "ts": MS + 5000}
+    reply = ask(exchange, V5, {"on_off": "1", "time_out": "30000"})
+    assert reply["data"] == {name: str(time) for name, time in times.items()}
     assert exchange.countdowns.ends == {SWAP: NOW + 30, V5: NOW + 30}
 
 
-def test_it_is_disarmed_and_told_so() -> None:
-    """With no time at which it ends."""
+def test_a_reply_to_disarming_has_no_end() -> None:
+    """Its ``trigger_time`` is 0."""
     exchange = Exchange()
     for body in ({"on_off": 1}, {"on_off": 0}):
-        told = ask(exchange, SWAP, body)
-    assert told["data"] == {"current_time": MS, "trigger_time": 0}
+        reply = ask(exchange, SWAP, body)
+    assert reply["data"] == {"current_time": MS, "trigger_time": 0}
     assert exchange.countdowns.ends == {}
 
 
-def test_without_a_time_it_counts_five_seconds() -> None:
-    """As its page says."""
+def test_a_countdown_takes_five_seconds_by_default() -> None:
+    """The page gives this default."""
     exchange = Exchange()
     ask(exchange, SWAP, {"on_off": 1})
     assert exchange.countdowns.ends == {SWAP: NOW + 5}
@@ -55,25 +55,25 @@ def test_without_a_time_it_counts_five_seconds() -> None:
         (SWAP, "1", 1030),
     ],
 )
-def test_what_it_does_not_take(path: str, body: Any, code: int) -> None:
-    """A wrong type, a time that is too short, and no object; nothing is armed."""
+def test_bad_parameters_arm_nothing(path: str, body: Any, code: int) -> None:
+    """A wrong type, a time that is too short, or a body that is no object."""
     exchange = Exchange()
-    told = ask(exchange, path, body)
-    assert told.get("err_code", told.get("code")) == code
+    reply = ask(exchange, path, body)
+    assert reply.get("err_code", reply.get("code")) == code
     assert exchange.countdowns.ends == {}
 
 
-def test_an_exchange_may_take_milliseconds_for_seconds() -> None:
-    """Then five are the least."""
+def test_an_exchange_may_count_in_seconds() -> None:
+    """The minimum is 5 seconds in either unit."""
     exchange = Exchange(countdown_unit="s")
     for time_out, code in ((4, 1067), (5, 200), (30000, 200)):
-        told = ask(exchange, SWAP, {"on_off": 1, "time_out": time_out})
-        assert told.get("err_code", told.get("code")) == code
+        reply = ask(exchange, SWAP, {"on_off": 1, "time_out": time_out})
+        assert reply.get("err_code", reply.get("code")) == code
     assert exchange.countdowns.ends == {SWAP: NOW + 30000}
 
 
-def test_the_plain_orders_of_its_product_go() -> None:
-    """At its end and once: others stay, and so does what comes later."""
+def test_the_end_cancels_the_plain_orders_of_the_product() -> None:
+    """Once: other orders, and orders added later, stay open."""
     exchange = Exchange()
     kinds = ("linear", "cross", "linear_trigger", "v5", "swap")
     orders = {kind: exchange.book.add(kind, CONTRACTS[kind]) for kind in CONTRACTS if kind in kinds}
@@ -82,8 +82,8 @@ def test_the_plain_orders_of_its_product_go() -> None:
     exchange.advance(NOW + 29.9)
     assert {order.state for order in orders.values()} == {"open"}
     exchange.advance(NOW + 30)
-    gone = {kind for kind, order in orders.items() if order.state == "canceled"}
-    assert gone == {"linear", "cross"}
+    canceled = {kind for kind, order in orders.items() if order.state == "canceled"}
+    assert canceled == {"linear", "cross"}
     assert (orders["cross"].ends_at, orders["cross"].canceled_by_us) == (NOW + 30, False)
     assert filled.state == "filled"
     later = exchange.book.add("linear", "BTC-USDT")
@@ -91,8 +91,8 @@ def test_the_plain_orders_of_its_product_go() -> None:
     assert later.state == "open"
 
 
-def test_an_accepted_cancel_takes_effect_before_it() -> None:
-    """What was due first happened first."""
+def test_an_accepted_cancel_takes_effect_before_the_countdown_ends() -> None:
+    """The cancel was due first."""
     exchange = Exchange(cancel_after=1.0)
     order = exchange.book.add("swap", "BTC-USD", ending="filled")
     ask(exchange, SWAP, {"on_off": 1, "time_out": 5000})

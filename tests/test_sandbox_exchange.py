@@ -1,4 +1,4 @@
-"""The sandbox's replies: parameters, every code and every shape."""
+"""The sandbox's replies: parameters, codes and shapes."""
 
 import gzip
 import json
@@ -27,13 +27,13 @@ from sandbox_requests import (
 )
 
 from htx_cancel.sandbox.exchange import Book, Call, Exchange, HttpRequest, Order
-from htx_cancel.sandbox.parameters import asked
+from htx_cancel.sandbox.parameters import ids_in
 from htx_cancel.sandbox.rules import Kind, MarginMode, State
 
 
 @pytest.fixture
 def exchange() -> Exchange:
-    """Return an exchange with nothing in its book."""
+    """Return an exchange with an empty book."""
     return Exchange()
 
 
@@ -47,10 +47,10 @@ def exchange() -> Exchange:
         ("GET", CANCEL, 405, "Method Not Allowed"),
     ],
 )
-def test_no_such_interface(
+def test_a_request_that_matches_no_call(
     exchange: Exchange, method: str, path: str, status: int, words: str
 ) -> None:
-    """What reaches no interface is answered by the web framework, with a number as status."""
+    """HTX's web framework answers it, with a number as status."""
     response = exchange.handle(HttpRequest(method, HOST, f"{path}?a=1", {}, b""), NOW)
     assert response.status == status
     assert decoded(response) == {
@@ -63,7 +63,7 @@ def test_no_such_interface(
 
 
 def test_a_path_may_be_withdrawn() -> None:
-    """A call that the exchange has no more is answered as one that it never had."""
+    """A withdrawn path is answered like an unknown one."""
     exchange = Exchange(withdrawn=(TRIGGER,))
     response = exchange.handle(post(TRIGGER, batch("BTC-USDT", "1")), NOW)
     assert (response.status, decoded(response)["path"]) == (404, TRIGGER)
@@ -78,7 +78,7 @@ def test_a_path_may_be_withdrawn() -> None:
 def test_a_batch_names_successes_and_errors(
     exchange: Exchange, path: str, kind: Kind, contract_code: str
 ) -> None:
-    """A batch succeeds as a whole; each order's fate is in one of two lists."""
+    """The whole reply is a success; each order is in one of two lists."""
     states: list[State] = ["open", "filled", "canceling", "canceled", "open"]
     orders = [exchange.book.add(kind, contract_code, state=state) for state in states]
     ids = [order.order_id for order in orders]
@@ -110,8 +110,8 @@ def item(order_id: str, code: int, message: str) -> dict[str, Any]:
     return {"order_id": order_id, "err_code": code, "err_msg": message}
 
 
-def test_no_success_is_an_empty_text(exchange: Exchange) -> None:
-    """The list of successes is one string, empty if there is none."""
+def test_the_successes_may_be_an_empty_string(exchange: Exchange) -> None:
+    """No cancel was accepted."""
     data = ask(exchange, CANCEL, batch("BTC-USD", "77"))["data"]
     assert data["successes"] == ""
 
@@ -130,19 +130,19 @@ def test_no_success_is_an_empty_text(exchange: Exchange) -> None:
 def test_an_order_of_another_kind_or_contract_is_not_found(
     exchange: Exchange, path: str, kind: Kind, contract_code: str
 ) -> None:
-    """An interface knows its own kind of orders in the contract asked for, and no other."""
+    """A call finds only orders of its own kind, in the given contract."""
     order = exchange.book.add(kind, contract_code)
     own = "BTC-USDT" if path == TRIGGER else "BTC-USD"
     errors = ask(exchange, path, batch(own, order.order_id))["data"]["errors"]
-    assert [each["err_code"] for each in errors] == [1061]
+    assert [error["err_code"] for error in errors] == [1061]
     assert order.state == "open"
 
 
 @pytest.mark.parametrize(("path", "kind", "contract_code"), V1_BATCHES)
-def test_contract_code_in_any_case(
+def test_a_contract_code_may_be_in_lower_case(
     exchange: Exchange, path: str, kind: Kind, contract_code: str
 ) -> None:
-    """A contract code may be in lower case."""
+    """The request and the book accept lower case."""
     order = exchange.book.add(kind, contract_code.lower())
     reply = ask(exchange, path, batch(contract_code.lower(), order.order_id))
     assert reply["data"]["successes"] == order.order_id
@@ -152,22 +152,22 @@ def test_contract_code_in_any_case(
 def test_a_v1_id_may_be_a_number(
     exchange: Exchange, path: str, kind: Kind, contract_code: str
 ) -> None:
-    """HTX's own test suite sends one id as a JSON number; the reply names it as text."""
+    """HTX's own test suite sends one id as a JSON number; the reply has it as a string."""
     order = exchange.book.add(kind, contract_code)
     fields = {"contract_code": contract_code, "order_id": int(order.order_id)}
     assert ask(exchange, path, fields)["data"] == {"errors": [], "successes": order.order_id}
 
 
 def test_a_v1_client_id_may_be_a_number(exchange: Exchange) -> None:
-    """As clients in use send it."""
+    """Some clients send numbers."""
     order = exchange.book.add("swap", "BTC-USD", client_order_id=5)
     fields = {"contract_code": "BTC-USD", "client_order_id": 5}
     assert ask(exchange, CANCEL, fields)["data"] == {"errors": [], "successes": "5"}
     assert order.state == "canceled"
 
 
-def test_cancel_by_client_id_echoes_client_ids(exchange: Exchange) -> None:
-    """Asked by client ids, both lists name client ids, the errors under order_id."""
+def test_a_reply_to_client_ids_has_client_ids(exchange: Exchange) -> None:
+    """The errors have them as ``order_id``."""
     exchange.book.add("swap", "BTC-USD", client_order_id=5)
     fields = {"contract_code": "BTC-USD", "client_order_id": "5,6"}
     assert ask(exchange, CANCEL, fields)["data"] == {
@@ -177,10 +177,10 @@ def test_cancel_by_client_id_echoes_client_ids(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("path", [CANCEL, V5])
-def test_order_id_wins_over_client_order_id(exchange: Exchange, path: str) -> None:
-    """Of both ids given, the order_id counts."""
+def test_an_order_id_counts_before_a_client_order_id(exchange: Exchange, path: str) -> None:
+    """The client order id is ignored if a request has both."""
     kind: Kind = "swap" if path == CANCEL else "v5"
-    first, second = (exchange.book.add(kind, "X-1", client_order_id=each) for each in (5, 6))
+    first, second = (exchange.book.add(kind, "X-1", client_order_id=number) for number in (5, 6))
     fields = {"contract_code": "X-1", "order_id": first.order_id, "client_order_id": "6"}
     ask(exchange, path, fields)
     assert (first.state, second.state) == ("canceled", "open")
@@ -191,22 +191,22 @@ def test_order_id_wins_over_client_order_id(exchange: Exchange, path: str) -> No
 def test_a_null_or_empty_id_counts_as_absent(
     exchange: Exchange, path: str, absent: str | None
 ) -> None:
-    """The other id counts then: HTX's Python SDK sends null for the one it does not use."""
+    """HTX's Python SDK sends null for the id that it does not use."""
     order = exchange.book.add("swap" if path == CANCEL else "v5", "X-1", client_order_id=5)
     ask(exchange, path, {"contract_code": "X-1", "order_id": absent, "client_order_id": "5"})
     assert order.state == "canceled"
 
 
 @pytest.mark.parametrize("path", [TRACK, TRIGGER])
-def test_strategy_orders_take_no_client_ids(exchange: Exchange, path: str) -> None:
-    """An interface without client ids does not look at one."""
+def test_other_kinds_of_v1_orders_take_no_client_ids(exchange: Exchange, path: str) -> None:
+    """Their calls ignore a client order id."""
     contract_code = "BTC-USDT" if path == TRIGGER else "BTC-USD"
     fields = {"contract_code": contract_code, "client_order_id": "5"}
     assert ask(exchange, path, fields) == error(1066, "order_id cannot be empty.")
 
 
-def test_a_scripted_refusal_leaves_the_order_open(exchange: Exchange) -> None:
-    """An order with a refusal is refused with its code as often as it is asked for."""
+def test_an_order_with_a_refusal_stays_open(exchange: Exchange) -> None:
+    """Every cancel of the order is refused with this code."""
     order = exchange.book.add("swap", "BTC-USD", refusal=1088)
     replies = [ask(exchange, CANCEL, batch("BTC-USD", order.order_id)) for _ in range(2)]
     message = (
@@ -219,21 +219,23 @@ def test_a_scripted_refusal_leaves_the_order_open(exchange: Exchange) -> None:
 
 
 def test_a_repeated_id_is_canceled_once(exchange: Exchange) -> None:
-    """An id given twice in a call succeeds and is refused as a repetition."""
+    """The second cancel in the same call is refused."""
     order = exchange.book.add("swap", "BTC-USD")
     data = ask(exchange, CANCEL, batch("BTC-USD", order.order_id, order.order_id))["data"]
     assert data["successes"] == order.order_id
-    assert [each["err_code"] for each in data["errors"]] == [1071]
+    assert [error["err_code"] for error in data["errors"]] == [1071]
 
 
 @pytest.mark.parametrize(
-    ("path", "contract_code", "most"),
+    ("path", "contract_code", "limit"),
     [(CANCEL, "BTC-USD", 10), (TRACK, "BTC-USD", 10), (TRIGGER, "BTC-USDT", 20)],
 )
-def test_a_batch_has_a_most(exchange: Exchange, path: str, contract_code: str, most: int) -> None:
-    """As many ids as the page says are taken, and with one more none is."""
-    ids = [str(each) for each in range(1, most + 2)]
-    assert len(ask(exchange, path, batch(contract_code, *ids[:-1]))["data"]["errors"]) == most
+def test_a_batch_has_a_size_limit(
+    exchange: Exchange, path: str, contract_code: str, limit: int
+) -> None:
+    """A call with more ids than the page allows is refused as a whole."""
+    ids = [str(number) for number in range(1, limit + 2)]
+    assert len(ask(exchange, path, batch(contract_code, *ids[:-1]))["data"]["errors"]) == limit
     assert ask(exchange, path, batch(contract_code, *ids)) == error(
         1052, "The number exceeds the batch limit."
     )
@@ -263,7 +265,7 @@ def test_a_batch_has_a_most(exchange: Exchange, path: str, contract_code: str, m
     ],
 )
 def test_bad_parameters_in_v1(exchange: Exchange, fields: Any, code: int, message: str) -> None:
-    """A call with bad parameters is refused as a whole and has charged its window."""
+    """The whole call is refused, and has charged its budget."""
     response = exchange.handle(post(CANCEL, fields), NOW)
     assert response.status == 200
     assert decoded(response) == error(code, message)
@@ -273,7 +275,7 @@ def test_bad_parameters_in_v1(exchange: Exchange, fields: Any, code: int, messag
 
 @pytest.mark.parametrize("given_id", ["0", "x", "-1", "9223372036854775808", "1" * 20])
 def test_client_ids_are_integers_of_63_bits(exchange: Exchange, given_id: str) -> None:
-    """A client id is an integer from 1 to 2^63 - 1."""
+    """A client order id is an integer from 1 to 2^63 - 1."""
     fields = {"contract_code": "BTC-USD", "client_order_id": given_id}
     message = "The form number of client isnt an integer."
     assert ask(exchange, CANCEL, fields) == error(1065, message)
@@ -282,7 +284,7 @@ def test_client_ids_are_integers_of_63_bits(exchange: Exchange, given_id: str) -
 
 
 def test_unknown_contract_on_linear(exchange: Exchange) -> None:
-    """The linear interface has another code for a contract that does not exist."""
+    """The USDT-M calls have another code for an unknown contract."""
     assert ask(exchange, TRIGGER, batch("BTC-USD", "1")) == error(
         1332, "The contract doesnt exist."
     )
@@ -294,7 +296,7 @@ def test_unknown_contract_on_linear(exchange: Exchange) -> None:
 def test_a_contract_of_any_order_of_the_product_is_known(
     exchange: Exchange, path: str, kind: Kind
 ) -> None:
-    """A contract in which the product has any order exists."""
+    """The product need not trade the contract."""
     exchange.book.add(kind, "NEW-9")
     ask(exchange, path, batch("NEW-9", "1"))
     assert exchange.log[0].outcome in ("ok", "refused")
@@ -314,7 +316,7 @@ def trailing(exchange: Exchange) -> list[Order]:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "taken"),
+    ("filters", "canceled"),
     [
         ({}, [0, 1, 2, 3]),
         ({"direction": "buy"}, [0, 1]),
@@ -323,24 +325,22 @@ def trailing(exchange: Exchange) -> list[Order]:
         ({"direction": "sell", "offset": "open"}, [2]),
     ],
 )
-def test_cancel_all_takes_what_is_chosen(
-    exchange: Exchange, trailing: list[Order], chosen: dict[str, str], taken: list[int]
+def test_cancel_all_applies_its_filters(
+    exchange: Exchange, trailing: list[Order], filters: dict[str, str], canceled: list[int]
 ) -> None:
-    """Direction and offset narrow what is canceled, alone or together."""
+    """Direction and offset, alone or together."""
     exchange.book.add("swap", "BTC-USD")
     exchange.book.add("swap_trailing", "ETH-USD")
-    data = ask(exchange, TRACK_ALL, {"contract_code": "btc-usd", **chosen})["data"]
+    data = ask(exchange, TRACK_ALL, {"contract_code": "btc-usd", **filters})["data"]
     assert data == {
         "errors": [],
-        "successes": ",".join(trailing[index].order_id for index in taken),
+        "successes": ",".join(trailing[index].order_id for index in canceled),
     }
-    assert len(exchange.book.open()) == 6 - len(taken)
+    assert len(exchange.book.open()) == 6 - len(canceled)
 
 
-def test_cancel_all_names_what_it_could_not_cancel(
-    exchange: Exchange, trailing: list[Order]
-) -> None:
-    """Orders that are refused are errors, orders that are not open are not mentioned."""
+def test_cancel_all_names_refused_orders(exchange: Exchange, trailing: list[Order]) -> None:
+    """Orders that are not open are not named."""
     trailing[0].refusal = 1056
     trailing[1].state = "filled"
     data = ask(exchange, TRACK_ALL, {"contract_code": "BTC-USD", "direction": "buy"})["data"]
@@ -357,7 +357,7 @@ def test_cancel_all_names_what_it_could_not_cancel(
 
 
 def test_cancel_all_with_nothing_open(exchange: Exchange) -> None:
-    """With nothing to cancel the whole call is refused."""
+    """The whole call is refused."""
     exchange.book.add("swap_trailing", "BTC-USD", state="canceled")
     assert ask(exchange, TRACK_ALL, {"contract_code": "BTC-USD"}) == error(
         1051, "No orders to cancel."
@@ -367,7 +367,7 @@ def test_cancel_all_with_nothing_open(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("name", ["direction", "offset"])
 def test_cancel_all_with_a_bad_choice(exchange: Exchange, name: str) -> None:
-    """A direction or offset that does not exist is refused."""
+    """An unknown direction or offset is refused."""
     fields = {"contract_code": "BTC-USD", name: "up"}
     assert ask(exchange, TRACK_ALL, fields) == error(1067, f"Illegal parameter {name}.")
 
@@ -376,7 +376,7 @@ def test_cancel_all_with_a_bad_choice(exchange: Exchange, name: str) -> None:
 
 
 def test_v5_success(exchange: Exchange) -> None:
-    """A cancelled order is named by both of its ids, as text."""
+    """A canceled order is named by both of its ids, as strings."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
     assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == in_v5(
         200, "Success", {"order_id": order.order_id, "client_order_id": "5"}
@@ -388,7 +388,7 @@ def test_v5_success(exchange: Exchange) -> None:
 def test_a_v5_cancel_finds_orders_of_both_margin_modes(
     exchange: Exchange, margin_mode: MarginMode
 ) -> None:
-    """The cancel call takes no margin mode and does not look at one."""
+    """The cancel call ignores a margin mode."""
     order = exchange.book.add("v5", "BTC-USDT", margin_mode=margin_mode)
     fields = batch("BTC-USDT", order.order_id) | {"margin_mode": "nonsense"}
     assert ask(exchange, V5, fields)["code"] == 200
@@ -396,8 +396,8 @@ def test_a_v5_cancel_finds_orders_of_both_margin_modes(
 
 
 @pytest.mark.parametrize("by", [str, int])
-def test_v5_ids_are_text_or_numbers(exchange: Exchange, by: type) -> None:
-    """Both ids are taken as text and as numbers, as the page's table and its example have them."""
+def test_v5_ids_are_strings_or_numbers(exchange: Exchange, by: type) -> None:
+    """The page's table has strings, and its example numbers."""
     first = exchange.book.add("v5", "BTC-USDT", order_id=1329854625038651392)
     second = exchange.book.add("v5", "BTC-USDT", client_order_id=77)
     replies = [
@@ -422,7 +422,7 @@ def test_v5_ids_are_text_or_numbers(exchange: Exchange, by: type) -> None:
 def test_v5_refusal_of_the_order(
     exchange: Exchange, state: State, refusal: int | None, code: int, message: str
 ) -> None:
-    """An order that is not canceled is told as the code of the whole reply."""
+    """An order's refusal is the code of the whole reply."""
     order = exchange.book.add("v5", "BTC-USDT", state=state, refusal=refusal)
     assert ask(exchange, V5, batch("BTC-USDT", order.order_id)) == error_v5(code, message)
     assert exchange.log == [Call(NOW, V5, (order.order_id,), "refused", code)]
@@ -447,7 +447,7 @@ def test_v5_refusal_of_the_order(
     ],
 )
 def test_bad_parameters_in_v5(exchange: Exchange, fields: Any, code: int, message: str) -> None:
-    """The v5 interface refuses in its own envelope and words."""
+    """v5 calls refuse in their own envelope and texts."""
     assert ask(exchange, V5, fields) == error_v5(code, message)
 
 
@@ -455,7 +455,7 @@ def test_bad_parameters_in_v5(exchange: Exchange, fields: Any, code: int, messag
 
 
 def test_rate_headers_count_down(exchange: Exchange) -> None:
-    """Every signed reply tells the interface's limit, what is left and when it ends."""
+    """Every signed reply has the call's limit, its remaining calls and the window's end."""
     seen = []
     for now in (NOW, NOW + 0.5, NOW + 1):
         headers = exchange.handle(post(TRACK, batch("BTC-USD", "1"), now=now), now).headers
@@ -473,7 +473,7 @@ def test_rate_headers_count_down(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_rate_rejection(path: str) -> None:
-    """A call too many is refused with 1032 in its envelope, does nothing and is counted."""
+    """A call beyond the limit is refused with 1032 and not executed."""
     exchange = Exchange(limits={path: (1, 1)})
     order = exchange.book.add("swap", "BTC-USD")
     ask(exchange, path, {})
@@ -491,27 +491,27 @@ def test_rate_rejection(path: str) -> None:
 
 
 def test_a_bad_signature_charges_nothing(exchange: Exchange) -> None:
-    """Only signed calls charge a window."""
+    """Only a valid signature charges a budget."""
     for _ in range(9):
         exchange.handle(HttpRequest("POST", HOST, TRACK, {}, b"{}"), NOW)
     assert ask(exchange, TRACK, batch("BTC-USD", "1"))["status"] == "ok"
 
 
 def test_without_limits_no_rate_header() -> None:
-    """An exchange without limits refuses no call and describes no window."""
+    """No call is refused."""
     exchange = Exchange(limits=False)
     headers = [exchange.handle(post(TRACK, {}), NOW).headers for _ in range(9)]
-    assert all(list(each) == ["Content-Type"] for each in headers)
+    assert all(list(names) == ["Content-Type"] for names in headers)
 
 
-def test_every_reply_is_plain_text(exchange: Exchange) -> None:
-    """JSON is sent as text/plain."""
+def test_a_reply_is_sent_as_plain_text(exchange: Exchange) -> None:
+    """The content type is text/plain, although the body is JSON."""
     headers = exchange.handle(post(CANCEL, {}), NOW).headers
     assert headers["Content-Type"] == "text/plain;charset=UTF-8"
 
 
 @pytest.mark.parametrize(
-    ("option", "accepted", "packed"),
+    ("option", "accepted", "compressed"),
     [
         (True, {"Accept-Encoding": "gzip, deflate"}, True),
         (True, {"accept-encoding": "deflate"}, False),
@@ -519,21 +519,21 @@ def test_every_reply_is_plain_text(exchange: Exchange) -> None:
         (False, {"Accept-Encoding": "gzip"}, False),
     ],
 )
-def test_gzip_where_it_is_accepted(option: bool, accepted: dict[str, str], packed: bool) -> None:
-    """A reply is compressed if the request accepts it and the option is on."""
+def test_gzip(option: bool, accepted: dict[str, str], compressed: bool) -> None:
+    """A reply is compressed if the request accepts gzip and the option is on."""
     exchange = Exchange(gzip=option)
     target = signed_target(CANCEL)
     response = exchange.handle(HttpRequest("POST", HOST, target, accepted, b"{}"), NOW)
-    assert (response.headers.get("Content-Encoding") == "gzip") == packed
-    body = gzip.decompress(response.body) if packed else response.body
+    assert (response.headers.get("Content-Encoding") == "gzip") == compressed
+    body = gzip.decompress(response.body) if compressed else response.body
     assert json.loads(body) == error(1066, "contract_code cannot be empty.")
 
 
 # The log and the book
 
 
-def test_the_log_tells_every_call(exchange: Exchange) -> None:
-    """The log has the time, path, ids and outcome of each call."""
+def test_the_log_has_every_call(exchange: Exchange) -> None:
+    """An entry has the call's time, path, ids and outcome."""
     ask(exchange, CANCEL, batch("BTC-USD", "1", "2"))
     ask(exchange, CANCEL, {"contract_code": "BTC-USD", "client_order_id": "3"}, now=NOW + 1)
     assert exchange.log == [
@@ -543,7 +543,7 @@ def test_the_log_tells_every_call(exchange: Exchange) -> None:
 
 
 def test_the_log_can_be_switched_off() -> None:
-    """Without a log the calls are still counted."""
+    """Calls are still counted."""
     exchange = Exchange(keep_log=False)
     ask(exchange, CANCEL, batch("BTC-USD", "1"))
     assert (exchange.log, exchange.calls[CANCEL]) == ([], 1)
@@ -558,38 +558,38 @@ def test_the_log_can_be_switched_off() -> None:
         (b'{"order_id": null, "client_order_id": 3}', ("3",)),
     ],
 )
-def test_the_log_reads_ids_where_it_can(body: bytes, ids: tuple[str, ...]) -> None:
-    """The log names the ids of a body however bad it is."""
-    assert asked(HttpRequest("POST", HOST, CANCEL, {}, body)) == ids
+def test_the_ids_of_a_request(body: bytes, ids: tuple[str, ...]) -> None:
+    """A body that cannot be decoded has none."""
+    assert ids_in(HttpRequest("POST", HOST, CANCEL, {}, body)) == ids
 
 
-def test_made_ids_lose_digits_in_floats() -> None:
-    """Ids made by the book have 19 digits, increase, and are beyond what a float can hold."""
+def test_new_ids_lose_digits_in_floats() -> None:
+    """New ids increase and have 19 digits, more than a float can hold."""
     book = Book()
     ids = [int(book.add("swap", "BTC-USD").order_id) for _ in range(3)]
     assert ids == sorted(ids)
-    assert {len(str(each)) for each in ids} == {19}
-    assert len({float(each) for each in ids}) < len(set(ids))
+    assert {len(str(order_id)) for order_id in ids} == {19}
+    assert len({float(order_id) for order_id in ids}) < len(set(ids))
 
 
-def test_made_ids_avoid_given_ones() -> None:
-    """An id that was given is not made again."""
+def test_new_ids_avoid_given_ids() -> None:
+    """The next free id is used."""
     book = Book()
     first = int(book.add("swap", "BTC-USD").order_id)
     book.add("v5", "BTC-USDT", order_id=first + 1)
     assert int(book.add("swap", "BTC-USD").order_id) == first + 2
 
 
-def test_an_id_is_given_once() -> None:
-    """A second order under the same id is an error."""
+def test_a_duplicate_id_is_an_error() -> None:
+    """The id may be a string or a number."""
     book = Book()
     book.add("swap", "BTC-USD", order_id=7)
-    with pytest.raises(ValueError, match="an order 7 already"):
+    with pytest.raises(ValueError, match=r"^order 7 already exists$"):
         book.add("v5", "BTC-USDT", order_id="7")
 
 
-def test_the_book_tells_what_is_open_and_what_is_true() -> None:
-    """The book finds orders by id as text or number, lists the open ones and knows the missing."""
+def test_the_book_finds_orders_and_their_states() -> None:
+    """Orders are found by an id as string or number, or by kind and contract."""
     book = Book()
     first = book.add("swap", "btc-usd")
     second = book.add("swap", "ETH-USD")
@@ -599,7 +599,7 @@ def test_the_book_tells_what_is_open_and_what_is_true() -> None:
     assert book.open() == [first, second]
     assert book.open("swap", "ETH-USD") == [second]
     assert book.open(contract_code="BTC-USDT") == []
-    assert [book.verdict(each) for each in (first.order_id, third.order_id, 5)] == [
+    assert [book.verdict(order_id) for order_id in (first.order_id, third.order_id, 5)] == [
         "open",
         "filled",
         "missing",
@@ -624,5 +624,5 @@ def test_the_book_tells_what_is_open_and_what_is_true() -> None:
     ],
 )
 def test_a_body_of_another_form_is_refused(path: str, fields: object, code: int) -> None:
-    """A list where an object is wanted, the other way round, and two contracts in one."""
+    """A list instead of an object, an object instead of a list, or two contracts in a call."""
     assert ask(Exchange(), path, fields)["code"] == code

@@ -20,7 +20,7 @@ def request(host: str = "api.hbdm.com") -> Request:
 
 
 async def timed(transport: InProcessTransport) -> float:
-    """Return how long one exchange of request and reply takes."""
+    """Return how long one request takes."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     await transport.send(request(), timeout=60)
@@ -28,7 +28,7 @@ async def timed(transport: InProcessTransport) -> float:
 
 
 def test_a_request_is_answered_with_plain_json() -> None:
-    """A reply has the exchange's status and body, not compressed, and names in lower case."""
+    """The reply is not compressed, and has lower-case header names."""
 
     async def main() -> Reply:
         transport = InProcessTransport(Exchange())
@@ -53,16 +53,16 @@ def test_the_host_of_the_origin_is_signed() -> None:
     assert json.loads(virtualtime.run(main()).body)["status"] == "ok"
 
 
-def test_a_delay_moves_the_clock_each_way() -> None:
-    """A request arrives one delay after it left and its reply two."""
+def test_a_delay_applies_each_way() -> None:
+    """A request arrives after one delay, and its reply after two."""
     exchange = Exchange()
     took = virtualtime.run(timed(InProcessTransport(exchange, delay=0.25)))
     assert took == pytest.approx(0.5)
     assert exchange.log[0].now == pytest.approx(NOW + 0.25, abs=1e-6)
 
 
-def test_no_delay_takes_no_time_and_lets_others_run() -> None:
-    """Without a delay no time passes, and the loop goes round before the request arrives."""
+def test_without_a_delay_other_tasks_still_run() -> None:
+    """The transport yields to the event loop, although no time passes."""
     exchange = Exchange()
 
     async def main() -> tuple[int, float]:
@@ -75,8 +75,8 @@ def test_no_delay_takes_no_time_and_lets_others_run() -> None:
     assert took < 1e-6
 
 
-def test_jitter_is_drawn_for_each_way_and_repeats_with_its_seed() -> None:
-    """Jitter adds between nothing and twice its size, the same for the same seed."""
+def test_jitter_applies_each_way_and_repeats_with_its_seed() -> None:
+    """A round trip takes up to twice the jitter longer."""
 
     async def main(seed: int) -> list[float]:
         transport = InProcessTransport(Exchange(), delay=0.1, jitter=0.05, seed=seed)
@@ -84,12 +84,12 @@ def test_jitter_is_drawn_for_each_way_and_repeats_with_its_seed() -> None:
 
     first, again, other = (virtualtime.run(main(seed)) for seed in (1, 1, 2))
     assert first == again != other
-    assert all(0.2 <= each <= 0.3 + 1e-6 for each in first)
+    assert all(0.2 <= seconds <= 0.3 + 1e-6 for seconds in first)
     assert max(first) - min(first) > 0.05
 
 
 def test_the_epoch_sets_the_exchanges_clock() -> None:
-    """A clock set elsewhere makes a stamp too old."""
+    """A clock that is ahead refuses the timestamp."""
 
     async def main() -> Reply:
         transport = InProcessTransport(Exchange(), epoch=NOW + 301)
@@ -99,7 +99,7 @@ def test_the_epoch_sets_the_exchanges_clock() -> None:
 
 
 def test_a_reply_later_than_the_timeout_is_no_answer() -> None:
-    """A late reply is given up at the timeout, although the request was handled."""
+    """The exchange has executed the request."""
     exchange = Exchange()
 
     async def main() -> float:

@@ -1,4 +1,4 @@
-"""What becomes of an order once a cancel of it is accepted."""
+"""How an order ends after a cancel is accepted."""
 
 import random
 from typing import Any
@@ -14,18 +14,18 @@ DELAY = 0.05
 
 
 def placed(exchange: Exchange, **order: Any) -> Order:
-    """Return an order of the exchange's book."""
+    """Add an order to the exchange's book."""
     return exchange.book.add("swap", "BTC-USD", **order)
 
 
 def cancel(exchange: Exchange, order: Order, *, now: float = NOW) -> int | None:
-    """Cancel an order; return the code with which that is refused."""
+    """Cancel an order; return the code that refuses it."""
     data = ask(exchange, CANCEL, batch("BTC-USD", order.order_id), now=now)["data"]
     return None if data["successes"] else data["errors"][0]["err_code"]
 
 
-def test_a_cancel_takes_its_time() -> None:
-    """An accepted cancel is under way until its time is over, and no longer."""
+def test_a_cancel_takes_effect_later() -> None:
+    """It takes effect exactly ``cancel_after`` seconds later."""
     exchange = Exchange(cancel_after=DELAY)
     order = placed(exchange)
     assert cancel(exchange, order) is None
@@ -36,16 +36,16 @@ def test_a_cancel_takes_its_time() -> None:
     assert (order.state, order.canceled_by_us) == ("canceled", True)
 
 
-def test_any_request_brings_the_book_up_to_its_time() -> None:
-    """A repeated cancel is told 1062 while the first is under way and 1071 afterwards."""
+def test_any_request_applies_the_cancels_that_are_due() -> None:
+    """A repeated cancel is refused with 1062, and with 1071 after the first took effect."""
     exchange = Exchange(cancel_after=DELAY)
     order = placed(exchange)
-    told = [cancel(exchange, order, now=NOW + after) for after in (0, 0.04, 0.06)]
-    assert told == [None, 1062, 1071]
+    codes = [cancel(exchange, order, now=NOW + after) for after in (0, 0.04, 0.06)]
+    assert codes == [None, 1062, 1071]
 
 
-def test_advance_without_a_time_ends_everything() -> None:
-    """A judge can let every accepted cancel take effect."""
+def test_advance_without_a_time_applies_every_cancel() -> None:
+    """A test need not wait for them."""
     exchange = Exchange(cancel_after=DELAY)
     orders = [placed(exchange) for _ in range(3)]
     for order in orders:
@@ -66,10 +66,10 @@ def test_advance_without_a_time_ends_everything() -> None:
         ("filled", 3, ("filled", 3, False, 1063)),
     ],
 )
-def test_an_order_ends_as_its_ending_has_it(
+def test_an_order_ends_as_its_ending_says(
     cancel_after: float, ending: Ending | None, traded: int, end: tuple[State, int, bool, int]
 ) -> None:
-    """The cancel succeeds; how the order ends is its ending and what was traded of it."""
+    """The cancel is accepted; the ending and the traded volume decide the state."""
     exchange = Exchange(cancel_after=cancel_after)
     order = placed(exchange, ending=ending, traded=traded)
     assert cancel(exchange, order) is None
@@ -79,15 +79,15 @@ def test_an_order_ends_as_its_ending_has_it(
 
 
 def test_an_order_too_small_to_be_partly_filled_is_canceled() -> None:
-    """Half of one contract is none."""
+    """Half of a volume of 1 rounds to 0."""
     exchange = Exchange()
     order = placed(exchange, ending="partially_canceled", volume=1)
     cancel(exchange, order)
     assert (order.state, order.traded) == ("canceled", 0)
 
 
-def test_an_order_that_is_filled_meanwhile_stays_so() -> None:
-    """A cancel that takes effect changes nothing of an order that ended before."""
+def test_an_order_that_is_filled_first_stays_filled() -> None:
+    """A cancel does not change an order that ended before the cancel took effect."""
     exchange = Exchange(cancel_after=DELAY)
     order = placed(exchange)
     cancel(exchange, order)
@@ -100,8 +100,8 @@ def test_an_order_that_is_filled_meanwhile_stays_so() -> None:
     ("order", "code"),
     [({"refusal": 1088}, 1088), ({"state": "filled"}, 1063), ({"state": "canceling"}, 1062)],
 )
-def test_a_refused_cancel_instructs_nothing(order: dict[str, Any], code: int) -> None:
-    """An order whose cancel is refused was not instructed, and stays as it is."""
+def test_a_refused_cancel_changes_nothing(order: dict[str, Any], code: int) -> None:
+    """The order keeps its state."""
     exchange = Exchange(cancel_after=DELAY)
     added = placed(exchange, **order)
     assert cancel(exchange, added) == code
@@ -119,8 +119,8 @@ def test_a_refused_cancel_instructs_nothing(order: dict[str, Any], code: int) ->
         (0.5, "canceled"),
     ],
 )
-def test_a_ending_is_drawn(drawn: float, state: State) -> None:
-    """A number from 0 to 1 falls into the share of lost races, of partial fills or the rest."""
+def test_an_ending_is_drawn(drawn: float, state: State) -> None:
+    """A random number decides: first the share of lost races, then of partial fills."""
     exchange = Exchange(lost_races=0.2, partial_fills=0.3, random=lambda: drawn)
     order = placed(exchange)
     cancel(exchange, order)
@@ -128,11 +128,11 @@ def test_a_ending_is_drawn(drawn: float, state: State) -> None:
 
 
 def test_endings_repeat_with_their_seed() -> None:
-    """The same seed gives the same ends, in about the shares asked for."""
+    """The shares are about right."""
 
     def ends(seed: int) -> list[State]:
-        chance = random.Random(seed)
-        exchange = Exchange(limits=False, lost_races=0.3, random=chance.random)
+        rng = random.Random(seed)
+        exchange = Exchange(limits=False, lost_races=0.3, random=rng.random)
         orders = [placed(exchange) for _ in range(300)]
         for order in orders:
             cancel(exchange, order)
@@ -143,33 +143,33 @@ def test_endings_repeat_with_their_seed() -> None:
 
 
 def test_shares_need_a_random() -> None:
-    """A share cannot be drawn from nothing."""
-    with pytest.raises(ValueError, match="give random"):
+    """Shares cannot be drawn without ``random``."""
+    with pytest.raises(ValueError, match=r"^random must be given"):
         Lifecycle(lost_races=0.1)
 
 
-def test_orders_under_way_are_not_open() -> None:
-    """A call without ids does not take an order twice, and v5 tells of it by code."""
+def test_an_order_whose_cancel_is_under_way_is_not_open() -> None:
+    """A cancel-all does not cancel it twice, and a v5 cancel is refused with 1062."""
     exchange = Exchange(cancel_after=DELAY)
     exchange.book.add("swap_trailing", "BTC-USD")
     order = exchange.book.add("v5", "BTC-USDT")
     codes = [
         ask(exchange, TRACK_ALL, {"contract_code": "BTC-USD"}).get("err_code") for _ in range(2)
     ]
-    told = [ask(exchange, V5, batch("BTC-USDT", order.order_id))["code"] for _ in range(2)]
-    assert (codes, told) == ([None, 1051], [200, 1062])
+    v5_codes = [ask(exchange, V5, batch("BTC-USDT", order.order_id))["code"] for _ in range(2)]
+    assert (codes, v5_codes) == ([None, 1051], [200, 1062])
 
 
-def test_a_book_alone_cancels_at_once() -> None:
-    """A book without a life of its own lets a cancel take effect at once."""
+def test_a_book_without_a_lifecycle_cancels_at_once() -> None:
+    """A cancel takes effect at once by default."""
     book = Book()
     order = book.add("swap", "BTC-USD")
     assert book.cancel(order, NOW) is None
     assert (order.state, order.ends_at) == ("canceled", NOW)
 
 
-def test_the_clock_of_the_exchange_can_be_ahead() -> None:
-    """A clock that is off refuses stamps, is told in replies and headers, and moves no window."""
+def test_the_exchange_s_clock_can_be_ahead() -> None:
+    """Timestamps are then refused, and replies have the wrong time."""
     exchange = Exchange(clock_offset=600.0)
     order = placed(exchange)
     reply = ask(exchange, CANCEL, batch("BTC-USD", order.order_id))
@@ -179,8 +179,8 @@ def test_the_clock_of_the_exchange_can_be_ahead() -> None:
     assert cancel(exchange, order) is None
 
 
-def test_a_strategy_order_that_fires_is_gone_and_a_plain_one_is_there() -> None:
-    """An order that waits for a price becomes a plain order, once, and only if it is open."""
+def test_a_triggered_order_becomes_a_plain_order() -> None:
+    """An order is triggered once, and only if it is open."""
     exchange = Exchange()
     trigger = exchange.book.add("v5_algo", "BTC-USDT", direction="sell", margin_mode="isolated")
     plain = exchange.book.fire(trigger)

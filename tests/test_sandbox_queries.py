@@ -1,11 +1,6 @@
-"""The sandbox's answers about what became of orders."""
+"""The sandbox's replies to queries."""
 
-import base64
-import hashlib
-import hmac
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import pytest
 from sandbox_requests import (
@@ -19,6 +14,7 @@ from sandbox_requests import (
     decoded,
     error,
     error_v5,
+    get,
     in_v5,
     post,
 )
@@ -40,31 +36,17 @@ LISTS: list[tuple[str, Kind, str]] = [
 
 @pytest.fixture
 def exchange() -> Exchange:
-    """Return an exchange at which a cancel takes a second."""
+    """Return an exchange whose cancels take effect after one second."""
     return Exchange(cancel_after=1.0)
 
 
-def get(path: str, fields: dict[str, str], *, now: float = NOW) -> HttpRequest:
-    """Return a GET whose parameters are all in the signed query."""
-    parameters = fields | {
-        "AccessKeyId": "sandbox-access-key",
-        "SignatureMethod": "HmacSHA256",
-        "SignatureVersion": "2",
-        "Timestamp": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-    }
-    query = urlencode(sorted(parameters.items()), quote_via=quote)
-    message = f"GET\n{HOST}\n{path}\n{query}".encode()
-    mac = base64.b64encode(hmac.digest(b"sandbox-secret-key", message, hashlib.sha256))
-    return HttpRequest("GET", HOST, f"{path}?{query}&{urlencode({'Signature': mac})}", {}, b"")
-
-
-def look_up(exchange: Exchange, fields: dict[str, str], *, now: float = NOW) -> Any:
-    """Return the decoded reply to a v5 question."""
-    return decoded(exchange.handle(get(ORDER, fields, now=now), now))
+def look_up(exchange: Exchange, fields: dict[str, str]) -> Any:
+    """Return the decoded reply to a v5 query of one order."""
+    return decoded(exchange.handle(get(ORDER, fields), NOW))
 
 
 def states(exchange: Exchange, kind: Kind, contract_code: str) -> list[Order]:
-    """Return an order in each state: open, partly filled, three ended ones, one under way."""
+    """Return an order in each state: open, partly filled, three that ended, one canceling."""
     add = exchange.book.add
     orders = [
         add(kind, contract_code),
@@ -82,7 +64,7 @@ def states(exchange: Exchange, kind: Kind, contract_code: str) -> list[Order]:
 
 
 def test_an_order_in_full(exchange: Exchange) -> None:
-    """An order is told with both forms of its id, and how much of it was traded."""
+    """The row has both forms of the id, and the traded volume."""
     order = exchange.book.add("swap", "BTC-USD", client_order_id=5, direction="sell", traded=4)
     assert ask(exchange, INFO, batch("btc-usd", order.order_id)) == {
         "status": "ok",
@@ -111,10 +93,10 @@ def test_an_order_in_full(exchange: Exchange) -> None:
 
 
 def test_the_status_of_every_state(exchange: Exchange) -> None:
-    """Each state has its number; what is traded is told with it."""
+    """The status is a number; the row also has the traded volume."""
     orders = states(exchange, "swap", "BTC-USD")
     data = ask(exchange, INFO, batch("BTC-USD", *(order.order_id for order in orders)))["data"]
-    assert [(each["status"], each["trade_volume"]) for each in data] == [
+    assert [(row["status"], row["trade_volume"]) for row in data] == [
         (3, 0),
         (4, 4),
         (6, 10),
@@ -124,8 +106,8 @@ def test_the_status_of_every_state(exchange: Exchange) -> None:
     ]
 
 
-def test_a_cancel_of_ours_is_told_with_its_time(exchange: Exchange) -> None:
-    """An order that was canceled over the interface tells when."""
+def test_a_canceled_order_has_the_time_of_its_cancel(exchange: Exchange) -> None:
+    """The order was canceled through the API."""
     order = exchange.book.add("swap", "BTC-USD")
     ask(exchange, CANCEL, batch("BTC-USD", order.order_id))
     data = ask(exchange, INFO, batch("BTC-USD", order.order_id), now=NOW + 2)["data"]
@@ -136,24 +118,24 @@ def test_a_cancel_of_ours_is_told_with_its_time(exchange: Exchange) -> None:
     ]
 
 
-def test_orders_by_client_id_and_unknown_ones(exchange: Exchange) -> None:
-    """Orders are told in the order asked for; unknown ids are left out."""
-    for each in (5, 6):
-        exchange.book.add("swap", "BTC-USD", client_order_id=each)
+def test_orders_by_client_id(exchange: Exchange) -> None:
+    """The rows keep the order of the request; unknown ids are left out."""
+    for client_id in (5, 6):
+        exchange.book.add("swap", "BTC-USD", client_order_id=client_id)
     fields = {"contract_code": "BTC-USD", "client_order_id": "6,77,5"}
     data = ask(exchange, INFO, fields)["data"]
-    assert [each["client_order_id"] for each in data] == [6, 5]
+    assert [row["client_order_id"] for row in data] == [6, 5]
 
 
 def test_none_found(exchange: Exchange) -> None:
-    """If no id is known the call is refused with 1017."""
+    """If no id is known, the call is refused with 1017."""
     exchange.book.add("swap_trailing", "BTC-USD", order_id=7)
     assert ask(exchange, INFO, batch("BTC-USD", "7", "8")) == error(1017, "Order doesnt exist.")
     assert exchange.log == [Call(NOW, INFO, ("7", "8"), "refused", 1017)]
 
 
 def test_fifty_ids_at_most(exchange: Exchange) -> None:
-    """Fifty ids are taken, and with one more none is."""
+    """A query with more ids is refused."""
     ids = [exchange.book.add("swap", "BTC-USD").order_id for _ in range(51)]
     assert len(ask(exchange, INFO, batch("BTC-USD", *ids[:50]))["data"]) == 50
     assert ask(exchange, INFO, batch("BTC-USD", *ids))["err_code"] == 1052
@@ -163,7 +145,7 @@ def test_fifty_ids_at_most(exchange: Exchange) -> None:
 
 
 def test_a_v5_order_in_full(exchange: Exchange) -> None:
-    """A v5 order is told as one object, all in text."""
+    """The data is one object whose values are strings."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5, traded=4)
     assert look_up(exchange, batch("BTC-USDT", order.order_id)) == in_v5(
         200,
@@ -187,8 +169,8 @@ def test_a_v5_order_in_full(exchange: Exchange) -> None:
     assert exchange.log == [Call(NOW, ORDER, (order.order_id,), "ok", 200)]
 
 
-def test_the_v5_word_for_every_state(exchange: Exchange) -> None:
-    """Each state has its word; a cancel under way has none of its own."""
+def test_the_v5_state_of_every_order(exchange: Exchange) -> None:
+    """v5 has no state for an order whose cancel is under way."""
     orders = states(exchange, "v5", "BTC-USDT")
     assert [
         look_up(exchange, batch("BTC-USDT", order.order_id))["data"]["state"] for order in orders
@@ -196,21 +178,21 @@ def test_the_v5_word_for_every_state(exchange: Exchange) -> None:
 
 
 def test_a_v5_order_by_client_id(exchange: Exchange) -> None:
-    """A client id does as well."""
+    """A client order id finds the order, too."""
     order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
     reply = look_up(exchange, {"contract_code": "BTC-USDT", "client_order_id": "5"})
     assert reply["data"]["order_id"] == order.order_id
 
 
-def test_a_v5_order_without_a_client_id_has_its_order_id_for_one(exchange: Exchange) -> None:
-    """As the exchange fills it in."""
+def test_a_v5_order_without_a_client_id_has_its_order_id_instead(exchange: Exchange) -> None:
+    """The exchange does the same."""
     order = exchange.book.add("v5", "BTC-USDT")
     data = look_up(exchange, batch("BTC-USDT", order.order_id))["data"]
     assert data["client_order_id"] == data["order_id"] == order.order_id
 
 
 @pytest.mark.parametrize(
-    ("order_mode", "asked", "found"),
+    ("order_mode", "fields", "found"),
     [
         ("cross", {}, True),
         ("cross", {"margin_mode": "cross"}, True),
@@ -221,17 +203,17 @@ def test_a_v5_order_without_a_client_id_has_its_order_id_for_one(exchange: Excha
     ],
 )
 @pytest.mark.parametrize("by_client_id", [False, True])
-def test_a_v5_question_finds_orders_of_one_margin_mode(
+def test_a_v5_query_finds_orders_of_one_margin_mode(
     exchange: Exchange,
     order_mode: MarginMode,
-    asked: dict[str, str],
+    fields: dict[str, str],
     found: bool,
     by_client_id: bool,
 ) -> None:
-    """Cross unless the question says isolated; an order of the other mode does not exist."""
+    """The mode is cross by default; an order of the other mode is not found."""
     order = exchange.book.add("v5", "BTC-USDT", margin_mode=order_mode, client_order_id=5)
     name, value = ("client_order_id", "5") if by_client_id else ("order_id", order.order_id)
-    reply = look_up(exchange, {"contract_code": "BTC-USDT", name: value, **asked})
+    reply = look_up(exchange, {"contract_code": "BTC-USDT", name: value, **fields})
     if found:
         assert (reply["code"], reply["data"]["margin_mode"]) == (200, order_mode)
     else:
@@ -252,15 +234,15 @@ def test_a_v5_question_finds_orders_of_one_margin_mode(
         ({"order_id": "1"}, 1067, "Invalid contract_code parameter"),
     ],
 )
-def test_bad_v5_questions(
+def test_bad_parameters_of_a_v5_query(
     exchange: Exchange, fields: dict[str, str], code: int, message: str
 ) -> None:
-    """A question that names no order is refused in the v5 envelope."""
+    """The query is refused in the v5 envelope."""
     assert look_up(exchange, fields) == error_v5(code, message)
 
 
 def test_the_whole_query_of_a_get_is_signed(exchange: Exchange) -> None:
-    """Another order_id than the one that was signed is a bad signature."""
+    """The signature is not valid for another order_id."""
     request = get(ORDER, batch("BTC-USDT", "11"))
     target = request.target.replace("order_id=11", "order_id=12")
     reply = decoded(exchange.handle(HttpRequest("GET", HOST, target, {}, b""), NOW))
@@ -268,8 +250,8 @@ def test_the_whole_query_of_a_get_is_signed(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("path", [CANCEL, INFO, TRACKS, TRIGGERS, V5])
-def test_only_one_question_is_a_get(exchange: Exchange, path: str) -> None:
-    """The other interfaces are POST, and the v5 question is not."""
+def test_the_method_of_each_call(exchange: Exchange, path: str) -> None:
+    """v5 queries are a GET, all other calls a POST."""
     assert exchange.handle(get(path, {}), NOW).status == 405
     assert exchange.handle(post(ORDER, {}), NOW).status == 405
     assert not exchange.calls
@@ -282,12 +264,12 @@ def test_only_one_question_is_a_get(exchange: Exchange, path: str) -> None:
 def test_open_orders_newest_first(
     exchange: Exchange, path: str, kind: Kind, contract_code: str
 ) -> None:
-    """The list has the open orders and those being canceled, of one kind and contract."""
+    """The open orders of one kind and contract, with those whose cancel is under way."""
     orders = states(exchange, kind, contract_code)
     exchange.book.add(kind, "ETH-USD")
     exchange.book.add("swap", contract_code)
     data = ask(exchange, path, {"contract_code": contract_code})["data"]
-    listed = [(each["order_id"], each["order_id_str"], each["status"]) for each in data["orders"]]
+    listed = [(row["order_id"], row["order_id_str"], row["status"]) for row in data["orders"]]
     assert listed == [
         (int(order.order_id), order.order_id, status)
         for order, status in ((orders[5], 9), (orders[1], 2), (orders[0], 2))
@@ -299,7 +281,7 @@ def test_open_orders_newest_first(
 
 @pytest.mark.parametrize(("path", "kind", "contract_code"), LISTS)
 def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) -> None:
-    """Pages part the list; one behind the last is empty."""
+    """A page after the last is empty."""
     ids = [exchange.book.add(kind, contract_code).order_id for _ in range(45)][::-1]
     pages = [
         ask(exchange, path, {"contract_code": contract_code, **page})["data"]
@@ -310,8 +292,8 @@ def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) ->
             {"page_index": None, "page_size": 50},
         )
     ]
-    told = [[each["order_id_str"] for each in page["orders"]] for page in pages]
-    assert told == [ids[:20], ids[40:], [], ids]
+    listed = [[row["order_id_str"] for row in page["orders"]] for page in pages]
+    assert listed == [ids[:20], ids[40:], [], ids]
     assert [(page["total_page"], page["current_page"]) for page in pages] == [
         (3, 1),
         (3, 3),
@@ -321,15 +303,15 @@ def test_pages(exchange: Exchange, path: str, kind: Kind, contract_code: str) ->
 
 
 def test_a_list_of_all_contracts_has_the_newest_order_first(exchange: Exchange) -> None:
-    """Whatever contract it is of."""
+    """The contracts' orders are mixed."""
     codes = ["BTC-USD", "ETH-USD", "BTC-USD"]
     ids = [exchange.book.add("swap", code).order_id for code in codes]
     data = ask(exchange, "/swap-api/v1/swap_openorders", {})["data"]
-    assert [each["order_id_str"] for each in data["orders"]] == ids[::-1]
+    assert [row["order_id_str"] for row in data["orders"]] == ids[::-1]
 
 
 def test_an_empty_list(exchange: Exchange) -> None:
-    """With nothing open the list is one empty page, which is no refusal."""
+    """The list has one empty page, and is not refused."""
     assert ask(exchange, TRACKS, {"contract_code": "BTC-USD"})["data"] == {
         "orders": [],
         "total_page": 1,
@@ -343,13 +325,13 @@ def test_an_empty_list(exchange: Exchange) -> None:
     [("page_size", 51), ("page_size", -1), ("page_index", "x"), ("page_index", 1.5)],
 )
 def test_bad_pages(exchange: Exchange, name: str, value: object) -> None:
-    """A page is a whole number of at least 1, and has fifty orders at most."""
+    """A page number is an integer of at least 1; a page has 50 orders at most."""
     reply = ask(exchange, TRACKS, {"contract_code": "BTC-USD", name: value})
     assert reply == error(1067, f"Illegal parameter {name}.")
 
 
 def test_unknown_contracts(exchange: Exchange) -> None:
-    """A contract that does not exist is refused as by the cancel interfaces of the product."""
+    """A query is refused with the same code as the product's cancels."""
     codes = [
         ask(exchange, path, {"contract_code": "NONE-9", "order_id": "1"})["err_code"]
         for path in (INFO, TRACKS, TRIGGERS)
@@ -361,12 +343,12 @@ def test_unknown_contracts(exchange: Exchange) -> None:
 
 
 def clock(exchange: Exchange, method: str = "GET") -> HttpResponse:
-    """Ask the exchange for its clock."""
+    """Request the exchange's time."""
     return exchange.handle(HttpRequest(method, HOST, TIMESTAMP, {}, b""), NOW)
 
 
-def test_the_clock_is_public() -> None:
-    """The time is told unsigned, as often as one likes, and charges no budget."""
+def test_the_time_is_public() -> None:
+    """The call needs no signature and charges no budget."""
     exchange = Exchange(clock_offset=2.5)
     replies = [clock(exchange) for _ in range(200)]
     assert decoded(replies[-1]) == {"status": "ok", "ts": TS + 2500}
@@ -375,44 +357,44 @@ def test_the_clock_is_public() -> None:
     assert clock(exchange, "POST").status == 405
 
 
-def test_the_reset_header_is_on_the_exchanges_clock() -> None:
-    """What the rate headers tell is on the clock of the reply's ts."""
+def test_the_reset_header_is_on_the_exchange_s_clock() -> None:
+    """The reply's ``ts`` is on the same clock."""
     exchange = Exchange(clock_offset=2.0)
     response = exchange.handle(post(CANCEL, batch("BTC-USD", "1")), NOW)
     assert response.headers["ratelimit-reset"] == str(TS + 5000)
 
 
-def test_reading_has_budgets_of_its_own() -> None:
-    """The questions of a product share a budget that its cancels do not charge."""
+def test_queries_have_their_own_budgets() -> None:
+    """A product's queries share a budget that its cancels do not charge."""
     rules = Rules()
 
-    def taken(path: str) -> int:
+    def admitted(path: str) -> int:
         count = 0
         while (state := rules.admit(path, 10.0)) is not None and state.admitted:
             count += 1
         return count
 
     paths = (CANCEL, INFO, TRACKS, V5, TRIGGERS, ORDER)
-    assert [taken(path) for path in paths] == [36, 36, 0, 72, 5, 72]
+    assert [admitted(path) for path in paths] == [36, 36, 0, 72, 5, 72]
 
 
-def test_a_question_too_many() -> None:
-    """A refused question is told 1032 with the headers of its pool."""
+def test_a_query_beyond_the_limit() -> None:
+    """The query is refused with 1032 and the headers of its pool."""
     exchange = Exchange(limits={"usdt_m_read": (1, 3)})
     request = get(ORDER, batch("BTC-USDT", "1"))
     replies = [exchange.handle(request, NOW) for _ in range(2)]
-    assert [decoded(each)["code"] for each in replies] == [1061, 1032]
-    assert [each.headers["ratelimit-remaining"] for each in replies] == ["0", "0"]
+    assert [decoded(reply)["code"] for reply in replies] == [1061, 1032]
+    assert [reply.headers["ratelimit-remaining"] for reply in replies] == ["0", "0"]
 
 
-def test_the_tables_are_apart() -> None:
-    """A path either cancels or asks, and only a v5 question is a GET."""
+def test_the_table_of_queries_as_the_pages_state_it() -> None:
+    """No path is in both tables, and only v5 queries are a GET."""
     assert not INTERFACES.keys() & QUERIES.keys()
     table = {
         path: (row.method, row.max_ids, row.client_ids, row.envelope, row.pool.name)
         for path, row in QUERIES.items()
     }
-    told = {
+    expected = {
         INFO: ("POST", 50, True, "v1", "coin_m_swap_read"),
         "/api/v1/contract_order_info": ("POST", 50, True, "v1", "coin_m_futures_read"),
         "/swap-api/v1/swap_trigger_openorders": ("POST", 0, False, "v1", "coin_m_swap_read"),
@@ -422,13 +404,13 @@ def test_the_tables_are_apart() -> None:
         "/v5/trade/order/opens": ("GET", 0, False, "v5", "usdt_m_read"),
         "/v5/algo/order/opens": ("GET", 0, True, "v5", "usdt_m_read"),
     }
-    assert told.items() <= table.items()
-    assert len(table) == 4 * 5 + 3  # of each product of v1 one by ids and four lists
+    assert expected.items() <= table.items()
+    assert len(table) == 4 * 5 + 3  # for each of four v1 products a query by ids and four lists
     assert [path for path, row in QUERIES.items() if row.own is not None] == [TRIGGERS]
 
 
-def test_the_list_of_open_trigger_orders_states_its_own_limit() -> None:
-    """Its headers describe 5 calls per second, and it charges the read pool only if asked."""
+def test_the_list_of_open_trigger_orders_has_its_own_limit() -> None:
+    """The limit is 5 calls per second; the read pool is charged only with ``charge_pools``."""
     headers = Exchange().handle(post(TRIGGERS, {"contract_code": "BTC-USDT"}), NOW).headers
     assert [headers[f"ratelimit-{name}"] for name in ("limit", "interval", "remaining")] == [
         "5",
@@ -443,7 +425,7 @@ def test_the_list_of_open_trigger_orders_states_its_own_limit() -> None:
 
 
 def test_a_list_of_algo_orders_needs_their_type(exchange: Exchange) -> None:
-    """One of five, in one call."""
+    """The type is one of five."""
     for fields, code in (({}, 1066), ({"type": "stops"}, 1067), ({"type": "tp"}, 200)):
         request = get("/v5/algo/order/opens", fields)
         assert decoded(exchange.handle(request, NOW))["code"] == code

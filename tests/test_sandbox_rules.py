@@ -1,4 +1,4 @@
-"""The sandbox's tables and windows."""
+"""The sandbox's tables, texts and windows."""
 
 import string
 from collections import Counter
@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sandbox_requests import CANCEL, TRACK, TRACK_ALL, TRIGGER, V5
 
 from htx_cancel.sandbox.rules import INTERFACES, PRODUCTS, Rules
 from htx_cancel.sandbox.texts import DENIALS, TEXTS, contract_refusal, refusal, text
@@ -17,41 +18,35 @@ from htx_cancel.sandbox.windows import (
     milliseconds,
 )
 
-CANCEL = "/swap-api/v1/swap_cancel"
-TRACK = "/swap-api/v1/swap_track_cancel"
-TRACK_ALL = "/swap-api/v1/swap_track_cancelall"
-TRIGGER = "/linear-swap-api/v1/swap_trigger_cancel"
-V5 = "/v5/trade/cancel_order"
-
 RULES: list[WindowRule] = ["first", "epoch", "slide"]
-#: Eighths of a second are exact in binary, so that boundaries are.
+#: Eighths of a second are exact in binary, so boundaries are exact.
 arrivals = st.lists(st.integers(0, 160), min_size=1, max_size=120).map(
-    lambda eighths: [1000 + each / 8 for each in sorted(eighths)]
+    lambda eighths: [1000 + eighth / 8 for eighth in sorted(eighths)]
 )
 
 
 def admitted(rule: WindowRule, calls: int, seconds: float, times: list[float]) -> list[float]:
-    """Return the arrivals that a window admits."""
+    """Return the times at which a window admits a call."""
     window = WINDOWS[rule](Budget("some", calls, seconds))
     return [now for now in times if window.admit(now).admitted]
 
 
 def naive(rule: WindowRule, calls: int, seconds: float, times: list[float]) -> list[float]:
-    """Decide every call by looking at all that were admitted before it."""
-    taken: list[float] = []
+    """Return the same, by counting all earlier calls for each call."""
+    passed: list[float] = []
     starts: list[float] = []
     for now in times:
         if rule == "slide":
-            recent = [each for each in taken if now - each < seconds]
+            recent = [time for time in passed if now - time < seconds]
         elif rule == "epoch":
-            recent = [each for each in taken if int(each / seconds) == int(now / seconds)]
+            recent = [time for time in passed if int(time / seconds) == int(now / seconds)]
         else:
             if not starts or now - starts[-1] >= seconds:
                 starts.append(now)
-            recent = [each for each in taken if each >= starts[-1]]
+            recent = [time for time in passed if time >= starts[-1]]
         if len(recent) < calls:
-            taken.append(now)
-    return taken
+            passed.append(now)
+    return passed
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -59,22 +54,22 @@ def naive(rule: WindowRule, calls: int, seconds: float, times: list[float]) -> l
 def test_windows_admit_what_a_naive_count_admits(
     rule: WindowRule, times: list[float], calls: int, seconds: int
 ) -> None:
-    """Each rule admits exactly what counting all earlier calls one by one admits."""
+    """The naive count checks all earlier calls for each call."""
     assert admitted(rule, calls, seconds, times) == naive(rule, calls, seconds, times)
 
 
 @given(times=arrivals, calls=st.integers(1, 6))
-def test_epoch_never_admits_more_in_a_second_of_the_clock(times: list[float], calls: int) -> None:
-    """An aligned window never has more calls than its budget."""
+def test_epoch_admits_no_more_in_a_second_of_the_clock(times: list[float], calls: int) -> None:
+    """An aligned window never has more calls than the budget."""
     seconds = Counter(int(now) for now in admitted("epoch", calls, 1, times))
     assert max(seconds.values()) <= calls
 
 
 @given(times=arrivals, calls=st.integers(1, 6))
-def test_slide_never_admits_more_in_any_second(times: list[float], calls: int) -> None:
-    """No interval of one second, wherever it begins, has more calls than the budget."""
-    taken = admitted("slide", calls, 1, times)
-    assert all(sum(now <= each < now + 1 for each in taken) <= calls for now in taken)
+def test_slide_admits_no_more_in_any_second(times: list[float], calls: int) -> None:
+    """No second has more calls than the budget, wherever the second begins."""
+    starts = admitted("slide", calls, 1, times)
+    assert all(sum(now <= time < now + 1 for time in starts) <= calls for now in starts)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +89,14 @@ def test_slide_never_admits_more_in_any_second(times: list[float], calls: int) -
         ),
     ],
 )
-def test_first_call_of_a_window(rule: WindowRule, expected: WindowState) -> None:
-    """A window says after its first call what is left and when it ends."""
+def test_the_state_after_the_first_call(rule: WindowRule, expected: WindowState) -> None:
+    """The state has the remaining calls and the window's end."""
     assert WINDOWS[rule](Budget("some", 2, 3)).admit(5.5) == expected
 
 
 @pytest.mark.parametrize(("rule", "frees"), [("first", 6.5), ("epoch", 6.0), ("slide", 6.5)])
-def test_full_window_frees_at_its_reset_and_not_before(rule: WindowRule, frees: float) -> None:
-    """A full window refuses until its reset and admits at that very moment."""
+def test_a_full_window_admits_again_at_its_reset(rule: WindowRule, frees: float) -> None:
+    """The window admits a call at exactly that time, and not before."""
     window = WINDOWS[rule](Budget("some", 2, 1))
     window.admit(5.5)
     full = window.admit(5.75)
@@ -110,27 +105,27 @@ def test_full_window_frees_at_its_reset_and_not_before(rule: WindowRule, frees: 
     assert window.admit(frees).admitted
 
 
-def test_slide_frees_one_call_at_a_time_and_first_all() -> None:
-    """After a burst and a straggler a sliding log has one call left in it, a fixed window none."""
-    left = {}
+def test_slide_frees_one_call_at_a_time() -> None:
+    """A fixed window frees all calls at its end."""
+    remaining = {}
     for rule in RULES:
         window = WINDOWS[rule](Budget("some", 2, 1))
         window.admit(5.0)
         window.admit(5.5)
-        left[rule] = window.admit(6.25).remaining
-    assert left == {"first": 1, "epoch": 1, "slide": 0}
+        remaining[rule] = window.admit(6.25).remaining
+    assert remaining == {"first": 1, "epoch": 1, "slide": 0}
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_untouched_window_is_whole(rule: WindowRule) -> None:
-    """A window without a call has all of its budget left."""
+def test_an_unused_window_has_its_whole_budget(rule: WindowRule) -> None:
+    """All calls remain."""
     state = WINDOWS[rule](Budget("some", 2, 1)).state(7.0, admitted=False)
     assert (state.remaining, state.reset_ms) == (2, 8000)
 
 
-def test_milliseconds_are_cut_off() -> None:
-    """A time is told in whole milliseconds, without the float's own error."""
-    assert [milliseconds(each) for each in (1767323045.123, 1.9996, 0.29)] == [
+def test_milliseconds_are_rounded_down() -> None:
+    """The float's own rounding error does not count."""
+    assert [milliseconds(seconds) for seconds in (1767323045.123, 1.9996, 0.29)] == [
         1767323045123,
         1999,
         290,
@@ -147,8 +142,8 @@ def test_milliseconds_are_cut_off() -> None:
         (V5, 72, 3000),
     ],
 )
-def test_every_interface_states_its_limit(path: str, limit: int, interval_ms: int) -> None:
-    """Each path is admitted as often as its page says, and not once more."""
+def test_every_call_has_its_page_s_limit(path: str, limit: int, interval_ms: int) -> None:
+    """A call is admitted that often, and no more."""
     rules = Rules()
     states = [rules.admit(path, 50.0) for _ in range(limit + 1)]
     assert [state is not None and state.admitted for state in states] == [True] * limit + [False]
@@ -156,22 +151,22 @@ def test_every_interface_states_its_limit(path: str, limit: int, interval_ms: in
     assert (states[0].limit, states[0].interval_ms) == (limit, interval_ms)
 
 
-def test_interfaces_have_windows_of_their_own() -> None:
-    """A full interface leaves the others and the pools alone."""
+def test_calls_have_their_own_windows() -> None:
+    """A full window affects no other call and no pool."""
     rules = Rules()
     assert exhaust(rules, TRACK) == 5
     assert [exhaust(rules, path) for path in (TRACK_ALL, TRIGGER, CANCEL, V5)] == [5, 5, 36, 72]
 
 
-def test_pools_are_charged_by_their_interfaces_if_asked() -> None:
-    """With ``charge_pools`` the calls of a product's interfaces leave its pool with fewer."""
+def test_pools_are_charged_with_charge_pools() -> None:
+    """Calls with their own window then charge their product's pool, too."""
     rules = Rules(charge_pools=True)
     assert [exhaust(rules, path) for path in (TRACK, TRACK_ALL, CANCEL)] == [5, 5, 26]
     assert [exhaust(rules, path) for path in (TRIGGER, V5)] == [5, 67]
 
 
-def test_refusal_by_the_pool_describes_the_interface() -> None:
-    """An interface that its pool refuses still tells that its own window has room."""
+def test_the_headers_of_a_refusal_by_the_pool_describe_the_call_s_own_window() -> None:
+    """Which still has room."""
     rules = Rules(charge_pools=True)
     exhaust(rules, CANCEL)
     state = rules.admit(TRACK, 10.0)
@@ -179,43 +174,43 @@ def test_refusal_by_the_pool_describes_the_interface() -> None:
     assert (state.admitted, state.limit, state.remaining) == (False, 5, 5)
 
 
-@pytest.mark.parametrize(("count_refused", "left"), [(False, 5), (True, 3)])
-def test_a_refused_call_charges_none_or_all(count_refused: bool, left: int) -> None:
-    """A call that one budget refuses charges no other, unless refused calls count."""
+@pytest.mark.parametrize(("count_refused", "remaining"), [(False, 5), (True, 3)])
+def test_a_refused_call_charges_none_or_all(count_refused: bool, remaining: int) -> None:
+    """A refused call charges no budget, or all its budgets with ``count_refused``."""
     rules = Rules(charge_pools=True, count_refused=count_refused)
     exhaust(rules, CANCEL, refusals=0)
     rules.admit(TRACK, 10.0)
     later = rules.admit(TRACK, 10.5)
     assert later is not None
-    assert later.remaining == left
+    assert later.remaining == remaining
 
 
 def test_refused_calls_that_count_keep_a_sliding_log_full() -> None:
-    """Under a sliding log that counts refusals a client that hammers is never let in again."""
+    """A client that does not pause is then never admitted again."""
     rules = Rules(window="slide", count_refused=True)
-    states = [rules.admit(TRACK, 10 + each / 8) for each in range(80)]
+    states = [rules.admit(TRACK, 10 + eighth / 8) for eighth in range(80)]
     assert sum(state is not None and state.admitted for state in states) == 5
 
 
 def test_limits_are_changed_by_budget_and_by_path() -> None:
-    """Other numbers replace a pool's, an interface's own, or give an interface a window."""
+    """A changed path gets its own window."""
     rules = Rules(limits={"usdt_m_trade": (3, 1), TRACK: (2, 0.5), CANCEL: (1, 1)})
     assert [exhaust(rules, path) for path in (V5, TRACK, TRACK_ALL, CANCEL)] == [3, 2, 5, 1]
 
 
 def test_limits_can_be_switched_off() -> None:
-    """Without limits nothing is refused and no window is described."""
+    """No call is refused, and there is no state of a window."""
     assert Rules(limits=False).admit(TRACK, 10.0) is None
 
 
 def test_unknown_limits_are_refused() -> None:
-    """A limit for something that does not exist is an error, with its name."""
+    """The error names the unknown limit."""
     with pytest.raises(ValueError, match="swap_trade"):
         Rules(limits={"swap_trade": (1, 1)})
 
 
 def exhaust(rules: Rules, path: str, *, refusals: int = 1) -> int:
-    """Call until refused this often (0: until none is left); return how many were admitted."""
+    """Call until refused, or until no call remains if not ``refusals``; return how many passed."""
     count = 0
     while (state := rules.admit(path, 10.0)) is not None and state.admitted:
         count += 1
@@ -225,12 +220,12 @@ def exhaust(rules: Rules, path: str, *, refusals: int = 1) -> int:
 
 
 def test_the_table_as_the_pages_state_it() -> None:
-    """Each path takes as many ids, of the kinds, and answers in the envelope of its page."""
+    """The number and kinds of ids, the envelope and the pool."""
     table = {
         path: (row.max_ids, row.client_ids, row.envelope, row.pool.calls, row.pool.seconds)
         for path, row in INTERFACES.items()
     }
-    told = {
+    expected = {
         CANCEL: (10, True, "v1", 36, 3),
         "/swap-api/v1/swap_trigger_cancel": (10, False, "v1", 36, 3),
         "/swap-api/v1/swap_tpsl_cancelall": (0, False, "v1", 36, 3),
@@ -245,14 +240,14 @@ def test_the_table_as_the_pages_state_it() -> None:
         "/v5/trade/cancel_batch_orders": (10, True, "v5", 72, 3),
         "/v5/algo/cancel_orders": (10, True, "v5", 72, 3),
     }
-    assert told.items() <= table.items()
-    assert len(table) == 4 * 8 + 4  # of each product of v1 four sorts, by ids and all at once
+    assert expected.items() <= table.items()
+    assert len(table) == 4 * 8 + 4  # for each of four v1 products four kinds, by ids and all
     own = [row.own for row in INTERFACES.values() if row.own is not None]
     assert len(own) == 4 * 6
-    assert {(each.calls, each.seconds) for each in own} == {(5, 1)}
+    assert {(budget.calls, budget.seconds) for budget in own} == {(5, 1)}
 
 
-def test_a_kind_belongs_to_a_product_and_the_lists_are_apart() -> None:
+def test_every_kind_has_a_product_with_its_own_contracts() -> None:
     """No contract is traded by two products."""
     swap, futures, usdt_m = PRODUCTS["swap"], PRODUCTS["futures"], PRODUCTS["v5"]
     for kind, product in PRODUCTS.items():
@@ -263,21 +258,21 @@ def test_a_kind_belongs_to_a_product_and_the_lists_are_apart() -> None:
     assert not futures.contracts & (swap.contracts | usdt_m.contracts)
 
 
-def test_both_envelopes_have_words_for_the_same_codes() -> None:
-    """Each code has a text in both envelopes, with the same blanks to fill."""
+def test_both_envelopes_have_texts_for_the_same_codes() -> None:
+    """The texts have the same placeholders."""
     assert TEXTS["v1"].keys() == TEXTS["v5"].keys()
     assert DENIALS["v1"].keys() == DENIALS["v5"].keys()
-    for code, words in TEXTS["v1"].items():
-        assert blanks(words) == blanks(TEXTS["v5"][code])
+    for code, template in TEXTS["v1"].items():
+        assert placeholders(template) == placeholders(TEXTS["v5"][code])
 
 
-def blanks(words: str) -> set[str | None]:
-    """Return the blanks of a text."""
-    return {name for _, name, _, _ in string.Formatter().parse(words)} - {None}
+def placeholders(template: str) -> set[str | None]:
+    """Return the placeholders of a text."""
+    return {name for _, name, _, _ in string.Formatter().parse(template)} - {None}
 
 
 def test_texts() -> None:
-    """Texts are HTX's, filled in; a code that the table lacks has one too."""
+    """Placeholders are filled in; an unknown code has a text, too."""
     assert text("v1", 1061) == "This order doesnt exist."
     assert text("v5", 1061) == "The order does not exist."
     assert text("v1", 1066, "order_id") == "order_id cannot be empty."
@@ -285,13 +280,13 @@ def test_texts() -> None:
 
 
 def test_refusals_of_a_contract() -> None:
-    """A missing contract and an unknown one are told apart in v1 and not in v5."""
-    told = {
+    """A missing contract and an unknown one have different codes in v1, but not in v5."""
+    refusals = {
         (path, is_given): contract_refusal(INTERFACES[path], given=is_given).args
         for path in (CANCEL, TRIGGER, V5)
         for is_given in (False, True)
     }
-    assert told == {
+    assert refusals == {
         (CANCEL, False): (1066, "contract_code cannot be empty."),
         (CANCEL, True): (1014, "This contract doesnt exist."),
         (TRIGGER, False): (1066, "contract_code cannot be empty."),
@@ -301,8 +296,8 @@ def test_refusals_of_a_contract() -> None:
     }
 
 
-def test_refusal_speaks_the_interfaces_words() -> None:
-    """A refusal carries the text of its envelope and the log's word."""
+def test_a_refusal_has_the_text_of_its_envelope() -> None:
+    """It also has the outcome for the log."""
     refused = refusal(INTERFACES[V5], 1032, outcome="rate")
     assert (refused.code, refused.text, refused.outcome) == (
         1032,

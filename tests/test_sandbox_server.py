@@ -31,13 +31,11 @@ usdt_m_v1_isolated.cancel_trigger_orders,BTC-USDT,14,,refused
 usdt_m.cancel_orders,BTC-USDT,15,16,canceling
 usdt_m.cancel_orders,BTC-USDT,17,,missing
 """
-
-
 SWAP = "coin_m_swap.cancel_orders"
 
 
 def url(base_url: str, path: str) -> URL:
-    """Return the address of a signed request to a server, to be sent as it is."""
+    """Return the URL of a signed request to a server."""
     origin = URL(base_url)
     target = signed_target(path, host=f"{origin.host}:{origin.port}", now=time.time())
     return URL(base_url + target, encoded=True)
@@ -52,8 +50,8 @@ async def ask(base_url: str, path: str, fields: dict[str, str]) -> Any:
         return await response.json(content_type=None)
 
 
-async def test_a_reply_over_the_wire() -> None:
-    """A reply is gzipped text/plain with the rate headers, and true to the book."""
+async def test_a_reply_over_a_socket() -> None:
+    """The reply is compressed text/plain with rate headers."""
     exchange = Exchange()
     order = exchange.book.add("swap", "BTC-USD")
     async with (
@@ -73,8 +71,8 @@ async def test_a_reply_over_the_wire() -> None:
     assert int(headers["Ratelimit-Reset"]) == pytest.approx(time.time() * 1000, abs=60_000)
 
 
-async def test_replies_that_are_not_json_of_an_interface() -> None:
-    """An unknown path and a wrong method keep their status and body on the wire."""
+async def test_errors_of_the_web_framework_over_a_socket() -> None:
+    """An unknown path and a wrong method have the framework's status and body."""
     async with SandboxServer(Exchange()) as server, aiohttp.ClientSession() as session:
         async with session.post(f"{server.base_url}/nowhere") as response:
             assert (response.status, (await response.json())["status"]) == (404, 404)
@@ -87,15 +85,15 @@ async def test_replies_that_are_not_json_of_an_interface() -> None:
     [(TRACK, "BTC-USD"), (TRACK_ALL, "BTC-USD"), (TRIGGER, "BTC-USDT"), (V5, "BTC-USDT")],
 )
 async def test_every_path_is_served(path: str, contract_code: str) -> None:
-    """Each interface answers over the socket that it does not know the order."""
+    """The server passes every path to the exchange."""
     exchange = Exchange()
     async with SandboxServer(exchange) as server:
         await ask(server.base_url, path, batch(contract_code, "1"))
     assert exchange.log[0].outcome in ("ok", "refused")
 
 
-async def test_a_delay_holds_a_reply_back() -> None:
-    """A delay is waited for on both ways."""
+async def test_a_delay_applies_each_way() -> None:
+    """A reply takes two delays."""
     async with SandboxServer(Exchange(), delay=0.05) as server:
         start = time.perf_counter()
         await ask(server.base_url, CANCEL, batch("BTC-USD", "1"))
@@ -112,7 +110,7 @@ async def test_a_port_in_use_is_an_error() -> None:
 
 
 def test_the_base_url_of_tls_is_https() -> None:
-    """With a TLS context the address says https."""
+    """The server has a TLS context."""
     server = SandboxServer(Exchange(), port=443, ssl_context=ssl.create_default_context())
     assert server.base_url == "https://127.0.0.1:443"
 
@@ -120,8 +118,8 @@ def test_the_base_url_of_tls_is_https() -> None:
 # Seeding
 
 
-def test_seeded_orders_are_open_and_the_same() -> None:
-    """So many open orders of each kind are added, the same for the same seed."""
+def test_seeded_orders_are_open_and_repeat_with_their_seed() -> None:
+    """The given number of orders is added for each kind."""
     books = [Book(), Book(), Book()]
     for book, seed in zip(books, (1, 1, 2), strict=True):
         add_seeded(book, 20, seed=seed)
@@ -131,13 +129,13 @@ def test_seeded_orders_are_open_and_the_same() -> None:
 
 
 def test_a_file_fills_the_book() -> None:
-    """Each row is an order in its state, with an id of its own if it has none."""
+    """Each row adds an order in its state, with a new id if the row has none."""
     book = Book()
     add_from_csv(book, ROWS.splitlines())
     by_client = book.find("swap", "BTC-USD", "12", by_client_id=True)
     assert by_client is not None
     assert by_client.state == "filled"
-    assert [book.verdict(each) for each in (11, 13, 14, 15, 17)] == [
+    assert [book.verdict(order_id) for order_id in (11, 13, 14, 15, 17)] == [
         "open",
         "canceled",
         "open",
@@ -149,29 +147,29 @@ def test_a_file_fills_the_book() -> None:
 
 
 def test_a_file_needs_no_states() -> None:
-    """Without the column every order is open."""
+    """Without the column, every order is open."""
     book = Book()
     add_from_csv(book, ["endpoint,contract_code,order_id,client_order_id", SWAP + ",X,1,"])
     assert book.verdict(1) == "open"
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "message"),
     [
-        "nothing,X,1,,",
-        SWAP + ",X,1,,gone",
-        SWAP + ",X,1,,,,",
-        SWAP + ",X,9,,",
+        ("nothing,X,1,,", "missing column or unknown value 'nothing'"),
+        (SWAP + ",X,1,,gone", "missing column or unknown value 'gone'"),
+        (SWAP + ",X,1,,,,", "more values than columns"),
+        (SWAP + ",X,9,,", "order 9 already exists"),
     ],
 )
-def test_a_bad_row_is_named_by_its_line(row: str) -> None:
-    """A row that cannot be read is an error with its line."""
+def test_a_bad_row_is_named_by_its_line(row: str, message: str) -> None:
+    """The error has the line's number and the reason."""
     lines = [
         "endpoint,contract_code,order_id,client_order_id,state",
         SWAP + ",X,9,,",
         row,
     ]
-    with pytest.raises(ValueError, match="line 3: "):
+    with pytest.raises(ValueError, match=f"^line 3: {message}$"):
         add_from_csv(Book(), lines)
 
 
@@ -180,34 +178,34 @@ def test_a_bad_row_is_named_by_its_line(row: str) -> None:
 
 @pytest.fixture
 def _own_signals() -> Iterator[None]:
-    """Put the handlers of signals back after a test."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Restore the handlers of signals after a test."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    for number, handler in kept.items():
+    for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 class Stopping:
-    """An output that asks the process to terminate as soon as it has been written."""
+    """An output that raises SIGTERM when it is flushed."""
 
     def __init__(self) -> None:
         self.text = ""
 
     def write(self, text: str) -> int:
-        """Keep what is written."""
+        """Record the text."""
         self.text += text
         return len(text)
 
     def flush(self) -> None:
-        """Ask to terminate."""
+        """Raise SIGTERM."""
         signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.usefixtures("_own_signals")
-async def test_it_says_how_to_reach_it_and_stops_on_sigterm(
+async def test_the_command_prints_its_address_and_stops_on_sigterm(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The command prints the address and the keys, and returns when it is told to terminate."""
+    """It also prints the keys."""
     path = tmp_path / "orders.csv"
     path.write_text(ROWS, encoding="utf-8")
     output = Stopping()
@@ -221,24 +219,24 @@ async def test_it_says_how_to_reach_it_and_stops_on_sigterm(
     assert "htx-cancel run examples/orders.csv --base-url http://127.0.0.1:" in output.text
 
 
-def test_its_cancels_take_time_and_its_calls_meet_faults() -> None:
-    """The command line can let cancels take a while, and make repeatable trouble."""
+def test_the_options_for_cancels_and_faults() -> None:
+    """Faults repeat with their seed."""
     options = _parser().parse_args(["--cancel-after", "50", "--faults", "0.5", "--seed", "3"])
     exchange = _exchange(options)
     order = exchange.book.add("swap", "BTC-USD")
     exchange.book.cancel(order, 1.0)
     assert (order.state, order.ends_at) == ("canceling", 1.05)
     plans = [_server(exchange, options)._faults for _ in range(2)]
-    met, again = ([plan.next((), CANCEL) for _ in range(20)] for plan in plans)
-    assert met == again
-    assert 0 < met.count(None) < 20
+    faults, again = ([plan.next((), CANCEL) for _ in range(20)] for plan in plans)
+    assert faults == again
+    assert 0 < faults.count(None) < 20
 
 
 @pytest.mark.parametrize("text", [None, "endpoint,contract_code\nsome,BTC-USD\n"])
 def test_main_refuses_a_bad_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str | None
 ) -> None:
-    """A file that is missing or wrong ends the command with a usage error."""
+    """The command ends with a usage error."""
     path = tmp_path / "orders.csv"
     if text is not None:
         path.write_text(text, encoding="utf-8")
@@ -249,7 +247,7 @@ def test_main_refuses_a_bad_file(
 
 
 async def test_the_module_serves_until_sigint(tmp_path: Path) -> None:
-    """Started as a process it answers for the orders of a file, and ends with 0 on SIGINT."""
+    """Started as a process with a file of orders, it ends with exit code 0."""
     path = tmp_path / "orders.csv"
     path.write_text(ROWS, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
@@ -268,8 +266,8 @@ async def test_the_module_serves_until_sigint(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (0, b"")
 
 
-async def test_a_server_that_is_up_or_down_already_stays_so() -> None:
-    """Whoever does not know its state may say it again."""
+async def test_up_and_down_may_be_repeated() -> None:
+    """The port stays the same."""
     async with SandboxServer(Exchange()) as server:
         base_url = server.base_url
         await server.up()

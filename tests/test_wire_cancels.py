@@ -1,4 +1,4 @@
-"""Batch to bytes, and bytes to what they say of each id."""
+"""Encode batches, and decode what a reply says of each id."""
 
 import json
 
@@ -34,22 +34,22 @@ from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
         ),
     ],
 )
-def test_ids_travel_as_the_page_says(
+def test_ids_are_sent_as_the_page_says(
     endpoint: Endpoint, contract_code: str, field: str, one: bool, body: dict[str, object]
 ) -> None:
-    """As strings, whatever they look like: joined by commas, or in a list."""
+    """Ids are strings, joined by commas or in a list."""
     made = cancels.encode(endpoint, contract_code, field, ["1329854625038651393", "2"], one=one)
     assert json.loads(made) == {"contract_code": contract_code, **body}
 
 
-def test_a_single_id_is_a_string_where_several_are_a_list() -> None:
-    """The call for one v5 order takes no list."""
+def test_a_single_v5_id_is_a_string() -> None:
+    """The call for one v5 order takes a string, the call for several a list."""
     made = cancels.encode(usdt_m.ORDERS, "BTC-USDT", "client_order_id", ["7"], one=True)
     assert json.loads(made) == {"contract_code": "BTC-USDT", "client_order_id": "7"}
 
 
-def test_algo_ids_travel_in_objects() -> None:
-    """In a list of them, or in one alone where the exchange does not take a list."""
+def test_algo_ids_are_sent_in_objects() -> None:
+    """The body is a list of objects, or one object if the exchange takes no list."""
     algo = usdt_m.ALGO_ORDERS
     one = {"contract_code": "BTC-USDT", "algo_id": "1"}
     made = cancels.encode(algo, "BTC-USDT", "algo_id", ["1", "2"])
@@ -61,7 +61,7 @@ def test_algo_ids_travel_in_objects() -> None:
     ("given", "coin"), [("BTC", "BTC"), ("BTC261225", "BTC"), ("1INCH261225", "1INCH")]
 )
 def test_a_delivery_contract_is_named_by_its_coin(given: str, coin: str) -> None:
-    """A cancel of all narrows to the contract beside it."""
+    """A cancel-all also names the contract, unless a coin was given."""
     ids = cancels.encode(coin_m_futures.ORDERS, given, "order_id", ["7"])
     assert json.loads(ids) == {"symbol": coin, "order_id": "7"}
     narrower = {"contract_code": given} if given != coin else {}
@@ -70,7 +70,7 @@ def test_a_delivery_contract_is_named_by_its_coin(given: str, coin: str) -> None
 
 
 def test_an_account_wide_call_names_no_contract() -> None:
-    """Nor is an empty one sent."""
+    """An empty contract code is not sent."""
     assert cancels.encode_all(usdt_m.ALL_ACCOUNT_ORDERS, "", {"side": None}) == b"{}"
 
 
@@ -82,7 +82,7 @@ def test_a_filter_that_is_not_given_is_left_out() -> None:
     assert json.loads(body) == {"contract_code": "BTC-USD", "direction": "buy"}
 
 
-def test_the_pages_own_example_is_read() -> None:
+def test_the_example_of_the_v1_page_is_decoded() -> None:
     """The reply of the swap_cancel page names one success and one missing order."""
     answer = read(
         ok(
@@ -101,7 +101,7 @@ def test_the_pages_own_example_is_read() -> None:
     assert of(answer, "1").meaning is Meaning.UNNAMED
 
 
-def test_the_v5_pages_own_example_is_read() -> None:
+def test_the_example_of_the_v5_page_is_decoded() -> None:
     """The reply of the v5 page names its order under both kinds of id."""
     reply = {
         "code": 200,
@@ -116,8 +116,8 @@ def test_the_v5_pages_own_example_is_read() -> None:
     assert of(by_client, "7").meaning is Meaning.ACCEPTED
 
 
-def test_no_success_is_an_empty_string() -> None:
-    """``""`` names nobody."""
+def test_an_empty_string_of_successes_names_no_id() -> None:
+    """The exchange sends ``""`` if no cancel was accepted."""
     assert read(ok("")).named == {}
 
 
@@ -128,7 +128,7 @@ def test_a_success_wins_over_an_error_and_keeps_its_code() -> None:
 
 
 def test_of_two_errors_for_one_id_the_first_counts() -> None:
-    """A doubled id is decided by the order in the reply."""
+    """The order in the reply decides."""
     answer = read(ok("", {"order_id": "5", "err_code": 1063}, {"order_id": "5", "err_code": 1061}))
     assert of(answer, "5").meaning is Meaning.FILLED
 
@@ -142,24 +142,24 @@ def test_of_two_errors_for_one_id_the_first_counts() -> None:
     ],
 )
 def test_an_error_is_read_in_every_spelling(item: dict[str, object]) -> None:
-    """Numbers and strings, underscores and dashes, either key for the id."""
+    """Numbers and strings, underscores and dashes, either field for the id."""
     answer = read(ok("", item), field="client_order_id")
     assert of(answer, "5") == Finding(Meaning.FILLED, 1063, "x")
 
 
 @pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", ["5", 6]])
 def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
-    """The comma-joined string is the exchange's, a list would mean the same."""
+    """The exchange sends a comma-joined string; a list would mean the same."""
     assert set(read(ok(successes)).named) == {"5", "6"}
 
 
-def test_an_id_that_went_through_a_float_names_nothing() -> None:
-    """A float may have lost digits, so it is no proof."""
+def test_an_id_that_is_a_float_names_no_order() -> None:
+    """A float may have lost digits."""
     assert of(read(ok([5.0])), "5").meaning is Meaning.UNNAMED
 
 
 def test_each_item_of_a_v5_list_has_its_own_code() -> None:
-    """A 200 around the list accepts no item that carries an error."""
+    """The 200 of the whole reply does not accept an item that carries an error."""
     items = [
         {"code": 200, "message": "成功", "order_id": "1"},
         {"code": 1061, "message": "m", "order_id": "2"},
@@ -183,8 +183,8 @@ def test_each_item_of_a_v5_list_has_its_own_code() -> None:
     ]
 
 
-def test_a_reply_about_one_order_may_say_that_it_failed() -> None:
-    """Its own word counts more than the 200 around it."""
+def test_a_failure_of_one_order_counts_more_than_the_200_around_it() -> None:
+    """A v5 reply about one order may carry the order's own code."""
     for data in ({"order_id": "5", "success": False}, {"order_id": "5", "code": 1063}):
         answer = read({"code": 200, "data": data}, endpoint=usdt_m.ORDERS)
         assert of(answer, "5").meaning is not Meaning.ACCEPTED
@@ -192,7 +192,7 @@ def test_a_reply_about_one_order_may_say_that_it_failed() -> None:
 
 @pytest.mark.parametrize("text", ["This order doesnt exist.", ""])
 def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> None:
-    """The message says what the exchange cannot know, of the whole call and of each id."""
+    """The message of the whole call, or of the id, says so."""
     item = {"order_id": "5", "err_code": 1061, "err_msg": text}
     batch = read(ok("", item, {"order_id": "6", "err_code": 1063}), field="client_order_id")
     single = read({"code": 1061, "message": text}, endpoint=usdt_m.ORDERS, field="client_order_id")
@@ -202,8 +202,8 @@ def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> Non
     assert of(batch, "6").message == ""
 
 
-def test_an_order_not_found_by_its_order_id_is_told_in_the_exchange_s_words() -> None:
-    """An order id does not expire."""
+def test_an_order_not_found_by_its_order_id_has_the_exchange_s_message() -> None:
+    """Order ids do not expire, so the message has no caveat."""
     item = {"order_id": "5", "err_code": 1061, "err_msg": "m"}
     assert of(read(ok("", item)), "5").message == "m"
     assert read({"status": "error", "err_code": 1017, "err_msg": "m"}).whole.message == "m"
@@ -231,7 +231,7 @@ replies = st.fixed_dictionaries(
 
 
 def names(value: object) -> set[str]:
-    """Collect every id that a reply spells out in any place, as strings."""
+    """Return every string in a reply that may be an id."""
     if isinstance(value, dict):
         return set().union(*map(names, value.values()))
     if isinstance(value, list):
@@ -241,7 +241,7 @@ def names(value: object) -> set[str]:
 
 @given(replies, st.sampled_from([200, 201, 302, 404, 500]))
 def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int) -> None:
-    """Whatever the reply, acceptance needs a 2xx and the id in the reply's data."""
+    """An id is accepted only by a 2xx reply that has the id in its data."""
     answer = read(reply, status=status)
     accepted = {key for key in map(str, range(8)) if of(answer, key).meaning is Meaning.ACCEPTED}
     assert not accepted or status < 300
@@ -251,6 +251,6 @@ def test_no_reply_accepts_an_id_that_it_does_not_name(reply: object, status: int
 
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_random_bytes_never_raise_and_never_accept(body: bytes, status: int) -> None:
-    """Bytes that are not the exchange's accept nothing."""
+    """Decoding does not fail, and accepts nothing."""
     answer = cancels.decode(status, body, coin_m_swap.ORDERS)
     assert of(answer, "1").meaning is not Meaning.ACCEPTED

@@ -1,4 +1,4 @@
-"""What a reply says before any id is looked at: its shape, its code, its text."""
+"""Decode what a reply says of the whole request: its envelope, code and text."""
 
 import json
 
@@ -20,10 +20,10 @@ from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 
 @pytest.mark.parametrize("endpoint", [coin_m_swap.ORDERS, usdt_m.ORDERS])
 @pytest.mark.parametrize("reply", [ok("5"), {"code": 200, "data": {"order_id": "5"}}])
-def test_both_success_envelopes_are_read_everywhere(
+def test_both_success_envelopes_are_understood_on_every_path(
     endpoint: Endpoint, reply: dict[str, object]
 ) -> None:
-    """A success counts in the envelope of either version."""
+    """A success counts in either envelope."""
     assert of(read(reply, endpoint=endpoint), "5").meaning is Meaning.ACCEPTED
 
 
@@ -37,10 +37,10 @@ def test_both_success_envelopes_are_read_everywhere(
         {"code": "1032", "message": "m"},
     ],
 )
-def test_both_error_envelopes_are_read_everywhere(
+def test_both_error_envelopes_are_understood_on_every_path(
     endpoint: Endpoint, reply: dict[str, object]
 ) -> None:
-    """A refusal of the whole call stands for each of its ids."""
+    """A refusal of the whole request applies to each of its ids."""
     answer = read(reply, endpoint=endpoint)
     assert answer.rate_limited
     assert of(answer, "5") == Finding(Meaning.RATE_LIMITED, 1032, "m")
@@ -48,35 +48,35 @@ def test_both_error_envelopes_are_read_everywhere(
 
 @pytest.mark.parametrize("status", [200, 302, 403, 404, 500, 503])
 def test_an_error_is_read_whatever_the_http_status(status: int) -> None:
-    """Both error envelopes say what they say."""
+    """Both error envelopes count with any HTTP status."""
     for reply in ({"status": "error", "err_code": 1061}, {"code": 1061, "message": ""}):
         assert read(reply, status=status).whole == Finding(Meaning.NOT_FOUND, 1061)
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 302, 404, 500])
 def test_only_a_2xx_reply_accepts(status: int) -> None:
-    """A success around which the status is another one is not the exchange's."""
+    """A success with another HTTP status does not come from the exchange."""
     for reply in (ok("5"), {"code": 200, "data": {"order_id": "5"}}):
         assert read(reply, status=status).whole.meaning is Meaning.UNREADABLE
         assert of(read(reply, status=status), "5").meaning is not Meaning.ACCEPTED
         assert of(read(reply, status=201), "5").meaning is Meaning.ACCEPTED
 
 
-def test_a_success_with_a_failing_status_is_not_believed() -> None:
-    """HTTP 500 around a success accepts nothing; an error in it is still read."""
+def test_a_success_with_http_500_accepts_no_id() -> None:
+    """An error in the same reply still counts."""
     answer = read(ok("5", {"order_id": "6", "err_code": 1063}), status=500)
     assert of(answer, "5").meaning is Meaning.UNREADABLE
     assert of(answer, "6").meaning is Meaning.FILLED
 
 
 def test_http_400_is_a_refusal_of_the_request() -> None:
-    """It is final: the request was not carried out, whoever answered."""
+    """The refusal is final: the request was not executed, whichever server answered."""
     whole = cancels.decode(400, b"bad request", coin_m_swap.ORDERS).whole
     assert (whole.meaning, whole.code) == (Meaning.INVALID, 400)
 
 
-def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
-    """A bare 429 says what code 1032 says."""
+def test_http_429_is_a_rate_limit() -> None:
+    """A 429 without an envelope means the same as code 1032."""
     assert cancels.decode(429, b"slow down", coin_m_swap.ORDERS).rate_limited
 
 
@@ -96,16 +96,16 @@ def test_http_429_is_a_refusal_for_the_rate_in_any_shape() -> None:
         ({"code": True}, Meaning.UNREADABLE),
     ],
 )
-def test_odd_replies_have_a_meaning(reply: object, expected: Meaning) -> None:
-    """Unlisted codes, missing parts and foreign shapes are read without raising."""
+def test_unusual_replies_have_a_meaning(reply: object, expected: Meaning) -> None:
+    """Unknown codes, missing fields and foreign shapes do not raise."""
     assert read(reply).whole.meaning is expected
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b'{"status":"ok"', b"<html>", b"\xff\xfe", b"[" * 100_000, b"NaN"]
 )
-def test_bytes_that_are_no_json_object_are_unreadable(body: bytes) -> None:
-    """Empty, cut, HTML and deeply nested bodies are one kind of answer."""
+def test_a_body_without_a_json_object_is_unreadable(body: bytes) -> None:
+    """An empty, cut, HTML or deeply nested body is."""
     answer = cancels.decode(200, body, coin_m_swap.ORDERS)
     assert of(answer, "1").meaning is Meaning.UNREADABLE
     assert "html" not in answer.whole.message
@@ -114,14 +114,14 @@ def test_bytes_that_are_no_json_object_are_unreadable(body: bytes) -> None:
 @pytest.mark.parametrize(
     "digits", ["+7", "-7", "1_0", " 7", "7.0", "\u0661\u0660\u0666\u0663", "²", "1" * 10, ""]
 )
-def test_a_code_is_ascii_digits_or_none(digits: str) -> None:
-    """What Python's ``int`` would read besides is no code."""
+def test_a_code_is_ascii_digits(digits: str) -> None:
+    """Other texts that Python's ``int`` accepts are not codes."""
     answer = read(ok("", {"order_id": "5", "err_code": digits, "err_msg": "m"}))
     assert of(answer, "5") == Finding(Meaning.UNCLEAR, None, "m")
     assert read({"code": digits, "message": "m"}).whole.meaning is Meaning.UNREADABLE
 
 
-def test_a_success_is_not_read_out_of_foreign_digits() -> None:
+def test_other_digits_are_not_a_success() -> None:
     """200 in Arabic digits accepts nothing."""
     data = {"order_id": "5"}
     answer = read({"code": "\u0662\u0660\u0660", "data": data}, endpoint=usdt_m.ORDERS)
@@ -129,14 +129,14 @@ def test_a_success_is_not_read_out_of_foreign_digits() -> None:
 
 
 @pytest.mark.parametrize("ts", [None, "1767323045123", 1767323045.5, 0, -1, 10**14, 10**400])
-def test_a_time_that_is_none_is_not_told(ts: object) -> None:
-    """The exchange's time is whole milliseconds of this epoch, or unknown."""
+def test_an_invalid_time_is_ignored(ts: object) -> None:
+    """A reply's time is a number of milliseconds, of a plausible size."""
     assert read(ok("5") | {"ts": ts}).server_time is None
 
 
 @pytest.mark.parametrize("code", [403, 1253, 12001])
-def test_a_refusal_tells_the_exchange_s_time(code: int) -> None:
-    """So that a caller can compare it with the stamp that it signed."""
+def test_a_refusal_has_the_exchange_s_time(code: int) -> None:
+    """The caller compares it with the signed timestamp."""
     for reply in ({"status": "error", "err_code": code}, {"code": code, "message": "m"}):
         assert read(reply | {"ts": 1767323045123}).server_time == 1767323045.123
 
@@ -145,14 +145,14 @@ def test_a_refusal_tells_the_exchange_s_time(code: int) -> None:
 
 
 def no_such_path(path: object, **changed: object) -> dict[str, object]:
-    """Make the reply that HTX's web framework gives to a path that it does not know."""
+    """Return the reply of HTX's web framework to an unknown path."""
     stamp = "2026-01-02T03:04:05.000+00:00"
     return {"timestamp": stamp, "status": 404, "error": "Not Found", "path": path} | changed
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values())
 def test_htx_s_own_404_rejects_the_call(endpoint: Endpoint) -> None:
-    """The exchange has no such call, so it carried nothing out: final, for every id and call."""
+    """The exchange has no such call, so it did nothing: final, for every id."""
     answer = read(no_such_path(endpoint.path), status=404, endpoint=endpoint)
     message = f"HTX has no such path: {endpoint.path}"
     assert of(answer, "5") == Finding(Meaning.AUTH, 404, message)
@@ -160,8 +160,8 @@ def test_htx_s_own_404_rejects_the_call(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("path", ["/x", f"{coin_m_swap.ORDERS.path}?AccessKeyId=k&Signature=s"])
-def test_a_404_quotes_no_path_but_the_one_that_was_asked(path: str) -> None:
-    """A path with a query would echo the key."""
+def test_a_404_quotes_only_the_path_of_the_request(path: str) -> None:
+    """Another path may echo the key."""
     answer = read(no_such_path(path), status=404)
     assert answer.whole == Finding(Meaning.AUTH, 404, "HTX has no such path")
 
@@ -179,21 +179,21 @@ def test_a_404_quotes_no_path_but_the_one_that_was_asked(path: str) -> None:
     ],
 )
 def test_another_404_is_not_htx_s(status: int, reply: dict[str, object]) -> None:
-    """Only the whole shape counts; everything else may come from something in between."""
+    """Any other 404 may come from a proxy."""
     answer = read(reply, status=status)
     assert answer.whole.meaning in (Meaning.UNREADABLE, Meaning.UNCLEAR)
     assert not answer.account_wide
 
 
 def test_a_404_page_in_html_is_unreadable() -> None:
-    """A page of something in between says nothing of the exchange."""
+    """The page may come from a proxy."""
     body = b"<html><h1>404 Not Found</h1></html>"
     assert cancels.decode(404, body, coin_m_swap.ORDERS).whole.meaning is Meaning.UNREADABLE
 
 
 @pytest.mark.parametrize("kind", ["swap", "v5"])
-def test_a_call_that_the_exchange_has_no_more_is_rejected_at_once(kind: Kind) -> None:
-    """One request is enough; the orders stay as they are."""
+def test_a_withdrawn_call_is_rejected_at_once(kind: Kind) -> None:
+    """One request is sent, and the orders stay open."""
 
     async def main() -> None:
         rows = (*ENDPOINTS.values(), usdt_m.ORDERS_ONE_BY_ONE)
@@ -225,8 +225,8 @@ ECHOES = [
 def test_a_text_that_echoes_the_request_is_never_quoted(
     code: int | None, endpoint: Endpoint, text: str
 ) -> None:
-    """Not as the message of a whole call, of an item, or of a success that has an error beside."""
-    told = [
+    """No message of a request, an item or an accepted id quotes the text."""
+    findings = [
         read(reply, endpoint=endpoint, field=field).whole
         for field in ("order_id", "client_order_id")
         for reply in (
@@ -236,7 +236,7 @@ def test_a_text_that_echoes_the_request_is_never_quoted(
         )
     ]
     item = {"order_id": "5", "err_code": code, "err_msg": text, "message": text}
-    told += [
+    findings += [
         of(read(envelope | {"data": data}, endpoint=endpoint), "5")
         for envelope in ({"status": "ok"}, {"code": 200})
         for data in (
@@ -245,9 +245,9 @@ def test_a_text_that_echoes_the_request_is_never_quoted(
             [item],
         )
     ]
-    assert len(told) == 12
-    for each in told:
-        assert each.message.removesuffix(CLIENT_ID_CAVEAT).strip() == ECHOED
+    assert len(findings) == 12
+    for finding in findings:
+        assert finding.message.removesuffix(CLIENT_ID_CAVEAT).strip() == ECHOED
 
 
 @pytest.mark.parametrize("text", ECHOES)
@@ -257,7 +257,7 @@ def test_a_text_that_echoes_the_request_is_never_quoted(
 def test_no_result_quotes_a_text_that_echoes_the_request(
     kind: Kind, path: Endpoint, text: str
 ) -> None:
-    """Neither a result nor what a client prints of it shows a key that a reply sent back."""
+    """The text may hold the key or the signature."""
 
     async def main() -> None:
         body = json.dumps({"status": "error", "err_code": 1067, "err_msg": text}).encode()

@@ -1,6 +1,7 @@
-"""What a query's reply tells of each order."""
+"""Encode queries, and decode the states of orders from their replies."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -20,12 +21,12 @@ V5 = QUERIES["usdt_m.cancel_orders"]
 def read(
     reply: object, query: Query = BY_IDS, field: str = "order_id", status: int = 200
 ) -> OrderStates:
-    """Read a reply given as what its JSON holds."""
+    """Decode a reply."""
     return queries.decode(status, json.dumps(reply).encode(), query, field)
 
 
-def tells_nothing(states: OrderStates) -> bool:
-    """Say whether a reply says nothing of any order."""
+def says_nothing(states: OrderStates) -> bool:
+    """Return whether a reply says nothing of any order."""
     return not states.complete and not set(states.of) - {""}
 
 
@@ -44,7 +45,7 @@ def tells_nothing(states: OrderStates) -> bool:
     ],
 )
 def test_a_coin_m_order_has_a_numbered_status(number: object, state: OrderState | None) -> None:
-    """The id is read as a string, whatever the number beside it; a new number says nothing."""
+    """The id is the string, not the number; an unknown status says nothing."""
     item = {"order_id": 1.3e18, "order_id_str": "1329854625038651393", "status": number}
     states = read({"status": "ok", "data": [item, 7]})
     assert (states.of, states.complete) == ({"1329854625038651393": state}, True)
@@ -59,16 +60,16 @@ def test_a_coin_m_order_is_found_by_its_client_id() -> None:
 
 
 def test_a_v5_order_has_a_state_in_words() -> None:
-    """A reply about one order says nothing about another."""
+    """A reply about one order says nothing of other orders."""
     data = {"order_id": "5", "client_order_id": "", "state": "partially_canceled"}
     states = read({"code": 200, "data": data}, V5)
     assert (states.of, states.complete) == ({"5": OrderState.PARTIALLY_CANCELED}, False)
-    assert tells_nothing(read({"code": 200, "data": None}, V5))
+    assert says_nothing(read({"code": 200, "data": None}, V5))
 
 
 @pytest.mark.parametrize("code", [1017, 1061])
-def test_an_exchange_that_knows_none_of_the_orders_is_complete(code: int) -> None:
-    """Then each of them does not exist."""
+def test_a_query_that_finds_no_order_is_complete(code: int) -> None:
+    """None of the orders exists."""
     for states in (
         read({"status": "error", "err_code": code}),
         read({"code": code, "message": ""}, V5),
@@ -78,12 +79,12 @@ def test_an_exchange_that_knows_none_of_the_orders_is_complete(code: int) -> Non
 
 @pytest.mark.parametrize("code", [1017, 1051, 1061])
 def test_a_list_that_is_refused_is_not_complete(code: int) -> None:
-    """Only a list that is there says of an order that it is not open any more."""
-    assert tells_nothing(read({"status": "error", "err_code": code}, PAGED))
+    """Only a list that was received says that an order is not open any more."""
+    assert says_nothing(read({"status": "error", "err_code": code}, PAGED))
 
 
 def test_a_page_lists_open_orders() -> None:
-    """Status 9 is being canceled, all others are open; the number of pages is told."""
+    """With status 9 a cancel is under way; all other orders are open."""
     listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}]
     data = {"orders": listed, "total_page": 3, "current_page": 1, "total_size": 120}
     page = read({"status": "ok", "data": data}, PAGED)
@@ -106,46 +107,46 @@ def test_a_page_lists_open_orders() -> None:
     ],
 )
 def test_a_query_that_failed_says_nothing(reply: object, query: Query) -> None:
-    """No order is called gone for want of a readable reply."""
+    """No order counts as gone because a reply is not readable."""
     states = read(reply, query)
     assert not states.complete
     assert not set(states.of) - {""}
 
 
-def test_a_refusal_for_the_rate_is_told() -> None:
-    """In either envelope, and as a bare HTTP 429."""
+def test_a_rate_limit_is_recognised() -> None:
+    """Either envelope and a bare HTTP 429 can say so."""
     assert read({"status": "error", "err_code": 1032}).rate_limited
     assert queries.decode(429, b"", BY_IDS, "order_id").rate_limited
 
 
 @pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
 @pytest.mark.parametrize("code", [403, 1253, 6002, 4009])
-def test_a_query_that_the_account_may_not_make_is_told(query: Query, code: int) -> None:
-    """Asking again would tell no more; of the orders it says nothing."""
+def test_a_query_refused_for_the_account_is_account_wide(query: Query, code: int) -> None:
+    """Such a reply says nothing of the orders."""
     states = read({"status": "error", "err_code": code, "err_msg": "m"}, query)
-    assert tells_nothing(states)
+    assert says_nothing(states)
     assert states.account_wide
     assert states.whole == Finding(Meaning.AUTH, code, "m")
 
 
 @pytest.mark.parametrize("code", [1032, 1004, 1067, 12001, 4999])
 def test_any_other_refusal_of_a_query_is_not_account_wide(code: int) -> None:
-    """The rate, a busy exchange, a parameter and the clock are no reason to stop asking."""
+    """A rate limit, a busy exchange, a parameter or the clock is not."""
     assert not read({"status": "error", "err_code": code}).account_wide
 
 
 @pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
 def test_htx_s_own_404_refuses_a_query(query: Query) -> None:
-    """The exchange has no such query, so asking again tells nothing."""
+    """The exchange has no such query; the reply says nothing of the orders."""
     reply = {"timestamp": "t", "status": 404, "error": "Not Found", "path": query.path}
     states = read(reply, query, status=404)
-    assert tells_nothing(states)
+    assert says_nothing(states)
     assert states.whole == Finding(Meaning.AUTH, 404, f"HTX has no such path: {query.path}")
 
 
 @pytest.mark.parametrize("reply", [{"status": "error", "err_code": 12001}, {"code": 12001}])
-def test_a_query_that_was_refused_tells_the_exchange_s_time(reply: dict[str, object]) -> None:
-    """So that the clock can be set where its time was the reason."""
+def test_a_refused_query_has_the_exchange_s_time(reply: dict[str, object]) -> None:
+    """The caller corrects its clock with it, if the timestamp was refused."""
     assert read(reply | {"ts": 1767323045123}).server_time == 1767323045.123
     assert read(reply).server_time is None
 
@@ -161,8 +162,8 @@ def test_a_refusal_that_echoes_the_request_is_not_quoted() -> None:
         assert whole == Finding(Meaning.AUTH, 403, "(a text that echoes the request)")
 
 
-def test_a_query_carries_what_its_page_asks_for() -> None:
-    """Ids are joined by commas; pages are counted from one."""
+def test_a_query_has_the_parameters_of_its_page() -> None:
+    """Ids are joined by commas; pages are counted from 1."""
     assert queries.params(BY_IDS, "BTC-USD", "order_id", ["1", "2"]) == {
         "contract_code": "BTC-USD",
         "order_id": "1,2",
@@ -176,24 +177,32 @@ def test_a_query_carries_what_its_page_asks_for() -> None:
     assert queries.page_params(usdt_m.OPEN_ORDERS, "", "77") == after
 
 
+@pytest.mark.parametrize("bad", [None, True, "", "x", "NaN", "Infinity", float("nan"), [5]])
+def test_a_price_is_the_first_field_with_a_finite_number(bad: object) -> None:
+    """Other values are ignored."""
+    row = {"algo_id": "1", "trigger_price": bad, "active_price": "5.5", "volume": bad}
+    order = queries.open_order("usdt_m", "algo_orders", row)
+    assert (order.order_id, order.price, order.volume) == ("1", Decimal("5.5"), None)
+
+
 @given(st.binary(max_size=100), st.sampled_from([BY_IDS, PAGED, V5]), st.integers(100, 599))
 def test_random_bytes_never_raise_and_say_nothing(body: bytes, query: Query, status: int) -> None:
-    """Only the exchange's own replies tell anything."""
+    """Decoding does not fail, and says nothing of any order."""
     states = queries.decode(status, body, query, "order_id")
     assert not states.complete
     assert not states.of
 
 
 @pytest.mark.parametrize("data", [None, {}, {"orders": []}, "none"])
-def test_a_list_that_goes_on_after_an_id_must_be_one(data: object) -> None:
-    """Anything else is no list, and says nothing."""
+def test_a_list_that_continues_after_an_id_must_be_a_list(data: object) -> None:
+    """Any other data says nothing."""
     states = read({"code": 200, "data": data}, usdt_m.OPEN_ORDERS)
     assert states.whole.meaning is Meaning.UNREADABLE
-    assert tells_nothing(states)
+    assert says_nothing(states)
 
 
-def test_the_contracts_are_read_where_the_reply_tells_them() -> None:
-    """Each once; those that are over are left out, and a reply without rows tells nothing."""
+def test_contracts_are_read() -> None:
+    """Each is listed once, without delivered contracts; a reply without rows names none."""
     rows = [
         {"symbol": "BTC", "contract_code": "BTC260327", "contract_status": 1},
         {"symbol": "BTC", "contract_code": "BTC260626", "contract_status": 5},

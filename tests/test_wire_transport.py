@@ -1,4 +1,4 @@
-"""One request and one reply over aiohttp: what leaves, how often, and what an error says."""
+"""Send requests over aiohttp: what is sent, how often, and what an error means."""
 
 import asyncio
 import contextlib
@@ -27,31 +27,31 @@ GONE = (
     b'{"status":"ok","data":{"errors":[{"order_id":"7","err_code":1061,"err_msg":"none"}],'
     b'"successes":""},"ts":1}'
 )
-SECONDS = 2.0  #: for what is not about time
+SECONDS = 2.0  #: the timeout of tests that are not about timeouts
 
 
 class RawServer:
-    """A server that is written byte for byte, and the requests that reached it."""
+    """A server whose replies are written byte for byte; records its requests."""
 
     def __init__(self, talk: Callable[["Talk"], Awaitable[None]]) -> None:
         self.requests: list[bytes] = []
-        self.came = asyncio.Event()
+        self.received = asyncio.Event()
         self.connections = 0
         self.origin = ""
         self._talk = talk
         self._tasks: list[asyncio.Task[Any] | None] = []
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Talk on one connection, then close it."""
+        """Serve one connection, then close it."""
         self.connections += 1
         self._tasks.append(asyncio.current_task())
-        gone = asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError
-        with contextlib.suppress(*gone):
+        ends = asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError
+        with contextlib.suppress(*ends):
             await self._talk(Talk(self, self.connections, reader, writer))
         writer.close()
 
     async def stop(self) -> None:
-        """End every talk."""
+        """Close every connection."""
         tasks = [task for task in self._tasks if task is not None]
         for task in tasks:
             task.cancel()
@@ -59,12 +59,12 @@ class RawServer:
 
     @property
     def targets(self) -> list[str]:
-        """Path and query of each request."""
+        """The path and query of each request."""
         return [head.split(b" ")[1].decode() for head in self.requests]
 
 
 class Talk:
-    """One connection of a raw server, which is the ``number``-th."""
+    """The ``number``-th connection of a raw server."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class Talk:
         [length] = [line[15:] for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
         await self._reader.readexactly(int(length))
         self._server.requests.append(head)
-        self._server.came.set()
+        self._server.received.set()
         return head
 
     async def say(self, *replies: bytes) -> None:
-        """Write replies in one piece."""
+        """Send replies in one piece."""
         self._writer.write(b"".join(replies))
         await self._writer.drain()
 
@@ -98,7 +98,7 @@ class Talk:
 
 
 def reply(body: bytes = b"{}", status: int = 200, /, **headers: str) -> bytes:
-    """Write a reply out."""
+    """Return the bytes of a reply."""
     headers = {"Content-Length": str(len(body)), **headers}
     lines = [f"HTTP/1.1 {status} Any", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -132,25 +132,25 @@ async def transporting(**settings: Any) -> AsyncIterator[AiohttpTransport]:
 
 
 def request(origin: str, path: str = "/p", method: str = "POST") -> Request:
-    """Make a request whose target is secret."""
+    """Return a request with a signature."""
     body = b'{"order_id":"7"}' if method == "POST" else b""
     return Request(method, origin, f"{path}?Signature=canary", body)
 
 
 def answering(*replies: bytes) -> Callable[[Talk], Awaitable[None]]:
-    """Answer the requests of each connection with these."""
+    """Answer the requests of each connection with these replies."""
 
     async def talk(connection: Talk) -> None:
-        for each in replies:
+        for answer in replies:
             await connection.request()
-            await connection.say(each)
+            await connection.say(answer)
         await connection.request()
 
     return talk
 
 
 async def silence(connection: Talk) -> None:
-    """Take requests and answer none."""
+    """Receive requests and answer none."""
     while True:
         await connection.request()
 
@@ -163,14 +163,14 @@ async def echo(connection: Talk) -> None:
 
 
 def texts(error: BaseException | None) -> str:
-    """All that an exception and those behind it say."""
+    """Return the reprs of an exception and of all its causes and contexts."""
     chain: list[BaseException] = []
-    behind = [error]
-    while behind:
-        each = behind.pop()
-        if each is not None and each not in chain:
-            chain.append(each)
-            behind += [each.__cause__, each.__context__]
+    pending = [error]
+    while pending:
+        exception = pending.pop()
+        if exception is not None and exception not in chain:
+            chain.append(exception)
+            pending += [exception.__cause__, exception.__context__]
     return " ".join(map(repr, chain))
 
 
@@ -182,19 +182,19 @@ async def cancel_one(raw: RawServer) -> OrderResult:
     return result
 
 
-# what a reply may be
+# replies
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain;charset=UTF-8", ""])
-async def test_the_bytes_of_a_reply_count_and_not_its_content_type(content_type: str) -> None:
-    """The exchange says text/plain where it means JSON."""
+async def test_the_content_type_of_a_reply_is_ignored(content_type: str) -> None:
+    """The exchange sends JSON as text/plain."""
     async with serving(answering(reply(CANCELED, Content_Type=content_type))) as raw:
         assert (await cancel_one(raw)).status is CancelStatus.ACCEPTED
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 403, 404, 408, 500, 502, 503])
-async def test_a_page_that_is_not_the_exchanges_is_unknown(status: int) -> None:
-    """HTML of any status settles nothing, and no redirect is followed."""
+async def test_a_page_that_does_not_come_from_the_exchange_is_unknown(status: int) -> None:
+    """The HTTP status does not matter, and a redirect is not followed."""
     page = reply(b"<html>secret page</html>", status, Location="/elsewhere")
     async with serving(answering(page)) as raw:
         result = await cancel_one(raw)
@@ -204,16 +204,16 @@ async def test_a_page_that_is_not_the_exchanges_is_unknown(status: int) -> None:
     assert "secret" not in result.message
 
 
-async def test_http_429_is_a_refusal() -> None:
-    """A refusal for the rate is told as such where retries are off."""
+async def test_http_429_without_retries_is_rejected() -> None:
+    """The result carries the code 429."""
     async with serving(answering(reply(b"slow down", 429))) as raw:
         result = await cancel_one(raw)
     assert (result.status, result.code) == (CancelStatus.REJECTED, 429)
 
 
 @pytest.mark.parametrize("encode", [bytes, gzip.compress])
-async def test_a_reply_is_read_no_further_than_its_bound(encode: Any) -> None:
-    """A reply that is too long, or unpacks to too much, is given up."""
+async def test_a_reply_that_is_too_long_has_no_answer(encode: Any) -> None:
+    """Or that is too long after decompression."""
     headers = {"Content_Encoding": "gzip"} if encode is gzip.compress else {}
     async with (
         serving(answering(reply(encode(b"x" * 100_000), **headers))) as raw,
@@ -224,8 +224,8 @@ async def test_a_reply_is_read_no_further_than_its_bound(encode: Any) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_reply_knows_when_its_request_left(method: str) -> None:
-    """The budgets count from then; this also holds the hook that aiohttp calls to write."""
+async def test_a_reply_has_the_time_when_its_request_left(method: str) -> None:
+    """Budgets count from that time. This also tests the hook that aiohttp calls to write."""
     loop = asyncio.get_running_loop()
     async with serving(answering(reply())) as raw, transporting() as transport:
         began = loop.time()
@@ -234,11 +234,11 @@ async def test_a_reply_knows_when_its_request_left(method: str) -> None:
         assert began <= answer.left_at <= loop.time()
 
 
-# what leaves
+# requests
 
 
-async def test_a_post_carries_its_target_its_body_and_nothing_of_the_signature_in_it() -> None:
-    """The signature is in the query, JSON in the body."""
+async def test_a_post_has_the_signature_in_its_query_only() -> None:
+    """The body is JSON."""
     async with serving(answering(reply(CANCELED))) as raw:
         await cancel_one(raw)
     [head] = raw.requests
@@ -247,13 +247,15 @@ async def test_a_post_carries_its_target_its_body_and_nothing_of_the_signature_i
     assert b"\r\nContent-Length: 42\r\n" in head
 
 
-async def test_a_cookie_is_not_kept() -> None:
-    """What one reply sets, the next request does not send."""
+async def test_a_cookie_is_not_stored() -> None:
+    """The next request does not send a cookie that a reply set."""
     async with (
         serving(answering(reply(Set_Cookie="a=b"), reply())) as raw,
         transporting() as transport,
     ):
-        origin = raw.origin.replace("127.0.0.1", "localhost")  # aiohttp keeps none of an address
+        origin = raw.origin.replace(
+            "127.0.0.1", "localhost"
+        )  # aiohttp ignores cookies of addresses
         for _ in range(2):
             await transport.send(request(origin), timeout=SECONDS)
     assert len(raw.requests) == 2
@@ -261,7 +263,7 @@ async def test_a_cookie_is_not_kept() -> None:
 
 
 async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signed requests go to the exchange and nowhere else."""
+    """Signed requests go only to the exchange."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
@@ -272,7 +274,7 @@ async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_request_on_a_connection_that_breaks_is_sent_once(method: str) -> None:
-    """A permit is one request, so that aiohttp must not repeat one by itself."""
+    """A permit is for one request, so aiohttp must not repeat it."""
     async with serving(answering(reply())) as raw, transporting() as transport:
         await transport.send(request(raw.origin, "/1", method), timeout=SECONDS)
         with pytest.raises(NoAnswerError, match="ServerDisconnectedError"):
@@ -280,12 +282,12 @@ async def test_a_request_on_a_connection_that_breaks_is_sent_once(method: str) -
     assert [target[:2] for target in raw.targets] == ["/1", "/2"]
 
 
-# replies that nobody asked for
+# replies to no request
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_reply_that_came_with_another_answers_no_request(method: str) -> None:
-    """Two replies in one piece: the second is dropped with its connection."""
+async def test_a_second_reply_to_one_request_is_dropped(method: str) -> None:
+    """The connection is closed."""
 
     async def talk(connection: Talk) -> None:
         head = await connection.request()
@@ -302,11 +304,9 @@ async def test_a_reply_that_came_with_another_answers_no_request(method: str) ->
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stray", [reply(b"stray"), reply(b"stray")[:-2]], ids=["whole", "cut"])
-async def test_a_request_does_not_leave_on_a_connection_where_data_arrived_before(
-    method: str, stray: bytes
-) -> None:
-    """It is not sent, the connection is closed, and the next try gets its own answer."""
-    came = asyncio.Event()
+async def test_a_request_is_not_sent_where_data_arrived_before(method: str, stray: bytes) -> None:
+    """The connection is closed, and the next attempt gets its own reply."""
+    arrived = asyncio.Event()
 
     async def talk(connection: Talk) -> None:
         if connection.number > 1:
@@ -315,23 +315,23 @@ async def test_a_request_does_not_leave_on_a_connection_where_data_arrived_befor
         await connection.say(reply(b"/1"))
         await asyncio.sleep(0.01)
         await connection.say(stray)
-        came.set()
+        arrived.set()
         await connection.request()
 
     async with serving(talk) as raw, transporting() as transport:
         await transport.send(request(raw.origin, "/1", method), timeout=SECONDS)
-        await came.wait()
+        await arrived.wait()
         await asyncio.sleep(0.05)
-        with pytest.raises(NotSentError, match="data arrived before the request left"):
+        with pytest.raises(NotSentError, match="data arrived on the connection before"):
             await transport.send(request(raw.origin, "/2", method), timeout=SECONDS)
         answer = await transport.send(request(raw.origin, "/3", method), timeout=SECONDS)
         assert answer.body == b"/3"
     assert [target[:2] for target in raw.targets] == ["/1", "/3"]
 
 
-async def test_a_success_that_nobody_asked_for_accepts_no_order() -> None:
-    """The next cancel leaves on a fresh connection, and its own reply counts."""
-    came = asyncio.Event()
+async def test_a_success_before_the_request_accepts_no_order() -> None:
+    """The next cancel uses a new connection, and its own reply counts."""
+    arrived = asyncio.Event()
 
     async def talk(connection: Talk) -> None:
         await connection.request()
@@ -341,7 +341,7 @@ async def test_a_success_that_nobody_asked_for_accepts_no_order() -> None:
             await connection.say(reply(CANCELED.replace(b"7", b"6")))
             await asyncio.sleep(0.01)
             await connection.say(reply(CANCELED))
-            came.set()
+            arrived.set()
         await connection.request()
 
     async with (
@@ -349,7 +349,7 @@ async def test_a_success_that_nobody_asked_for_accepts_no_order() -> None:
         CancelClient(credentials(), base_url=raw.origin) as client,
     ):
         first = await client.coin_m_swap.cancel_orders("BTC-USD", ["6"])
-        await came.wait()
+        await arrived.wait()
         await asyncio.sleep(0.05)
         second = await client.coin_m_swap.cancel_orders("BTC-USD", ["7"])
     assert first["6"].status is CancelStatus.ACCEPTED
@@ -360,14 +360,14 @@ async def test_a_success_that_nobody_asked_for_accepts_no_order() -> None:
 
 
 async def test_a_request_without_a_reply_in_time_has_no_answer() -> None:
-    """It left, and the exchange may have acted on it."""
+    """The exchange may have executed the request."""
     async with serving(silence) as raw, transporting() as transport:
         with pytest.raises(NoAnswerError, match=r"^no reply within 0\.2 s$"):
             await transport.send(request(raw.origin), timeout=0.2)
 
 
-async def test_a_request_that_waits_for_a_connection_too_long_is_not_sent() -> None:
-    """The pool is full: nothing left."""
+async def test_a_request_that_gets_no_connection_in_time_is_not_sent() -> None:
+    """The pool is full."""
     async with serving(silence) as raw, transporting() as transport:
         first, second = await asyncio.gather(
             transport.send(request(raw.origin, "/1"), timeout=0.4),
@@ -381,30 +381,30 @@ async def test_a_request_that_waits_for_a_connection_too_long_is_not_sent() -> N
 
 
 async def test_a_cancelled_request_raises_cancelled_error() -> None:
-    """A real cancellation is not an answer."""
+    """The caller's cancellation is passed on."""
     async with serving(silence) as raw, transporting() as transport:
         task = asyncio.create_task(transport.send(request(raw.origin), timeout=SECONDS))
-        await raw.came.wait()
+        await raw.received.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
 
-async def test_a_request_cancelled_as_its_time_ends_raises_cancelled_error() -> None:
-    """The timeout does not swallow its caller's cancellation."""
+async def test_a_request_cancelled_as_its_timeout_ends_raises_cancelled_error() -> None:
+    """The timeout does not hide the caller's cancellation."""
     loop = asyncio.get_running_loop()
     async with serving(silence) as raw, transporting() as transport:
         task = asyncio.create_task(transport.send(request(raw.origin), timeout=0.1))
-        loop.call_later(0.05, time.sleep, 0.1)  # both timers are due when the loop looks again
+        loop.call_later(0.05, time.sleep, 0.1)  # both timers are due at the loop's next step
         loop.call_later(0.1, task.cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
 
 
-async def test_a_cancelled_error_that_nobody_caused_is_no_answer(
+async def test_a_cancelled_error_without_a_cancellation_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A library may raise it by itself, as a cancelled future's result does."""
+    """A library may raise it, as the result of a cancelled future does."""
 
     async def fail(_self: object) -> bytes:
         raise asyncio.CancelledError
@@ -421,7 +421,7 @@ async def test_a_cancelled_error_that_nobody_caused_is_no_answer(
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("end", ["close", "reset", "cut", "junk"])
 async def test_a_request_whose_reply_is_lost_has_no_answer(method: str, end: str) -> None:
-    """The exchange may have acted; the error shows no URL."""
+    """The exchange may have executed the request; the error shows no URL."""
 
     async def talk(connection: Talk) -> None:
         await connection.request()
@@ -438,10 +438,10 @@ async def test_a_request_whose_reply_is_lost_has_no_answer(method: str, end: str
     assert len(raw.requests) == 1
 
 
-async def test_an_error_that_nobody_foresaw_is_no_answer_once_the_request_left(
+async def test_an_unexpected_error_is_no_answer_after_the_request_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever aiohttp raises, the caller learns what it means for the order."""
+    """The error's text is not shown."""
 
     async def fail(_self: object) -> bytes:
         raise KeyError("Signature=canary")
@@ -454,16 +454,18 @@ async def test_an_error_that_nobody_foresaw_is_no_answer_once_the_request_left(
 
 
 @pytest.mark.parametrize("origin", ["https://a..b", f"https://{'a' * 64}.example", "nonsense"])
-async def test_an_address_that_cannot_be_one_is_not_sent(origin: str) -> None:
-    """An error before a connection is there means that nothing left."""
+async def test_a_request_to_an_invalid_address_is_not_sent(origin: str) -> None:
+    """Nothing leaves before there is a connection."""
     async with transporting() as transport:
         with pytest.raises(NotSentError) as caught:
             await transport.send(request(origin), timeout=SECONDS)
     assert "canary" not in texts(caught.value)
 
 
-async def test_a_name_that_does_not_resolve_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolver's numbers are not the system's, so that only the kind is told."""
+async def test_a_request_to_a_name_that_does_not_resolve_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The resolver's error numbers are not errno's, so the message has only the type."""
 
     async def fail(*_: object, **__: object) -> list[object]:
         raise socket.gaierror(8, "no such name")
@@ -476,8 +478,8 @@ async def test_a_name_that_does_not_resolve_is_not_sent(monkeypatch: pytest.Monk
     assert "canary" not in texts(caught.value)
 
 
-async def test_a_refused_connection_is_named_without_the_url() -> None:
-    """Nothing listens: not sent, in the system's words."""
+async def test_a_refused_connection_is_not_sent() -> None:
+    """The message is the system's, without the URL."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{held.getsockname()[1]}"
@@ -488,7 +490,7 @@ async def test_a_refused_connection_is_named_without_the_url() -> None:
 
 
 async def test_a_closed_transport_sends_nothing() -> None:
-    """A request after the end is not sent."""
+    """The error is ``NotSentError``."""
     async with transporting() as transport:
         pass
     with pytest.raises(NotSentError, match=r"^the transport was closed$"):
@@ -499,7 +501,7 @@ async def test_a_closed_transport_sends_nothing() -> None:
 
 
 def context_for(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make a certificate for a name: the server's context, and one that trusts it."""
+    """Return a server's context with a certificate for a name, and a client's that trusts it."""
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(server)
@@ -508,16 +510,16 @@ def context_for(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-async def test_a_context_of_the_user_is_the_one_that_trusts() -> None:
-    """A private authority is accepted where it is given."""
+async def test_a_private_authority_is_trusted_if_its_context_is_given() -> None:
+    """A request to its server is sent."""
     server, client = context_for("127.0.0.1")
     async with serving(echo, server) as raw, transporting(ssl_context=client) as transport:
         assert (await transport.send(request(raw.origin), timeout=SECONDS)).body == b"/p"
 
 
 @pytest.mark.parametrize("trusts", [True, False])
-async def test_a_client_trusts_whom_its_context_trusts(*, trusts: bool) -> None:
-    """Without one it verifies all the same, and sends nothing to a stranger."""
+async def test_a_client_uses_its_ssl_context(*, trusts: bool) -> None:
+    """The default verifies certificates, too, so nothing is sent to an unknown server."""
     server, trusted = context_for("127.0.0.1")
     exchange = Exchange()
     ids = add(exchange, "swap", 1)
@@ -536,8 +538,8 @@ async def test_a_client_trusts_whom_its_context_trusts(*, trusts: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "other.example"])
-async def test_a_certificate_that_does_not_verify_is_named(name: str) -> None:
-    """Not sent, with OpenSSL's words and not an errno's."""
+async def test_the_message_names_a_certificate_that_does_not_verify(name: str) -> None:
+    """The words are OpenSSL's, not an errno's."""
     server, client = context_for(name)
     trusted = client if name == "other.example" else None
     words = "IP address mismatch" if trusted else "unable to get local issuer certificate"
@@ -550,8 +552,8 @@ async def test_a_certificate_that_does_not_verify_is_named(name: str) -> None:
     assert not raw.requests
 
 
-async def test_a_server_that_speaks_no_tls_is_named() -> None:
-    """A plain server behind an https address is not an operation that is not permitted."""
+async def test_the_message_names_a_server_without_tls() -> None:
+    """The words are OpenSSL's, not errno 1's ("Operation not permitted")."""
 
     async def talk(connection: Talk) -> None:
         await connection.say(reply(b"plain" * 100))
@@ -562,8 +564,8 @@ async def test_a_server_that_speaks_no_tls_is_named() -> None:
             await transport.send(request(raw.origin.replace("http", "https")), timeout=SECONDS)
 
 
-async def test_after_a_reply_that_did_not_come_requests_go_on_new_connections() -> None:
-    """A pool that went dark is left; what is under way there may still be answered."""
+async def test_after_a_missing_reply_requests_use_new_connections() -> None:
+    """Requests in flight on the old connections may still be answered."""
 
     async def talk(connection: Talk) -> None:
         while True:
@@ -576,7 +578,7 @@ async def test_after_a_reply_that_did_not_come_requests_go_on_new_connections() 
 
     async with serving(talk) as raw, transporting(max_connections=10) as transport:
         first = [request(raw.origin, "/first") for _ in range(4)]
-        await asyncio.gather(*(transport.send(each, timeout=5.0) for each in first))
+        await asyncio.gather(*(transport.send(one, timeout=5.0) for one in first))
         late = asyncio.create_task(transport.send(request(raw.origin, "/late"), timeout=5.0))
         with pytest.raises(NoAnswerError):
             await transport.send(request(raw.origin), timeout=0.2)
@@ -586,8 +588,8 @@ async def test_after_a_reply_that_did_not_come_requests_go_on_new_connections() 
         assert (await late).body == b"late"
 
 
-async def test_a_pool_is_as_large_as_the_budgets_that_a_client_shares() -> None:
-    """No request waits for a connection with its token in hand."""
+async def test_a_pool_has_connections_for_the_budgets_that_a_client_shares() -> None:
+    """No request holds its token while it waits for a connection."""
     exchange = Exchange()
     ids = add(exchange, "swap", 20)
     async with (

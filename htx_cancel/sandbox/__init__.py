@@ -1,10 +1,10 @@
-"""A local HTX to test and to measure against.
+"""A local HTX for tests and measurements.
 
-It answers the cancel interfaces, and those that tell what became of orders, with their
-signatures, limits, codes and reply shapes, read from HTX's pages a second time and independently
-of the client. ``Exchange`` is pure (a request and a time in, a reply out); ``InProcessTransport``
-and ``SandboxServer`` are the two ways to it; a ``FaultPlan`` makes trouble on them; ``Book`` knows
-the truth about every ``Order``.
+It answers the calls that cancel and query orders, with HTX's signatures, rate limits, codes and
+reply shapes, which were read from HTX's pages independently of the client's table. ``Exchange`` is
+pure: it takes a request and a time, and returns a reply. ``InProcessTransport`` and
+``SandboxServer`` connect clients to an exchange, a ``FaultPlan`` injects faults, and a ``Book``
+holds the true state of every ``Order``.
 """
 
 from htx_cancel.sandbox.exchange import Book, Exchange, Order

@@ -1,4 +1,4 @@
-"""Serve a sandbox from the command line: ``python -m htx_cancel.sandbox``."""
+"""The sandbox's command line: ``python -m htx_cancel.sandbox``."""
 
 import argparse
 import asyncio
@@ -14,7 +14,7 @@ from htx_cancel.sandbox.server import SandboxServer
 from htx_cancel.sandbox.windows import WindowRule
 
 _ACCESS_KEY = "sandbox-access-key"
-_SECRET_KEY = "sandbox-secret-key"  # noqa: S105 - opens nothing but a sandbox
+_SECRET_KEY = "sandbox-secret-key"  # noqa: S105 - valid only on a sandbox
 
 _WELCOME = """\
 Sandbox exchange at {url} with {orders} orders. Stop it with Ctrl-C.
@@ -28,20 +28,40 @@ In another terminal:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m htx_cancel.sandbox", description="Serve a local HTX with orders to cancel."
+        prog="python -m htx_cancel.sandbox",
+        description="Serve a local HTX exchange with open orders to cancel, for tests.",
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=int, default=8090, help="port to listen on; 0 takes any free one")
-    add("--orders", type=int, default=0, metavar="N", help="add N open orders of each kind")
-    add("--orders-file", type=Path, metavar="FILE", help="add the orders of a CSV file")
-    add("--window", choices=get_args(WindowRule), default="first", help="how calls are counted")
-    add("--delay", type=float, default=0.0, metavar="MS", help="one-way delay")
-    add("--jitter", type=float, default=0.0, metavar="MS", help="most extra delay, each way")
-    add("--cancel-after", type=float, default=0.0, metavar="MS", help="time that a cancel takes")
-    add("--faults", type=float, default=0.0, metavar="SHARE", help="share of calls with trouble")
-    add("--seed", type=int, default=0, help="seed of the jitter and the faults")
-    add("--no-limits", action="store_true", help="enforce no rate limit")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8090, help="port; 0 for any free port (default: %(default)s)")
+    add("--orders", type=int, default=0, metavar="N", help="add N random orders of each kind")
+    add("--orders-file", type=Path, metavar="FILE", help="add the orders in a CSV file")
+    add(
+        "--window",
+        choices=get_args(WindowRule),
+        default="first",
+        help="how requests count against a rate limit: in fixed windows that start with the first "
+        "request, in fixed windows aligned to the clock (epoch), or in a sliding window "
+        "(default: %(default)s)",
+    )
+    add("--delay", type=float, default=0.0, metavar="MS", help="network delay, each way")
+    add("--jitter", type=float, default=0.0, metavar="MS", help="largest extra delay, each way")
+    add(
+        "--cancel-after",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="time until an accepted cancel takes effect",
+    )
+    add(
+        "--faults",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of requests with a random fault, from 0 to 1",
+    )
+    add("--seed", type=int, default=0, help="seed of the random jitter and faults")
+    add("--no-limits", action="store_true", help="enforce no rate limits")
     return parser
 
 

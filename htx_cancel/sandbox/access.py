@@ -1,8 +1,8 @@
-"""Whether a request is signed as HTX asks, checked by a signer of the sandbox's own.
+"""Check signatures as HTX does, with code that is independent of the client's.
 
-Source: the API signature pages of HTX futures. The five minutes are the general page's. The host
-is signed with its port or without: HTX's pages want what is sent, its own Python SDKs sign the bare
-host.
+Source: the API signature pages of HTX futures. The tolerance of five minutes is from the general
+page. The host may be signed with or without its port: HTX's pages ask for the host as sent, and its
+own Python SDKs sign the bare host.
 """
 
 import base64
@@ -14,20 +14,20 @@ from urllib.parse import parse_qsl, quote
 
 from htx_cancel.sandbox.texts import Denial
 
-TOLERANCE = 300.0
+TOLERANCE = 300.0  #: seconds
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _PORT = re.compile(r":\d+\Z", re.ASCII)
 
 
 class Access:
-    """One pair of keys and the check of what was signed with it."""
+    """Checks requests against one pair of keys."""
 
     def __init__(self, access_key: str, secret_key: str) -> None:
         self._access_key = access_key
         self._secret_key = secret_key.encode()
 
     def denial(self, method: str, host: str, target: str, now: float) -> Denial | None:
-        """Return why a request is not let in; None if it is."""
+        """Return why a request is denied; ``None`` if it is not."""
         path, _, query = target.partition("?")
         given = dict(parse_qsl(query, keep_blank_values=True))
         signature = given.pop("Signature", "")
@@ -37,10 +37,10 @@ class Access:
             return "method"
         if given.get("SignatureVersion") != "2":
             return "version"
-        if late := _time_denial(given.get("Timestamp", ""), now):
-            return late
-        for each in (host, _PORT.sub("", host)):
-            expected = self._sign("\n".join((method, each.lower(), path, _canonical(given))))
+        if denial := _time_denial(given.get("Timestamp", ""), now):
+            return denial
+        for name in (host, _PORT.sub("", host)):
+            expected = self._sign("\n".join((method, name.lower(), path, _canonical(given))))
             if hmac.compare_digest(expected, signature.encode()):
                 return None
         return "signature"

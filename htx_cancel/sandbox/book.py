@@ -1,8 +1,9 @@
-"""The orders of the sandbox, and the truth about each of them."""
+"""The orders of the sandbox and their true states."""
 
 import math
 from collections import defaultdict, deque
-from itertools import chain, count
+from collections.abc import Set as AbstractSet
+from itertools import count
 from typing import Literal, cast, get_args
 
 from msgspec.structs import replace
@@ -11,14 +12,15 @@ from htx_cancel.sandbox.lifecycle import Ending, Lifecycle, Order
 from htx_cancel.sandbox.rules import PRODUCTS, Kind, MarginMode, Product, State, covers
 from htx_cancel.sandbox.texts import ENTRY_OPEN, NOT_FOUND, STATE_CODES
 
-#: Ids that are made have 19 digits, and no float can tell one from the next.
+#: Ids made here have 19 digits: as floats, neighbours would be equal.
 _FIRST_ID = 1_100_000_000_000_000_001
+_LIVE: tuple[State, ...] = ("open", "canceling")
 
 
 class Book:
-    """Every order by its ids; ``lifecycle`` says when a cancel takes effect, and how.
+    """Every order by its ids; ``lifecycle`` decides when a cancel takes effect, and how.
 
-    Its lists show what was open ``list_lag`` seconds ago.
+    Lists show what was open ``list_lag`` seconds ago.
     """
 
     def __init__(self, lifecycle: Lifecycle | None = None, list_lag: float = 0.0) -> None:
@@ -27,7 +29,7 @@ class Book:
         self._orders: dict[str, Order] = {}
         self._by_client_id: dict[tuple[Kind, str], Order] = {}
         self._index: defaultdict[Kind, dict[str, list[Order]]] = defaultdict(dict)
-        self._contracts: set[tuple[str, str]] = set()
+        self._contracts: defaultdict[str, set[str]] = defaultdict(set)  # by product
         self._ids = count(_FIRST_ID)
         self._now = -math.inf
         self.list_lag = list_lag
@@ -59,10 +61,10 @@ class Book:
         price: float = 100_000.0,
         placed_at: float = 1767225600.0,
     ) -> Order:
-        """Add an order, under an id of its own if none is given.
+        """Add an order, with a new id if none is given.
 
-        ``refusal`` is the code with which its cancel is refused, ``ending`` what it ends as if its
-        cancel is accepted; without one that is drawn. ``margin_mode`` is that of a v5 order.
+        ``refusal`` is the code that refuses a cancel of this order. ``ending`` is how the order
+        ends if a cancel is accepted; by default it is drawn. Only v5 orders have a ``margin_mode``.
         """
         order = Order(
             kind=kind,
@@ -89,36 +91,30 @@ class Book:
         return order
 
     def _new_id(self) -> str:
-        return next(made for made in map(str, self._ids) if made not in self._orders)
+        return next(new for new in map(str, self._ids) if new not in self._orders)
 
     def _file(self, order: Order) -> None:
         if order.order_id in self._orders:
-            raise ValueError(f"there is an order {order.order_id} already")
+            raise ValueError(f"order {order.order_id} already exists")
         self._orders[order.order_id] = order
         if order.client_order_id is not None:
             self._by_client_id[order.kind, order.client_order_id] = order
         self._index[order.kind].setdefault(order.contract_code, []).append(order)
-        self._contracts.add((PRODUCTS[order.kind].name, order.contract_code))
+        self._contracts[PRODUCTS[order.kind].name].add(order.contract_code)
 
-    def lists(self, product: Product, contract_code: str) -> bool:
-        """Return whether a product trades a contract, or any order of the book is in it."""
-        named = (product.name, contract_code)
-        if contract_code in product.contracts or named in self._contracts:
-            return True
-        traded = chain(
-            product.contracts, (code for name, code in self._contracts if name == product.name)
-        )
-        return any(covers(contract_code, code) for code in traded)
+    def contracts(self, product: Product) -> AbstractSet[str]:
+        """Return the contracts that a product trades, and those of its orders in the book."""
+        return product.contracts | self._contracts[product.name]
 
-    def contracts(self, product: Product) -> list[str]:
-        """Return the contracts of a product: those that it trades, and those of its orders."""
-        others = {code for name, code in self._contracts if name == product.name}
-        return sorted(product.contracts | others)
+    def knows_contract(self, product: Product, contract_code: str) -> bool:
+        """Return whether a contract, or a coin, is one of a product's."""
+        codes = self.contracts(product)
+        return contract_code in codes or any(covers(contract_code, code) for code in codes)
 
     def find(
         self, kind: Kind, contract_code: str, given_id: str, *, by_client_id: bool = False
     ) -> Order | None:
-        """Return the order that an id means to an interface of this kind; None if it has none."""
+        """Return the order of this kind and contract that has an id; ``None`` if there is none."""
         order = (
             self._by_client_id.get((kind, given_id)) if by_client_id else self._orders.get(given_id)
         )
@@ -133,7 +129,7 @@ class Book:
         *,
         states: tuple[State, ...] = ("open",),
     ) -> list[Order]:
-        """Return the open orders, in the order in which they were added to each contract."""
+        """Return the orders in these states, in the order in which each contract's were added."""
         return [
             order
             for contracts in (self._index.values() if kind is None else [self._index[kind]])
@@ -144,29 +140,28 @@ class Book:
         ]
 
     def listed(self, kind: Kind, contract_code: str) -> list[Order]:
-        """Return what a list of open orders shows: those that were open a while ago."""
+        """Return what a list of open orders shows: the orders open ``list_lag`` seconds ago."""
         then = self._now - self.list_lag
         return [
-            order if order.state in ("open", "canceling") else replace(order, state="open")
+            order if order.state in _LIVE else replace(order, state="open")
             for order in self.open(kind, contract_code, states=get_args(State))
-            if order.added_at <= then
-            and (order.state in ("open", "canceling") or order.ends_at > then)
+            if order.added_at <= then and (order.state in _LIVE or order.ends_at > then)
         ]
 
     def cancel(self, order: Order | None, now: float) -> int | None:
-        """Take a cancel; return the code with which that is refused, None if it is not."""
+        """Accept or refuse a cancel; return the code that refuses it, ``None`` if accepted."""
         if order is None:
             return NOT_FOUND
         if order.state != "open":
             return STATE_CODES[order.state]
-        if order.entry and self._orders[order.entry].state in ("open", "canceling"):
+        if order.entry and self._orders[order.entry].state in _LIVE:
             return ENTRY_OPEN
         if order.refusal is None and self._lifecycle.accept(order, now):
             self._pending.append(order)
         return order.refusal
 
     def fire(self, order: Order) -> Order | None:
-        """Let an open strategy order trigger: it is gone, and a plain order is there instead."""
+        """Trigger an open order: it is filled, and a new plain order replaces it."""
         if order.state != "open":
             return None
         order.state, order.ends_at = "filled", self._now
@@ -175,20 +170,21 @@ class Book:
             plain, order.contract_code, direction=order.direction, margin_mode=order.margin_mode
         )
 
-    def sweep(self, kinds: tuple[Kind, ...], now: float) -> None:
-        """Let the open orders of some kinds end at a time, canceled by the exchange itself."""
+    def cancel_open(self, kinds: tuple[Kind, ...], now: float) -> None:
+        """Cancel the open orders of these kinds, as the exchange does when a countdown ends."""
         self.advance(now)
         for kind in kinds:
             for order in self.open(kind):
                 order.state, order.ends_at = "canceled", now
 
     def advance(self, now: float = math.inf) -> None:
-        """Let every accepted cancel that is due take effect; without a time, all of them."""
-        self._now = max(self._now, now) if now < math.inf else self._now
+        """Apply every accepted cancel that is due at ``now``; by default all of them."""
+        if now < math.inf:
+            self._now = max(self._now, now)
         while self._pending and self._pending[0].ends_at <= now:
             self._pending.popleft().end()
 
     def verdict(self, order_id: str | int) -> State | Literal["missing"]:
-        """Return the one true word about an id at the last ``advance``, whatever was replied."""
+        """Return an order's true state at the last ``advance``, whatever replies said."""
         order = self._orders.get(str(order_id))
         return "missing" if order is None else order.state

@@ -1,7 +1,7 @@
-"""A contract, as the public calls tell of it.
+"""Describe a contract as the public calls do.
 
-A field that only some products have tells clients which product it is: ``delivery_date`` is of
-futures, ``business_type`` of USDT-M contracts.
+Clients recognise a product by the fields that only its contracts have: futures have
+``delivery_date``, USDT-M contracts ``business_type``.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ _SETTLED = "1767254400000"
 
 
 def contract(product: Product, code: str) -> dict[str, Any]:
-    """Return what is told of a contract."""
+    """Return the row of a contract."""
     day = day_of(code)
     common = {
         "symbol": code.partition("-")[0].removesuffix(day),
@@ -34,11 +34,10 @@ def contract(product: Product, code: str) -> dict[str, Any]:
 
 
 def _dated(day: str) -> dict[str, str]:
-    """Tell how long a contract lasts."""
-    named = {expiry: name for name, expiry in EXPIRIES.items()}
+    types = {expiry: contract_type for contract_type, expiry in EXPIRIES.items()}
     return {
         "delivery_date": f"20{day}" if day else "",
-        "contract_type": named.get(day, "quarter") if day else "swap",
+        "contract_type": types.get(day, "quarter") if day else "swap",
     }
 
 

@@ -1,13 +1,14 @@
-"""The countdowns at whose end the exchange cancels the orders of a product.
+"""The countdowns: when one ends, the exchange cancels the plain orders of its product.
 
-Rules, where the pages are silent:
+Rules that we chose where the pages say nothing:
 
-* ``on_off`` is a whole number in v1 and a text in v5, else 1067. ``time_out`` is a whole number, or
-  a text of digits, of at least 5000, else 1067; 5000 if it is missing.
-* A countdown that ended is armed no more. Only plain orders go, and only those of its product.
+* ``on_off`` is an integer in v1 and a text in v5, else 1067. ``time_out`` is an integer, or a text
+  of digits, of at least 5000, else 1067; 5000 if it is missing.
+* A countdown that has ended is no longer armed. It cancels only plain orders of its product.
 """
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, Literal
 
 from htx_cancel.sandbox.book import Book
@@ -17,10 +18,10 @@ from htx_cancel.sandbox.rules import COUNTDOWNS, Interface
 from htx_cancel.sandbox.texts import refusal
 from htx_cancel.sandbox.windows import milliseconds
 
-#: What the exchange takes ``time_out`` for: ``s`` is that of one that misreads its own pages.
+#: The unit of ``time_out``. The pages say ``ms``; ``s`` is an exchange that does not follow them.
 Unit = Literal["ms", "s"]
 
-_LEAST = 5000
+_MIN_MS = 5000
 _SECONDS: Mapping[Unit, float] = {"ms": 0.001, "s": 1.0}
 
 
@@ -29,34 +30,31 @@ class Countdowns:
 
     def __init__(self, unit: Unit = "ms") -> None:
         self.unit = unit
-        self.ends: dict[str, float] = {}  #: when each that is armed ends, in epoch seconds
+        self.ends: dict[str, float] = {}  #: when each armed countdown ends, in epoch seconds
 
-    def take(
-        self, interface: Interface, request: HttpRequest, now: float, ahead: float
+    def execute(
+        self, interface: Interface, request: HttpRequest, now: float, clock_offset: float
     ) -> dict[str, Any]:
-        """Arm or disarm one; return what is told, by a clock that is ``ahead``."""
+        """Arm or disarm a countdown; return the reply's data, or raise ``Refused``."""
         fields = fields_of(interface, request)
-        kind = str if interface.envelope == "v5" else int
-        given = fields.get("on_off")
-        if type(given) is not kind or str(given) not in ("0", "1"):
+        number = str if interface.envelope == "v5" else int  # the type of numbers
+        on_off = fields.get("on_off")
+        if type(on_off) is not number or str(on_off) not in ("0", "1"):
             raise refusal(interface, 1067, "on_off")
-        time_out = str(fields.get("time_out") or _LEAST)
-        least = _LEAST * 0.001 / _SECONDS[self.unit]
-        if not time_out.isdigit() or int(time_out) < least:
+        time_out = str(fields.get("time_out") or _MIN_MS)
+        if not time_out.isdigit() or int(time_out) < _MIN_MS * 0.001 / _SECONDS[self.unit]:
             raise refusal(interface, 1067, "time_out")
-        seconds = int(time_out) * _SECONDS[self.unit] if int(given) else 0.0
+        seconds = int(time_out) * _SECONDS[self.unit] if int(on_off) else 0.0
         self.ends.pop(interface.path, None)
         if seconds:
             self.ends[interface.path] = now + seconds
-        told = {
-            "current_time": milliseconds(now + ahead),
-            "trigger_time": milliseconds(now + ahead + seconds) if seconds else 0,
-        }
-        return {name: str(it) if kind is str else it for name, it in told.items()}
+        clock = now + clock_offset
+        ends_at = milliseconds(clock + seconds) if seconds else 0
+        return {"current_time": number(milliseconds(clock)), "trigger_time": number(ends_at)}
 
     def advance(self, book: Book, now: float) -> None:
-        """Let those end that are due, in their order, and the orders go that they are about."""
-        for path, ends_at in sorted(self.ends.items(), key=lambda each: each[1]):
+        """End the countdowns that are due, the earliest first, and cancel their orders."""
+        for path, ends_at in sorted(self.ends.items(), key=itemgetter(1)):
             if ends_at <= now:
                 del self.ends[path]
-                book.sweep(COUNTDOWNS[path].counts_down, ends_at)
+                book.cancel_open(COUNTDOWNS[path].counts_down, ends_at)

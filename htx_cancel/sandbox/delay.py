@@ -1,11 +1,11 @@
-"""The way to the exchange and back: how long each message is on it."""
+"""Network latency."""
 
 import asyncio
 import random
 
 
 class Delay:
-    """A one-way delay in seconds, and a uniform extra of up to ``jitter`` for every message."""
+    """A one-way delay in seconds, plus a uniform extra of up to ``jitter`` for each message."""
 
     def __init__(self, delay: float, jitter: float, seed: int) -> None:
         self._delay = delay
@@ -13,5 +13,5 @@ class Delay:
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
 
     async def travel(self) -> None:
-        """Wait until a message that leaves now has arrived; yield once if that is at once."""
+        """Wait for one message's delay; yields to the event loop even if it is 0."""
         await asyncio.sleep(self._delay + self._jitter * self._random.random())

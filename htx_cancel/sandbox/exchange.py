@@ -1,7 +1,7 @@
-"""A local HTX: a request and a time in, a reply out; it reads no clock and opens no socket.
+"""A local HTX that takes a request and a time, and returns a reply. It has no clock or socket.
 
-The order of its checks is a choice: path, method, signature, rate windows, parameters. Only a
-call that is signed well charges a window; one with wrong parameters charges it too.
+The checks come in an order that we chose: path, method, signature, rate limits, parameters. Only a
+call with a valid signature charges a budget; a call with wrong parameters charges it, too.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from htx_cancel.sandbox.catalogue import contract
 from htx_cancel.sandbox.countdown import Countdowns, Unit
 from htx_cancel.sandbox.lifecycle import Lifecycle, Order
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
-from htx_cancel.sandbox.parameters import asked, read
+from htx_cancel.sandbox.parameters import ids_in, read
 from htx_cancel.sandbox.queries import answer
 from htx_cancel.sandbox.rules import (
     CATALOGUES,
@@ -39,11 +39,11 @@ __all__ = ["Book", "Call", "Exchange", "HttpRequest", "HttpResponse", "Order", "
 
 
 class Call(Struct, frozen=True):
-    """One signed call in the log.
+    """One call in the log.
 
-    ``outcome`` is ``ok`` (carried out, whatever became of each order), ``refused`` (nothing to
-    cancel or to find, or the one order named was not), ``rate``, ``auth``, ``invalid`` or
-    ``scripted``; ``code`` is the code of the whole reply, 200 if that is a success.
+    ``outcome`` is ``ok`` (executed, whatever became of each order), ``refused`` (there was nothing
+    to cancel or to find, or the only order was refused), ``rate``, ``auth``, ``invalid`` or
+    ``scripted``. ``code`` is the code of the whole reply, 200 for a success.
     """
 
     now: float
@@ -54,9 +54,9 @@ class Call(Struct, frozen=True):
 
 
 class Script(Struct, frozen=True):
-    """How a call that would be let in is refused; ``executed`` if it is carried out all the same.
+    """Refuses an admitted call with ``code``, after executing the call if ``executed`` is set.
 
-    The rate headers of a scripted 1032 are those of the call's true window.
+    The rate headers of a scripted 1032 describe the call's true window.
     """
 
     code: int
@@ -66,21 +66,22 @@ class Script(Struct, frozen=True):
 class Exchange:
     """One account of HTX with its book of orders.
 
-    ``calls`` counts the calls of each path, ``refused`` those that a rate limit refused. An
-    accepted cancel takes effect ``cancel_after`` seconds later; ``lost_races`` and
-    ``partial_fills`` are the shares of them before which the order was filled, wholly or in part,
-    drawn by ``random``. ``clock_offset`` is how many seconds the exchange's clock is ahead; it may
-    be set at any time, and so may ``settling``, the contracts that are in settlement. ``withdrawn``
-    are the paths that it has no more: they are answered as unknown ones, with 404. ``interfaces``
-    are its calls by path, where some are to differ from the published ones. Its lists show what was
-    open ``list_lag`` seconds ago. Its ``countdowns`` take times to be of ``countdown_unit``.
+    An accepted cancel takes effect ``cancel_after`` seconds later. ``lost_races`` and
+    ``partial_fills`` are the shares of accepted cancels whose order is filled first, wholly or in
+    part; ``random`` draws them. ``withdrawn`` paths are answered with 404, as unknown paths are.
+    ``interfaces`` replaces the published calls. Lists show what was open ``list_lag`` seconds ago.
+    Countdowns read times in ``countdown_unit``.
+
+    ``calls`` counts the calls of each path, ``refused`` the calls that a rate limit refused.
+    ``clock_offset`` is how many seconds the exchange's clock is ahead, and ``settling`` holds the
+    contracts in settlement; both may be changed at any time.
     """
 
     def __init__(
         self,
         *,
         access_key: str = "sandbox-access-key",
-        secret_key: str = "sandbox-secret-key",  # noqa: S107 - opens nothing but a sandbox
+        secret_key: str = "sandbox-secret-key",  # noqa: S107 - valid only on a sandbox
         window: WindowRule = "first",
         charge_pools: bool = False,
         count_refused: bool = False,
@@ -115,49 +116,54 @@ class Exchange:
     def handle(
         self, request: HttpRequest, now: float, script: Script | None = None
     ) -> HttpResponse:
-        """Answer one request that arrives at ``now``, in epoch seconds, as scripted if it is."""
+        """Answer a request that arrives at ``now``, in epoch seconds."""
         self.advance(now)
-        told = now + self.clock_offset
+        clock = now + self.clock_offset
         path = request.path
         interface = self._routes.get(path)
         if interface is None and path != TIMESTAMP and path not in CATALOGUES:
-            return _astray(404, "Not Found", path, told)
+            return _framework_error(404, "Not Found", path, clock)
         if request.method != ("GET" if interface is None else interface.method):
-            return _astray(405, "Method Not Allowed", path, told)
+            return _framework_error(405, "Method Not Allowed", path, clock)
         self.calls[path] += 1
         if interface is None:
-            content = {"status": "ok", "ts": milliseconds(told)}
-            if path in CATALOGUES:
-                product = CATALOGUES[path]
-                content["data"] = [contract(product, it) for it in self.book.contracts(product)]
-            return self._reply(request, content, None)
+            return self._reply(request, self._public_content(path, clock), None)
         return self._answer(interface, request, now, script)
 
     def advance(self, now: float) -> None:
-        """Let everything happen that is due: accepted cancels, and countdowns that end."""
+        """Apply the accepted cancels that are due, and the countdowns that have ended."""
         self.countdowns.advance(self.book, now)
         self.book.advance(now)
+
+    def _public_content(self, path: str, clock: float) -> dict[str, Any]:
+        content = {"status": "ok", "ts": milliseconds(clock)}
+        if path in CATALOGUES:
+            product = CATALOGUES[path]
+            content["data"] = [
+                contract(product, code) for code in sorted(self.book.contracts(product))
+            ]
+        return content
 
     def _answer(
         self, interface: Interface, request: HttpRequest, now: float, script: Script | None
     ) -> HttpResponse:
-        told = now + self.clock_offset
+        clock = now + self.clock_offset
         window = None
         try:
-            self._check_access(interface, request, told)
+            self._check_access(interface, request, clock)
             window = self._rules.admit(interface.path, now)
             self._check_window(interface, window)
-            data = self._carry_out(interface, request, now, script)
+            data = self._follow_script(interface, request, now, script)
         except Refused as refused:
-            self._note(now, request, refused.outcome, int(refused.code))
-            content = _failure(interface, refused, told)
+            self._log_call(now, request, refused.outcome, int(refused.code))
+            content = _envelope(interface, refused.code, refused.text, None, clock)
         else:
-            self._note(now, request, "ok", 200)
-            content = _success(interface, data, told)
+            self._log_call(now, request, "ok", 200)
+            content = _envelope(interface, 200, "Success", data, clock)
         return self._reply(request, content, window)
 
-    def _check_access(self, interface: Interface, request: HttpRequest, told: float) -> None:
-        denial = self._access.denial(request.method, request.host, request.target, told)
+    def _check_access(self, interface: Interface, request: HttpRequest, clock: float) -> None:
+        denial = self._access.denial(request.method, request.host, request.target, clock)
         if denial is not None:
             raise Refused(*DENIALS[interface.envelope][denial], outcome="auth")
 
@@ -166,31 +172,31 @@ class Exchange:
             self.refused[interface.path] += 1
             raise refusal(interface, 1032, outcome="rate")
 
-    def _carry_out(
+    def _follow_script(
         self, interface: Interface, request: HttpRequest, now: float, script: Script | None
     ) -> object:
         if script is None:
-            return self._act(interface, request, now)
+            return self._execute(interface, request, now)
         if script.executed:
             with suppress(Refused):
-                self._act(interface, request, now)
+                self._execute(interface, request, now)
         raise refusal(interface, script.code, outcome="scripted")
 
-    def _act(self, interface: Interface, request: HttpRequest, now: float) -> object:
+    def _execute(self, interface: Interface, request: HttpRequest, now: float) -> object:
         if interface.counts_down:
-            return self.countdowns.take(interface, request, now, self.clock_offset)
-        wanted = read(interface, request)
-        if not self.book.lists(PRODUCTS[interface.kind], wanted.contract_code):
+            return self.countdowns.execute(interface, request, now, self.clock_offset)
+        parameters = read(interface, request)
+        if not self.book.knows_contract(PRODUCTS[interface.kind], parameters.contract_code):
             raise contract_refusal(interface, given=True)
         if interface.reads:
-            return answer(self.book, interface, wanted)
-        if wanted.contract_code in self.settling:
+            return answer(self.book, interface, parameters)
+        if parameters.contract_code in self.settling:
             raise refusal(interface, SETTLING, outcome="refused")
-        return cancel(self.book, interface, wanted, now)
+        return cancel(self.book, interface, parameters, now)
 
-    def _note(self, now: float, request: HttpRequest, outcome: str, code: int) -> None:
+    def _log_call(self, now: float, request: HttpRequest, outcome: str, code: int) -> None:
         if self._keep_log:
-            self.log.append(Call(now, request.path, asked(request), outcome, code))
+            self.log.append(Call(now, request.path, ids_in(request), outcome, code))
 
     def _reply(
         self, request: HttpRequest, content: dict[str, Any], window: WindowState | None
@@ -205,31 +211,18 @@ class Exchange:
         return HttpResponse(200, headers, body)
 
 
-def _success(interface: Interface, data: object, now: float) -> dict[str, Any]:
-    ts = milliseconds(now)
+def _envelope(
+    interface: Interface, code: int | str, message: str, data: object, clock: float
+) -> dict[str, Any]:
+    ts = milliseconds(clock)
     if interface.envelope == "v5":
-        return _in_v5(200, "Success", data, ts)
+        common = {"code": code, "message": message, "data": data, "args": None, "ts": ts}
+        return common | {"unknownException": False}
+    if code != 200:
+        return {"status": "error", "err_code": code, "err_msg": message, "ts": ts}
     if interface.counts_down:
         return {"code": 200, "msg": "success", "data": data, "ts": ts}
     return {"status": "ok", "data": data, "ts": ts}
-
-
-def _failure(interface: Interface, refused: Refused, now: float) -> dict[str, Any]:
-    ts = milliseconds(now)
-    if interface.envelope == "v5":
-        return _in_v5(refused.code, refused.text, None, ts)
-    return {"status": "error", "err_code": refused.code, "err_msg": refused.text, "ts": ts}
-
-
-def _in_v5(code: int | str, message: str, data: object, ts: int) -> dict[str, Any]:
-    return {
-        "code": code,
-        "message": message,
-        "data": data,
-        "args": None,
-        "ts": ts,
-        "unknownException": False,
-    }
 
 
 def _rate_headers(window: WindowState, ahead_ms: int) -> dict[str, str]:
@@ -241,8 +234,8 @@ def _rate_headers(window: WindowState, ahead_ms: int) -> dict[str, str]:
     }
 
 
-def _astray(status: int, error: str, path: str, now: float) -> HttpResponse:
-    """Answer a request that reaches no interface, as the web framework in front of them does."""
-    stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+def _framework_error(status: int, error: str, path: str, clock: float) -> HttpResponse:
+    """Return the error of HTX's web framework for a request that matches no call."""
+    stamp = datetime.fromtimestamp(clock, UTC).isoformat(timespec="milliseconds")
     content = {"timestamp": stamp, "status": status, "error": error, "path": path}
     return HttpResponse(status, {"Content-Type": "application/json"}, msgspec.json.encode(content))

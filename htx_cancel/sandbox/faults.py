@@ -1,7 +1,8 @@
-"""Scripted trouble: what happens to a request on its way to the exchange, or to its reply.
+"""Faults that happen to a request on its way to the exchange, or to its reply.
 
-Whether the exchange carried a request out is in its book, whatever the client is told. Both ways
-take a ``FaultPlan``; what a fault does to the connection they do in their own way.
+The book shows whether the exchange executed a request, whatever the client sees. Both
+``InProcessTransport`` and ``SandboxServer`` take a ``FaultPlan``; each implements what a fault does
+to the connection.
 """
 
 import random
@@ -14,17 +15,17 @@ from msgspec import Struct, structs
 from htx_cancel.sandbox.exchange import Exchange, Script
 from htx_cancel.sandbox.messages import HttpRequest, HttpResponse
 
-#: What becomes of the reply on its way: bring it, say nothing until the client gives up, reset the
-#: connection, close it after half of the body, bring the body in drops, or let nobody in.
+#: How the reply is delivered: whole; not at all, until the client gives up; with a reset; cut, with
+#: the connection closed after half of the body; slowly in pieces; or the connection is refused.
 Delivery = Literal["whole", "hang", "reset", "cut", "drip", "refused"]
 
 
 class Fault(Struct, frozen=True):
     """What happens to one request.
 
-    ``executed`` tells whether the exchange carries it out, ``seconds`` how much later the whole
-    reply is there. The reply is the exchange's own, or its refusal with ``code``, or ``reply``.
-    ``clock`` is how far the exchange's clock goes wrong before; if it is wrong, it is put right.
+    ``executed`` is whether the exchange executes the request; ``seconds`` delay the whole reply.
+    The reply is the exchange's own, a refusal with ``code``, or ``reply``. Before the request,
+    ``clock`` sets the exchange's clock this many seconds wrong, or right if it is wrong already.
     """
 
     name: str
@@ -75,20 +76,19 @@ FAULTS: Mapping[str, Fault] = {
     )
 }
 
-#: What happens to a request where nothing does.
-CALM = Fault("calm")
+NO_FAULT = Fault("none")
 
-#: The faults of successive requests; None leaves one alone.
+#: The faults of successive requests; ``None`` for a request without a fault.
 Faults = Sequence[str | Fault | None]
 
 
 class FaultPlan:
-    """Decides which fault a request meets.
+    """Decides which fault happens to a request.
 
-    ``script`` gives, by order id or by path, the faults of the successive requests that name it.
-    A request that has several due takes one from each script and meets the first, in the order
-    of its ids; its path comes last. One that has none meets a random one of ``kinds``, with the
-    probability ``share``. ``struck`` counts the faults that were met.
+    ``script`` has, for an order id or a path, the faults of the successive requests that name it.
+    A request that names several takes the next fault of each, and the first of these happens, in
+    the order of its ids, its path last. If there is none, a random one of ``kinds`` happens with
+    the probability ``share``. ``struck`` counts the faults that happened.
     """
 
     def __init__(
@@ -100,20 +100,22 @@ class FaultPlan:
         kinds: Sequence[str] = tuple(FAULTS),
     ) -> None:
         self.struck: Counter[str] = Counter()
-        self._script = {key: iter(list(map(_fault, each))) for key, each in (script or {}).items()}
+        self._script = {
+            key: iter([_fault(fault) for fault in faults]) for key, faults in (script or {}).items()
+        }
         self._share = share
         self._kinds = [FAULTS[name] for name in kinds]
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
 
     def next(self, ids: Sequence[str], path: str) -> Fault | None:
-        """Return what happens to the next request; None if nothing does."""
+        """Return the fault of the next request; ``None`` if it has none."""
         due = [next(self._script[key], None) for key in (*ids, path) if key in self._script]
-        fault = next(filter(None, due), None) or self._drawn()
+        fault = next(filter(None, due), None) or self._draw()
         if fault is not None:
             self.struck[fault.name] += 1
         return fault
 
-    def _drawn(self) -> Fault | None:
+    def _draw(self) -> Fault | None:
         if self._random.random() >= self._share:
             return None
         return self._random.choice(self._kinds)
@@ -126,7 +128,7 @@ def _fault(given: str | Fault | None) -> Fault | None:
 def respond(
     exchange: Exchange, request: HttpRequest, now: float, fault: Fault
 ) -> HttpResponse | None:
-    """Let the exchange do its part; return the reply that then sets out, None if none does."""
+    """Apply a fault to the exchange; return the reply that it sends, ``None`` if it sends none."""
     if fault.clock:
         exchange.clock_offset = 0.0 if exchange.clock_offset else fault.clock
     if fault.code is not None:

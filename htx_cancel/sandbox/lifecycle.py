@@ -1,13 +1,12 @@
-"""An order, and what becomes of it once a cancel of it is accepted.
+"""An order, and how it ends after a cancel is accepted.
 
 Rules:
 
-* An accepted cancel is under way for ``cancel_after`` seconds. Then the order is canceled, or it
-  was filled first: wholly (a lost race) or in part.
-* Which of these it is, is drawn when the cancel is accepted, unless the order has a ``ending``.
+* An accepted cancel takes effect after ``cancel_after`` seconds. Then the order is canceled, unless
+  it was filled first: wholly (a lost race) or in part.
+* The ending is drawn when the cancel is accepted, unless the order has an ``ending``.
 """
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,14 +18,7 @@ Ending = Literal["canceled", "partially_canceled", "filled"]
 
 
 class Order(Struct, gc=False):
-    """One order. ``instructed`` is the truth about its cancel: whether the exchange took one.
-
-    ``refusal`` is the code with which a cancel is refused, if it is; ``traded`` is how much of
-    ``volume`` was traded before any cancel; ``ends_at`` is when an accepted cancel takes effect.
-    ``entry`` is the id of the order on which a TP/SL order hangs until that is filled. An order
-    that waits for a price is triggered at ``price``. ``placed_at`` is in epoch seconds, and
-    ``number`` counts the orders of a book.
-    """
+    """One order and its true state."""
 
     kind: Kind
     contract_code: str
@@ -35,28 +27,28 @@ class Order(Struct, gc=False):
     direction: str
     offset: str
     state: State
-    refusal: int | None
-    volume: int = 10
-    traded: int = 0
-    ending: Ending | None = None
-    margin_mode: MarginMode = "cross"
-    position_side: str = "both"
-    algo_type: str = "trigger"
-    entry: str = ""
-    price: float = 0.0
-    placed_at: float = 0.0
-    number: int = 0
-    instructed: bool = False
-    ends_at: float = 0.0
-    added_at: float = -math.inf
+    refusal: int | None  #: the code that refuses a cancel of this order
+    volume: int
+    traded: int  #: how much of the volume was traded before any cancel
+    ending: Ending | None
+    margin_mode: MarginMode
+    position_side: str
+    algo_type: str
+    entry: str  #: the id of the order that must be filled before a TP/SL order takes effect
+    price: float  #: also the trigger price
+    placed_at: float  #: in epoch seconds
+    added_at: float  #: the exchange's time when the order came into the book
+    number: int  #: counts the orders of a book
+    instructed: bool = False  #: whether the exchange accepted a cancel
+    ends_at: float = 0.0  #: when an accepted cancel takes effect
 
     @property
     def canceled_by_us(self) -> bool:
-        """Whether it ended canceled, because the exchange took a cancel of it."""
+        """Whether an accepted cancel canceled the order, wholly or in part."""
         return self.instructed and self.state in ("canceled", "partially_canceled")
 
     def end(self) -> None:
-        """Let an accepted cancel take effect, unless the order ended in another way before."""
+        """Apply an accepted cancel, unless the order has ended in another way."""
         if self.state != "canceling":
             return
         if self.ending == "filled":
@@ -68,9 +60,9 @@ class Order(Struct, gc=False):
 
 
 class Lifecycle(Struct, frozen=True):
-    """How cancels end: ``lost_races`` and ``partial_fills`` are shares of those accepted.
+    """How cancels end; ``lost_races`` and ``partial_fills`` are shares of the accepted cancels.
 
-    ``random`` gives numbers from 0 to below 1; shares cannot be drawn without it.
+    ``random`` returns numbers from 0 to below 1; shares need it.
     """
 
     cancel_after: float = 0.0
@@ -80,10 +72,10 @@ class Lifecycle(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.random is None and (self.lost_races or self.partial_fills):
-            raise ValueError("lost_races and partial_fills are drawn: give random")
+            raise ValueError("random must be given with lost_races or partial_fills, got None")
 
     def accept(self, order: Order, now: float) -> bool:
-        """Take a cancel of an open order; return whether its effect is still to come."""
+        """Accept a cancel of an open order; return whether it takes effect later."""
         order.instructed = True
         order.state = "canceling"
         order.ending = order.ending or self._draw()

@@ -1,4 +1,4 @@
-"""A request as it comes in to the exchange, and a reply as it goes out."""
+"""HTTP requests and replies, as the exchange receives and sends them."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class HttpRequest(Struct, frozen=True):
-    """A request as it came in: ``target`` is the raw path and query, ``host`` the Host header."""
+    """A request: ``target`` is the raw path and query, ``host`` the Host header."""
 
     method: str
     host: str
@@ -16,11 +16,11 @@ class HttpRequest(Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """The target without its query."""
+        """The path, without the query."""
         return self.target.partition("?")[0]
 
     def header(self, name: str) -> str:
-        """Return a header by its name in lower case, empty if there is none."""
+        """Return a header by its lower-case name; ``""`` if there is none."""
         return next((value for key, value in self.headers.items() if key.lower() == name), "")
 
     def __repr__(self) -> str:
@@ -28,7 +28,7 @@ class HttpRequest(Struct, frozen=True):
 
 
 class HttpResponse(Struct, frozen=True):
-    """A reply as it goes out, its body already in the encoding that its headers name."""
+    """A reply, its body already in the content encoding that its headers name."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,12 +1,12 @@
-"""The calls that ask what became of orders, answered from the book.
+"""Answer queries from the book.
 
-Rules, where the pages are silent:
+Rules that we chose where the pages say nothing:
 
-* Ids that are not known are left out; if none is known the call is refused.
-* A list without orders has one page, which is empty. A list by pages has the newest order first.
-* An order whose cancel is under way is still in the list of open orders, and in v5, which has no
-  word for it, still new or partially filled.
-* A v5 list of algo orders goes on after a row's own ``id``, a small number which is not its
+* Unknown ids are left out; if no id is known, the call is refused.
+* A list without orders has one empty page. A list with numbered pages has the newest order first.
+* An order whose cancel is under way is still in the list of open orders. In v5, which has no state
+  for it, the order is still new or partially filled.
+* A v5 list of algo orders continues after a row's own ``id``, a small number that is not the
   ``algo_id``.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 
 from htx_cancel.sandbox.book import Book
 from htx_cancel.sandbox.lifecycle import Order
-from htx_cancel.sandbox.parameters import Wanted
+from htx_cancel.sandbox.parameters import Parameters
 from htx_cancel.sandbox.rules import Interface, State
 from htx_cancel.sandbox.texts import NONE_FOUND, NOT_FOUND, refusal
 from htx_cancel.sandbox.windows import milliseconds
 
 _PARTLY_FILLED = 4
-#: An order's status in v1.
+#: The status of a plain v1 order.
 _STATUS: Mapping[State, int] = {
     "open": 3,
     "canceling": 11,
@@ -30,77 +30,68 @@ _STATUS: Mapping[State, int] = {
     "partially_canceled": 5,
     "filled": 6,
 }
-#: A trailing or trigger order's status, in the list of those that are open.
+#: The status of another v1 order, in a list of open orders.
 _OPEN_STATUS: Mapping[State, int] = {"open": 2, "canceling": 9}
-#: An order's state in v5, where it is one of the ended ones.
-_V5_STATE: Mapping[State, str] = {
-    "canceled": "canceled",
-    "partially_canceled": "partially_canceled",
-    "filled": "filled",
-}
 
 
-def answer(book: Book, interface: Interface, wanted: Wanted) -> object:
-    """Return what a question is answered with, as the data of a reply; raise ``Refused``."""
-    if interface.max_ids == 0 and not interface.paged:
-        return _after(book, interface, wanted)
+def answer(book: Book, interface: Interface, parameters: Parameters) -> object:
+    """Answer a query; return the reply's data, or raise ``Refused``."""
     if interface.max_ids == 0:
-        return _open_orders(book, interface, wanted)
-    found = [
-        order
-        for each in wanted.ids
-        if (
-            order := book.find(
-                interface.kind, wanted.contract_code, each, by_client_id=wanted.by_client_id
-            )
-        )
-        and wanted.margin_mode in ("", order.margin_mode)
-    ]
+        return (_page if interface.paged else _list_after)(book, interface, parameters)
+    kind, code, by_client_id = interface.kind, parameters.contract_code, parameters.by_client_id
+    orders = [book.find(kind, code, given, by_client_id=by_client_id) for given in parameters.ids]
+    found = [order for order in orders if order and _in_mode(order, parameters)]
     if not found:
-        code = NOT_FOUND if interface.max_ids == 1 else NONE_FOUND
-        raise refusal(interface, code, outcome="refused")
+        refusing = NOT_FOUND if interface.max_ids == 1 else NONE_FOUND
+        raise refusal(interface, refusing, outcome="refused")
     return _in_v5(found[0]) if interface.max_ids == 1 else [_in_v1(order) for order in found]
 
 
-def _open_orders(book: Book, interface: Interface, wanted: Wanted) -> dict[str, Any]:
-    narrower = wanted.chosen.get("contract_code", "").upper()
-    live = [
+def _in_mode(order: Order, parameters: Parameters) -> bool:
+    return parameters.margin_mode in ("", order.margin_mode)
+
+
+def _page(book: Book, interface: Interface, parameters: Parameters) -> dict[str, Any]:
+    """Return one page of a list of open orders that has numbered pages."""
+    contract_code = parameters.filters.get("contract_code", "").upper()
+    orders = [
         order
-        for order in book.listed(interface.kind, wanted.contract_code)
-        if narrower in ("", order.contract_code)
+        for order in book.listed(interface.kind, parameters.contract_code)
+        if contract_code in ("", order.contract_code)
     ]
-    live.sort(key=attrgetter("number"), reverse=True)
-    index, size = wanted.page
+    orders.sort(key=attrgetter("number"), reverse=True)
+    number, size = parameters.page
     return {
-        "orders": [_listed(order) for order in live[(index - 1) * size : index * size]],
-        "total_page": max(1, -(-len(live) // size)),
-        "current_page": index,
-        "total_size": len(live),
+        "orders": [_listed(order) for order in orders[(number - 1) * size : number * size]],
+        "total_page": max(1, -(-len(orders) // size)),
+        "current_page": number,
+        "total_size": len(orders),
     }
 
 
-def _after(book: Book, interface: Interface, wanted: Wanted) -> list[dict[str, Any]]:
-    """List open orders by the ids of their rows, from the one after the id that is given."""
-    live = [
+def _list_after(book: Book, interface: Interface, parameters: Parameters) -> list[dict[str, Any]]:
+    """Return the open orders whose rows follow the given id."""
+    orders = [
         order
-        for order in book.listed(interface.kind, wanted.contract_code)
-        if wanted.margin_mode in ("", order.margin_mode)
-        and wanted.algo_type in ("", order.algo_type)
-        and _row_id(order) > int(wanted.after or 0)
+        for order in book.listed(interface.kind, parameters.contract_code)
+        if _in_mode(order, parameters)
+        and parameters.algo_type in ("", order.algo_type)
+        and _row_id(order) > int(parameters.after or 0)
     ]
-    live.sort(key=_row_id)
-    return [_row(interface, order) for order in live[: wanted.page[1]]]
+    orders.sort(key=_row_id)
+    return [_row(order) for order in orders[: parameters.page[1]]]
 
 
 def _row_id(order: Order) -> int:
     return order.number if order.kind == "v5_algo" else int(order.order_id)
 
 
-def _row(interface: Interface, order: Order) -> dict[str, Any]:
-    if interface.kind == "v5":
-        return {"id": str(_row_id(order)), **_in_v5(order)}
+def _row(order: Order) -> dict[str, Any]:
+    row_id = {"id": str(_row_id(order))}
+    if order.kind == "v5":
+        return row_id | _in_v5(order)
     return {
-        "id": str(_row_id(order)),
+        **row_id,
         "algo_id": order.order_id,
         "algo_client_order_id": order.client_order_id,
         "type": order.algo_type,
@@ -112,17 +103,20 @@ def _row(interface: Interface, order: Order) -> dict[str, Any]:
         "volume": str(order.volume),
         "order_source": "api",
         "created_time": str(milliseconds(order.placed_at)),
-    } | _v5_waits_for(order)
+        **_v5_trigger(order),
+    }
 
 
-def _v5_waits_for(order: Order) -> dict[str, str]:
-    """Tell at which price a v5 algo order is triggered."""
+def _v5_trigger(order: Order) -> dict[str, str]:
     price = str(order.price)
     if order.algo_type == "trigger":
         return {"trigger_price": price}
     if order.algo_type == "trailing_stop":
-        callback = {"callback_rate": "0.05", "order_price_type": "formula_price"}
-        return {"active_price": price, **callback}
+        return {
+            "active_price": price,
+            "callback_rate": "0.05",
+            "order_price_type": "formula_price",
+        }
     sides = ("tp", "sl") if order.algo_type == "tpsl" else (order.algo_type,)
     prices = {f"{side}_trigger_price": price for side in sides}
     return {**prices, **{f"{side}_type": "market" for side in sides}}
@@ -143,22 +137,26 @@ def _basics(order: Order) -> dict[str, Any]:
 
 
 def _listed(order: Order) -> dict[str, Any]:
+    """Return an order's row in a v1 list of open orders."""
     sort = order.kind.partition("_")[2]
     if not sort:
         return _in_v1(order)
-    return _basics(order) | _waits_for(sort, order) | {"status": _OPEN_STATUS[order.state]}
+    return _basics(order) | _trigger(sort, order) | {"status": _OPEN_STATUS[order.state]}
 
 
-def _waits_for(sort: str, order: Order) -> dict[str, Any]:
-    """Tell at which price an order is triggered."""
+def _trigger(sort: str, order: Order) -> dict[str, Any]:
     if sort == "trailing":
-        callback = {"callback_rate": 0.05, "is_active": 0, "order_price_type": "formula_price"}
-        return {"active_price": order.price, **callback}
-    triggered = {"trigger_type": "ge", "trigger_price": order.price}
+        return {
+            "active_price": order.price,
+            "callback_rate": 0.05,
+            "is_active": 0,
+            "order_price_type": "formula_price",
+        }
+    trigger = {"trigger_type": "ge", "trigger_price": order.price}
     if sort == "trigger":
-        return {**triggered, "order_price": order.price, "order_price_type": "limit"}
+        return {**trigger, "order_price": order.price, "order_price_type": "limit"}
     return {
-        **triggered,
+        **trigger,
         "order_price": 0,
         "order_price_type": "optimal_5",
         "tpsl_order_type": "tp",
@@ -190,7 +188,7 @@ def _in_v5(order: Order) -> dict[str, Any]:
         "margin_mode": order.margin_mode,
         "side": order.direction,
         "position_side": order.position_side,
-        "state": _V5_STATE.get(order.state, live),
+        "state": live if order.state in ("open", "canceling") else order.state,
         "type": "limit",
         "price": str(order.price),
         "created_time": str(milliseconds(order.placed_at)),

@@ -1,4 +1,4 @@
-"""Orders to fill a book with: seeded ones, or those of a file of cancel jobs."""
+"""Fill a book with random orders, or with the orders of a file of cancel jobs."""
 
 import csv
 import random
@@ -30,35 +30,41 @@ _REFUSAL = 1088
 
 
 def add_seeded(book: Book, number: int, *, seed: int = 0) -> None:
-    """Add this many open orders of each kind, the same ones for the same seed.
+    """Add this many open orders of each kind; the same seed adds the same orders.
 
-    Those of v5 are of both margin modes, and its algo orders of all types.
+    The v5 orders have both margin modes, and the algo orders all types.
     """
-    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
     for kind, product in PRODUCTS.items():
         codes = sorted(product.contracts)
         for _ in range(number):
             book.add(
                 kind,
-                chance.choice(codes),
-                direction=chance.choice(("buy", "sell")),
-                offset=chance.choice(("open", "close")),
-                margin_mode=chance.choice(("cross", "isolated")),
-                algo_type=chance.choice(ALGO_TYPES),
+                rng.choice(codes),
+                direction=rng.choice(("buy", "sell")),
+                offset=rng.choice(("open", "close")),
+                margin_mode=rng.choice(("cross", "isolated")),
+                algo_type=rng.choice(ALGO_TYPES),
             )
 
 
 def add_from_csv(book: Book, lines: Iterable[str]) -> None:
-    """Add the order of every row of ``endpoint,contract_code,order_id,client_order_id[,state]``.
+    """Add an order for each row of ``endpoint,contract_code,order_id,client_order_id[,state]``.
 
-    A row without a state is open, one without an id gets one, ``missing`` adds none and
-    ``refused`` is open but cannot be cancelled. Raises ``ValueError``, with the row's line.
+    An order is open by default, and gets an id if it has none. The state ``missing`` adds no order;
+    ``refused`` adds an open order whose cancel is refused. Raises ``ValueError`` with the line.
     """
     rows = csv.DictReader(lines)
     for row in rows:
         try:
             _add_row(book, {name: (value or "").strip() for name, value in row.items()})
-        except (KeyError, ValueError, AttributeError) as error:
+        except KeyError as error:
+            raise ValueError(
+                f"line {rows.line_num}: missing column or unknown value {error}"
+            ) from None
+        except AttributeError:
+            raise ValueError(f"line {rows.line_num}: more values than columns") from None
+        except ValueError as error:
             raise ValueError(f"line {rows.line_num}: {error}") from None
 
 

@@ -1,10 +1,9 @@
-"""The way to the sandbox over a socket: HTTP/1.1 over aiohttp, on the wall clock."""
+"""Serve the sandbox over sockets: HTTP/1.1 with aiohttp, on the wall clock."""
 
 import asyncio
 import socket
 import ssl
 import time
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -12,17 +11,17 @@ from aiohttp import web
 from htx_cancel.sandbox.connections import Connections
 from htx_cancel.sandbox.delay import Delay
 from htx_cancel.sandbox.exchange import Exchange
-from htx_cancel.sandbox.faults import CALM, FaultPlan, respond
+from htx_cancel.sandbox.faults import NO_FAULT, FaultPlan, respond
 from htx_cancel.sandbox.messages import HttpRequest
-from htx_cancel.sandbox.parameters import asked
+from htx_cancel.sandbox.parameters import ids_in
 
 
 class SandboxServer:
-    """Serves an exchange while its context lasts; ``delay`` and ``jitter`` are seconds, each way.
+    """Serves an exchange as a context manager; ``delay`` and ``jitter`` are seconds, each way.
 
-    Port 0 takes any free port; ``base_url`` tells which, once the context is entered. ``faults``
-    decides which requests meet trouble. A request that has come in can no longer be refused at
-    the port: its connection is reset instead, and nothing is carried out.
+    Port 0 means any free port; ``base_url`` has the port inside the context. ``faults`` decides
+    which requests have a fault. ``refused_connection`` resets the connection without executing the
+    request, because the server sees a request only after it accepted the connection.
     """
 
     _connections: Connections
@@ -47,7 +46,7 @@ class SandboxServer:
         self._ssl_context = ssl_context
         self._delay = Delay(delay, jitter, seed)
         self._faults = FaultPlan() if faults is None else faults
-        self._held: socket.socket | None = None
+        self._reserved: socket.socket | None = None
 
     @property
     def base_url(self) -> str:
@@ -66,18 +65,13 @@ class SandboxServer:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._connections.release()
-        self._let_go()
+        self._free_port()
         await self._runner.cleanup()
 
     async def up(self) -> None:
-        """Listen, again on the same port after ``down``; do nothing if it listens."""
+        """Listen, after ``down`` on the same port; do nothing if the server listens already."""
         if self._runner.sites:
             return
         self._site = web.TCPSite(
@@ -87,35 +81,35 @@ class SandboxServer:
             ssl_context=self._ssl_context,
             backlog=1024,
         )
-        self._let_go()
+        self._free_port()
         await self._site.start()
         self._port = self._runner.addresses[0][1]
 
     async def down(self) -> None:
-        """Refuse connections, and close those that there are, until ``up``; or do nothing."""
+        """Close all connections and refuse new ones until ``up``; do nothing if down already."""
         if not self._runner.sites:
             return
         await self._site.stop()
-        self._held = _hold(self._host, self._port)
+        self._reserved = _reserve_port(self._host, self._port)
         self._connections.abort()
         await asyncio.sleep(0)
 
-    def _let_go(self) -> None:
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+    def _free_port(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        arriving = HttpRequest(
+        http = HttpRequest(
             method=request.method,
             host=request.headers.get("Host", ""),
             target=request.raw_path,
             headers=request.headers,
             body=await request.read(),
         )
-        fault = self._faults.next(asked(arriving), arriving.path) or CALM
+        fault = self._faults.next(ids_in(http), http.path) or NO_FAULT
         await self._delay.travel()
-        reply = respond(self._exchange, arriving, time.time(), fault)
+        reply = respond(self._exchange, http, time.time(), fault)
         if fault.delivery == "hang":
             await self._connections.wait(request)
         elif fault.delivery == "whole" and fault.seconds:
@@ -124,10 +118,10 @@ class SandboxServer:
         return await self._connections.deliver(request, reply, fault)
 
 
-def _hold(host: str, port: int) -> socket.socket:
-    """Bind a port without listening: it stays ours while the server is down."""
+def _reserve_port(host: str, port: int) -> socket.socket:
+    """Bind a port without listening, so that no other process takes it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    held = socket.socket(family, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind((host, port))
-    return held
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((host, port))
+    return reserved

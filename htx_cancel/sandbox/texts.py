@@ -1,4 +1,4 @@
-"""The exchange's codes and what it says with them, in an independent reading of its pages."""
+"""The exchange's codes and texts, read from its pages independently of the client's table."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,7 +7,7 @@ from htx_cancel.sandbox.rules import Envelope, Interface, State
 
 Denial = Literal["key", "method", "version", "no time", "time", "signature"]
 
-#: What is said of an order that is not open.
+#: The code that refuses to cancel an order that is not open.
 STATE_CODES: Mapping[State, int] = {
     "filled": 1063,
     "canceling": 1062,
@@ -15,14 +15,14 @@ STATE_CODES: Mapping[State, int] = {
     "partially_canceled": 1071,
 }
 NOT_FOUND = 1061
-#: What is said of a TP/SL order whose entry order is open.
+#: The code that refuses to cancel a TP/SL order whose entry order is open.
 ENTRY_OPEN = 1408
-#: What is said while a contract is in settlement.
+#: The code that refuses calls while a contract is in settlement.
 SETTLING = 1056
-#: What is said to a question about orders of which none is known.
+#: The code that refuses a query if it finds none of its orders.
 NONE_FOUND = 1017
 
-#: As published in 2021; on the wire these texts carry no straight apostrophe.
+#: As published in 2021; replies carry these texts without straight apostrophes.
 _V1_TEXTS = {
     1000: "System error.",
     1001: "System is unprepared.",
@@ -49,7 +49,7 @@ _V1_TEXTS = {
     1408: "Unable to cancel because the take-profit and stop-loss order does not take effect.",
     1440: "{0} contracts fail to be cancelled.",
 }
-#: Where the words of 2025 differ.
+#: As published in 2025, where they differ.
 _V5_TEXTS = _V1_TEXTS | {
     1001: "The system is not ready.",
     1003: "Redis error.",
@@ -79,15 +79,15 @@ _V1_DENIALS: dict[Denial, tuple[int | str, str]] = {
     "time": (12001, "Invalid submission time."),
     "signature": (403, "Verification failure [校验失败]"),
 }
-#: What is said to a call that is not signed well.
+#: The codes and texts for a call whose signature is not valid.
 DENIALS: Mapping[Envelope, Mapping[Denial, tuple[int | str, str]]] = {
     "v1": _V1_DENIALS,
     "v5": _V1_DENIALS | {"signature": ("1003", "invalid signature")},
 }
 
 
-class Refused(Exception):  # noqa: N818 - an answer of the exchange, no failure of the sandbox
-    """A call that is not carried out. ``outcome`` is the log's word for it."""
+class Refused(Exception):  # noqa: N818 - a reply of the exchange, not an error of the sandbox
+    """Refuses a whole call; ``outcome`` goes to the log of calls."""
 
     def __init__(self, code: int | str, text: str, outcome: str = "invalid") -> None:
         super().__init__(code, text)
@@ -97,17 +97,17 @@ class Refused(Exception):  # noqa: N818 - an answer of the exchange, no failure 
 
 
 def text(envelope: Envelope, code: int, *words: str) -> str:
-    """Return a code's text; any code may be scripted, so one without a text has one too."""
+    """Return a code's text. Any code may be scripted, so an unknown code has a text, too."""
     return TEXTS[envelope].get(code, "Unknown error.").format(*words)
 
 
 def refusal(interface: Interface, code: int, *words: str, outcome: str = "invalid") -> Refused:
-    """Return the refusal of a whole call, in the interface's words."""
+    """Return the refusal of a whole call, with the text of the call's envelope."""
     return Refused(code, text(interface.envelope, code, *words), outcome)
 
 
 def contract_refusal(interface: Interface, *, given: bool) -> Refused:
-    """Return the refusal of a contract_code that is missing, or unknown."""
+    """Return the refusal of a contract_code that is unknown, or missing if not ``given``."""
     if interface.envelope == "v5":
         return Refused(interface.unknown_contract, "Invalid contract_code parameter")
     name = "The symbol field" if interface.by_symbol else "contract_code"

@@ -1,7 +1,7 @@
 """Windows that count calls against a budget.
 
-The exchange's own rule is not documented, so there are the three that it could be: ``first``,
-``epoch`` and ``slide``.
+The exchange's rule is not documented, so the sandbox has the three rules that it could be:
+``first``, ``epoch`` and ``slide``.
 """
 
 import math
@@ -24,12 +24,12 @@ class Budget(Struct, frozen=True):
 
 
 def milliseconds(seconds: float) -> int:
-    """Return whole milliseconds, cut off as a server's clock cuts them."""
+    """Return whole milliseconds, rounded down as a server's clock does."""
     return math.floor(round(seconds * 1000, 3))
 
 
 class WindowState(Struct, frozen=True):
-    """What the rate headers say, and whether the call was let in."""
+    """The content of the rate headers, and whether the call was admitted."""
 
     admitted: bool
     limit: int
@@ -46,33 +46,33 @@ class Window(ABC):
         self.seconds = budget.seconds
 
     @abstractmethod
-    def used(self, now: float) -> int:
-        """Return how many calls still count."""
+    def _used(self, now: float) -> int:
+        """Return how many calls count at ``now``."""
 
     @abstractmethod
-    def reset(self, now: float) -> float:
-        """Return when a counted call next stops counting."""
+    def _reset(self, now: float) -> float:
+        """Return when the next counted call stops counting."""
 
     @abstractmethod
     def charge(self, now: float) -> None:
         """Count one call."""
 
     def room(self, now: float) -> bool:
-        """Return whether one more call may be let in."""
-        return self.used(now) < self.calls
+        """Return whether one more call may be admitted."""
+        return self._used(now) < self.calls
 
     def state(self, now: float, *, admitted: bool) -> WindowState:
-        """Describe the window as it is now."""
+        """Return the window's state at ``now``."""
         return WindowState(
             admitted=admitted,
             limit=self.calls,
             interval_ms=milliseconds(self.seconds),
-            remaining=max(0, self.calls - self.used(now)),
-            reset_ms=milliseconds(self.reset(now)),
+            remaining=max(0, self.calls - self._used(now)),
+            reset_ms=milliseconds(self._reset(now)),
         )
 
     def admit(self, now: float) -> WindowState:
-        """Let one call in if there is room, and describe the window after it."""
+        """Admit one call if there is room; return the window's state after the call."""
         admitted = self.room(now)
         if admitted:
             self.charge(now)
@@ -80,55 +80,51 @@ class Window(ABC):
 
 
 class FirstWindow(Window):
-    """A fixed window that starts with its first request."""
+    """A fixed window that starts with its first call."""
 
     _start = -math.inf
-    _used = 0
+    _count = 0
 
     def _begin(self, now: float) -> float:
-        """Return the start of the window that ``now`` lies in."""
+        """Return the start of the window that contains ``now``."""
         return self._start if now < self._start + self.seconds else now
 
-    def used(self, now: float) -> int:
-        """Return how many calls the window of ``now`` has had."""
-        return self._used if self._begin(now) == self._start else 0
+    def _used(self, now: float) -> int:
+        return self._count if self._begin(now) == self._start else 0
 
-    def reset(self, now: float) -> float:
-        """Return when the window of ``now`` ends."""
+    def _reset(self, now: float) -> float:
         return self._begin(now) + self.seconds
 
     def charge(self, now: float) -> None:
-        """Count one call, in a new window if the last one is over."""
-        self._used = self.used(now) + 1
+        """Count one call, in a new window if the last has ended."""
+        self._count = self._used(now) + 1
         self._start = self._begin(now)
 
 
 class EpochWindow(FirstWindow):
-    """A fixed window aligned to the clock."""
+    """A fixed window that is aligned to the clock."""
 
     def _begin(self, now: float) -> float:
         return now // self.seconds * self.seconds
 
 
 class SlidingWindow(Window):
-    """A log of the calls of the last interval."""
+    """A sliding window: a log of the calls of the last interval."""
 
     def __init__(self, budget: Budget) -> None:
         super().__init__(budget)
         self._log: deque[float] = deque(maxlen=budget.calls)
 
-    def used(self, now: float) -> int:
-        """Return how many calls the last interval has had."""
+    def _used(self, now: float) -> int:
         while self._log and self._log[0] + self.seconds <= now:
             self._log.popleft()
         return len(self._log)
 
-    def reset(self, now: float) -> float:
-        """Return when the oldest of them is an interval old."""
-        return (self._log[0] if self.used(now) else now) + self.seconds
+    def _reset(self, now: float) -> float:
+        return (self._log[0] if self._used(now) else now) + self.seconds
 
     def charge(self, now: float) -> None:
-        """Count one call; of more than the budget only the latest can matter."""
+        """Count one call; if there are more than the budget, only the latest matter."""
         self._log.append(now)
 
 

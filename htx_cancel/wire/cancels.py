@@ -1,12 +1,13 @@
-"""Batch to bytes, and bytes to what they say of each id.
+"""Encode cancel requests, and decode what their replies say of each id.
 
 Rules for a reply, beside those of ``envelope``:
 
-* An id that is named among the successes and among the errors is accepted, and keeps the error's
-  code and message beside it. (The exchange's own example shows one, with 1062: canceling.)
-* Of two errors for one id the first counts.
-* An item of a list is accepted by its own word only; a reply about one order may have none.
-* "No such order" says less of a client order id than of an order id, and its message says so.
+* A reply that is not a success as a whole accepts no id; its errors still count.
+* An id named among both the successes and the errors is accepted, and keeps the error's code and
+  message. (The exchange's own example shows such an id, with 1062: canceling.)
+* If a reply has two errors for one id, the first counts.
+* An item of a list is accepted only if the item says so; a reply about one order need not say it.
+* If no order has this client order id, the order may still be live, and the message says so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +32,9 @@ from htx_cancel.wire.envelope import (
     verdict,
 )
 
-_CODES = ("err_code", "err-code", "code", "error_code")  #: the names that an item's code may have
+_CODES = ("err_code", "err-code", "code", "error_code")  #: an item's code has one of these names
 
-#: The fields of ids that the client made up.
+#: The fields whose ids the client chose.
 CLIENT_IDS = frozenset({"client_order_id", "algo_client_order_id"})
 
 _encoder = msgspec.json.Encoder()
@@ -42,7 +43,7 @@ _encoder = msgspec.json.Encoder()
 def encode(
     endpoint: Endpoint, contract_code: str, field: str, ids: Sequence[str], *, one: bool = False
 ) -> bytes:
-    """Make the body of a request that names ids; ``one`` is that of a call for a single id."""
+    """Return the body of a request that names ids; ``one`` is for a call that takes a single id."""
     contract = named(contract_code, by_symbol=endpoint.by_symbol)
     if endpoint.ids_as == "objects":
         objects = [{**contract, field: order_id} for order_id in ids]
@@ -52,74 +53,75 @@ def encode(
 
 
 def encode_all(endpoint: Endpoint, contract_code: str, filters: Mapping[str, str | None]) -> bytes:
-    """Make the body of a request that names no ids; an absent filter means all."""
-    contract = named(contract_code, by_symbol=endpoint.by_symbol)
-    if contract.get("symbol", contract_code) != contract_code:
-        contract["contract_code"] = contract_code
-    return _encoder.encode(contract | {name: it for name, it in filters.items() if it is not None})
+    """Return the body of a request that names no ids, without the filters that are ``None``."""
+    body = named(contract_code, by_symbol=endpoint.by_symbol)
+    if body.get("symbol", contract_code) != contract_code:
+        body["contract_code"] = contract_code
+    given = {name: value for name, value in filters.items() if value is not None}
+    return _encoder.encode(body | given)
 
 
 def decode(status: int, body: bytes, endpoint: Endpoint, field: str = "order_id") -> AttemptResult:
-    """Read a reply to a call that named ids under ``field``. Never raises."""
+    """Decode a reply to a call that named ids under ``field``. Never raises."""
     reply = json_object(body)
     if reply is None:
         return AttemptResult(not_htx(status, "no JSON object"))
     whole = verdict(reply, status, endpoint.envelope, endpoint.path)
-    named = _named(reply.get("data"), field, endpoint.envelope)
+    findings = _findings(reply.get("data"), field, endpoint.envelope)
     if whole.meaning is not Meaning.ACCEPTED:
-        named = {
-            key: found for key, found in named.items() if found.meaning is not Meaning.ACCEPTED
+        findings = {
+            key: found for key, found in findings.items() if found.meaning is not Meaning.ACCEPTED
         }
     if field in CLIENT_IDS:
         whole = _with_caveat(whole)
-        named = {key: _with_caveat(found) for key, found in named.items()}
-    return AttemptResult(whole, server_time(reply), named)
+        findings = {key: _with_caveat(found) for key, found in findings.items()}
+    return AttemptResult(whole, server_time(reply), findings)
 
 
 def _with_caveat(found: Finding) -> Finding:
-    """Say beside "no such order" what the exchange cannot know of a client order id."""
     if found.meaning is not Meaning.NOT_FOUND:
         return found
     return Finding(found.meaning, found.code, f"{found.message} {CLIENT_ID_CAVEAT}".lstrip())
 
 
-def _named(data: object, field: str, envelope: str) -> dict[str, Finding]:
-    """Read the ids out of either envelope's ``data``."""
+def _findings(data: object, field: str, envelope: str) -> dict[str, Finding]:
+    """Return what the ``data`` of either envelope says of each id."""
     if isinstance(data, list):
-        return _items(data, field, envelope)
+        return {key: _of_item(item, envelope) for key, item in _by_id(data, field).items()}
     if not isinstance(data, dict):
         return {}
     if "successes" not in data and "errors" not in data:
-        return _items([data], field, envelope, alone=True)
-    errors = data.get("errors")
-    named = _items(errors, field, envelope, error=True) if isinstance(errors, list) else {}
+        silent = data.get("success") is None and data.keys().isdisjoint(_CODES)
+        found = ACCEPTED if silent else _of_item(data, envelope)
+        return dict.fromkeys(_by_id([data], field), found)
+    errors = _by_id(data.get("errors"), field, "order_id")  # v1 errors carry any id as order_id
+    findings = {key: _of_error(item, envelope) for key, item in errors.items()}
     accepted = dict.fromkeys(_successes(data.get("successes")), ACCEPTED)
-    for order_id in accepted.keys() & named.keys():
-        error = named[order_id]
+    for order_id in accepted.keys() & findings.keys():
+        error = findings[order_id]
         accepted[order_id] = Finding(Meaning.ACCEPTED, error.code, error.message)
-    return {**named, **accepted}
+    return findings | accepted
 
 
-def _items(
-    items: list[Any], field: str, envelope: str, *, error: bool = False, alone: bool = False
-) -> dict[str, Finding]:
-    """Read items that carry a code each; v1 errors carry any id as ``order_id``."""
-    named: dict[str, Finding] = {}
-    for item in items:
-        if not isinstance(item, dict):
-            continue
-        order_id = id_of(item.get(field)) or (id_of(item.get("order_id")) if error else "")
-        if order_id and order_id not in named:
-            named[order_id] = _item_finding(item, envelope, error=error, alone=alone)
-    return named
+def _by_id(items: object, field: str, other_field: str = "") -> dict[str, dict[str, Any]]:
+    """Return the items by their ids; if two items have one id, the first counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            order_id = id_of(item.get(field)) or (other_field and id_of(item.get(other_field)))
+            if order_id and order_id not in found:
+                found[order_id] = item
+    return found
 
 
-def _item_finding(item: dict[str, Any], envelope: str, *, error: bool, alone: bool) -> Finding:
-    code, success = code_of(item, *_CODES), item.get("success")
-    silent = alone and success is None and item.keys().isdisjoint(_CODES)
-    if not error and (code == 200 or success is True or silent):
-        return ACCEPTED
-    return finding(code, text_of(item, "err_msg", "err-msg", "message", "error_msg"), envelope)
+def _of_item(item: dict[str, Any], envelope: str) -> Finding:
+    accepted = code_of(item, *_CODES) == 200 or item.get("success") is True
+    return ACCEPTED if accepted else _of_error(item, envelope)
+
+
+def _of_error(item: dict[str, Any], envelope: str) -> Finding:
+    message = text_of(item, "err_msg", "err-msg", "message", "error_msg")
+    return finding(code_of(item, *_CODES), message, envelope)
 
 
 def _successes(given: object) -> Iterable[str]:

@@ -4,33 +4,33 @@ from enum import Enum
 
 
 class Meaning(Enum):
-    """What an answer of the exchange, or its absence, says about a cancel."""
+    """What a reply of the exchange, or the lack of a reply, says about a cancel."""
 
-    __hash__ = object.__hash__  # members are single, and Enum's own hash is a slow one
+    __hash__ = object.__hash__  # each member exists once; Enum's own hash is slow
 
     ACCEPTED = "the exchange took the instruction"
-    FILLED = "the order was executed"
-    CANCELED = "the order was canceled before"
+    FILLED = "the order was filled"
+    CANCELED = "the order was canceled earlier"
     CANCELING = "an earlier cancel is under way"
-    NOT_FOUND = "no such order"
-    RATE_LIMITED = "too many calls; the call was not executed"
+    NOT_FOUND = "the exchange knows no such order"
+    RATE_LIMITED = "too many requests; the exchange did not execute this one"
     BUSY = "refused for now"
     SETTLING = "the contract is in settlement or delivery"
-    ENTRY_OPEN = "it hangs on an order that is open: cancel that one first"
-    FAULT = "the exchange failed inside; what it did is not known"
-    CLOCK = "the request's time was wrong"
+    ENTRY_OPEN = "the order depends on an entry order that is open: cancel the entry order first"
+    FAULT = "the exchange failed internally, and may or may not have executed the request"
+    CLOCK = "the request's timestamp was wrong"
     AUTH = "the key, the signature, the account's mode or the path was refused"
     INVALID = "a parameter was refused"
     REFUSED = "this order may not be canceled"
-    UNCLEAR = "a code that is not in our table, or says nothing certain"
-    UNNAMED = "the reply names this id nowhere"
+    UNCLEAR = "the code is not in our table, or says nothing certain"
+    UNNAMED = "the reply does not mention this id"
     UNREADABLE = "the reply is not one of the exchange's"
-    NO_ANSWER = "sent, and no reply came"
-    NOT_SENT = "it never left this process"
+    NO_ANSWER = "the request was sent, and no reply came"
+    NOT_SENT = "the request never left this process"
 
 
-#: The codes that we read, after the exchange's own error tables, which list many more: those of
-#: placing orders, of transfers and of other products. A code that is not here is ``UNCLEAR``.
+#: The codes that we interpret. The exchange's own error tables list many more: codes of placing
+#: orders, of transfers and of other products. A code that is not here is ``UNCLEAR``.
 CODES: dict[int, Meaning] = {
     1063: Meaning.FILLED,
     1071: Meaning.CANCELED,
@@ -57,21 +57,21 @@ CODES: dict[int, Meaning] = {
 }
 
 
-#: Too many ids in one request.
+#: The code for too many ids in one request.
 TOO_MANY = 1052
 
-#: The codes of a body of the wrong form.
+#: The codes for a body of the wrong form.
 WRONG_FORM = frozenset({400, 1030, 1031, 1066, 1067, 1347})
 
-#: Codes of a refused signature that have been seen for a wrong clock, too.
+#: The codes for a refused signature that the exchange also gives for a wrong clock.
 MAYBE_CLOCK = frozenset({403, 1253})
 
 
 def meaning(code: int, message: str, *, envelope: str) -> Meaning:
-    """Say what a code means, in the envelope it came in.
+    """Return what a code means in its envelope.
 
-    Two codes changed their meaning in v5: 1046 is there a missing position, and 1003 has been
-    seen with the message "invalid signature".
+    Two codes mean something else in v5: 1046 is a missing position, and 1003 has been seen with
+    the message "invalid signature".
     """
     if envelope == "v5" and code == 1046:
         return Meaning.INVALID

@@ -1,10 +1,10 @@
-"""A countdown to the bytes that arm or disarm it, and what a reply says of it.
+"""Encode requests that arm or disarm a countdown, and decode their replies.
 
 Rules:
 
-* Times are sent in milliseconds, and in seconds to an exchange whose replies show that it counts
-  in those.
-* A reply arms a countdown only if it names when that ends.
+* Times are sent in milliseconds, or in seconds if the exchange's replies show that it counts in
+  seconds.
+* A reply arms a countdown only if the reply names the countdown's end.
 """
 
 import msgspec
@@ -18,20 +18,20 @@ from htx_cancel.wire.envelope import (
     verdict,
 )
 
-#: What disarms; a time beside it is not sent.
+#: The seconds that disarm a countdown.
 OFF = 0.0
 
 
 class CountdownReply(AttemptResult, frozen=True):
-    """What a reply says: ``seconds`` are from its own time to the end, 0 where it names none."""
+    """What a reply says; ``seconds`` from the reply's time to the end, 0 if it names no end."""
 
     seconds: float = 0.0
 
 
 def encode(seconds: float, *, unit: float, as_text: bool) -> bytes:
-    """Make the body that arms a countdown, or disarms it with ``OFF``.
+    """Return the body that arms a countdown, or disarms it if ``seconds`` is ``OFF``.
 
-    ``unit`` is what the exchange counts in, in seconds.
+    ``unit`` is the exchange's unit of time, in seconds.
     """
     on_off = int(seconds > OFF)
     body: dict[str, object] = {"on_off": str(on_off) if as_text else on_off}
@@ -41,7 +41,7 @@ def encode(seconds: float, *, unit: float, as_text: bool) -> bytes:
 
 
 def decode(status: int, body: bytes, row: Countdown) -> CountdownReply:
-    """Read a reply. Never raises."""
+    """Decode a reply. Never raises."""
     reply = json_object(body)
     if reply is None:
         return CountdownReply(not_htx(status, "no JSON object"))
@@ -54,7 +54,7 @@ def decode(status: int, body: bytes, row: Countdown) -> CountdownReply:
 
 
 def _milliseconds(given: object) -> int:
-    """Read a time, a number or a text; 0 if it is neither."""
+    """Return a time given as a number or a text; 0 if it is neither."""
     if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 20:
         return int(given)
     return given if isinstance(given, int) and not isinstance(given, bool) and given > 0 else 0

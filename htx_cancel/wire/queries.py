@@ -1,10 +1,11 @@
-"""Read the state of orders out of a query's reply.
+"""Encode queries, and decode the states of orders from their replies.
 
 Rules:
 
-* A query that failed says nothing. One that succeeded, or says that it knows none of its orders,
-  says of each order that it leaves out that the exchange does not have it.
-* A list of open orders says of an order that it leaves out that it is not open any more.
+* A reply that failed says nothing.
+* If a query by ids succeeds, or finds none of its orders, each order that the reply leaves out
+  does not exist.
+* An order that a list of open orders leaves out is not open any more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ from htx_cancel.wire.envelope import (
     verdict,
 )
 
-#: The numbers of coin-M orders and the words of v5 orders. What is not here says nothing.
+#: The states of coin-M orders (numbers) and of v5 orders (words). Any other state says nothing.
 STATES: dict[object, OrderState] = {
     **dict.fromkeys((1, 2, 3, 4, "new", "partially_filled", "active"), OrderState.OPEN),
     **dict.fromkeys((5, "partially_canceled"), OrderState.PARTIALLY_CANCELED),
@@ -39,44 +40,45 @@ STATES: dict[object, OrderState] = {
     11: OrderState.CANCELING,
 }
 
-#: In a list of open orders: what is being canceled, of plain and of other orders.
+#: The status of an order in a list of open orders whose cancel is under way: 11 of plain orders,
+#: 9 of other orders.
 _LISTED_CANCELING = (9, 11)
 
-
-#: The prices at which an order triggers; of a trailing order the one from which it trails.
+#: The fields with the price at which an order triggers, or from which a trailing order trails.
 _TRIGGER_PRICES = ("trigger_price", "active_price", "tp_trigger_price", "sl_trigger_price")
 
-#: The status of a contract that is not listed any more, or was delivered.
+#: The status of a contract that was delisted (0) or delivered (8).
 _OVER = (0, 8)
 
-_NO_LIST = Finding(Meaning.UNREADABLE, None, "no list of orders")
-_NO_WAY_ON = Finding(Meaning.UNREADABLE, None, "a full page, and no id to go on after")
+_NO_LIST = Finding(Meaning.UNREADABLE, None, "the reply has no list of orders")
+_NO_LAST_ID = Finding(Meaning.UNREADABLE, None, "the page is full, but its last order has no id")
 
 
 class OrderStates(AttemptResult, frozen=True):
-    """What a reply tells.
+    """What a reply says of orders.
 
-    ``of`` holds the orders it names, ``None`` for a state that is not known here. Where it is
-    ``complete``, an order that was asked for and is not named does not exist, or is not open.
+    ``of`` has the state of each order that the reply names, ``None`` if we do not know the state.
+    If ``complete``, an order that was asked for and is not in ``of`` does not exist, or is not
+    open any more.
     """
 
     of: Mapping[str, OrderState | None] = {}
     complete: bool = False
-    pages: int = 1  #: of a list that counts them
-    least: int = 0  #: how many orders such a list has, by its own count
-    rows: Sequence[Mapping[str, Any]] = ()  #: of a list, as they came
-    last: str = ""  #: what the next page of a list comes after; ``""`` if there is none
+    pages: int = 1  #: how many pages the list has, if it counts them
+    least: int = 0  #: how many orders the list has at least, by its own count
+    rows: Sequence[Mapping[str, Any]] = ()  #: the rows of a list, as received
+    last: str = ""  #: the id that the next page of a list follows; ``""`` if no page follows
 
 
 def params(query: Query, contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
-    """Make the parameters of a query by ids."""
+    """Return the parameters of a query by ids."""
     return {**named(contract_code, by_symbol=query.by_symbol), field: ",".join(ids)}
 
 
 def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | int]:
-    """Make the parameters of a query for a page of open orders.
+    """Return the parameters of a query for a page of open orders.
 
-    ``page`` is its number, counted from 1, or the last id of the page before it.
+    ``page`` is the page's number, counted from 1, or the last id of the previous page.
     """
     contract = named(contract_code, by_symbol=query.by_symbol)
     if query.listed == "by_page":
@@ -86,67 +88,67 @@ def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | 
 
 
 def contract_of_coin(query: Query, contract_code: str) -> str:
-    """Return the only contract that is meant by a query that names its coin; ``""`` if all are."""
+    """Return the contract to filter by if the query names only its coin, else ``""``."""
     asked = named(contract_code, by_symbol=query.by_symbol)
     return "" if contract_code in asked.values() else contract_code.upper()
 
 
 def encode(given: Mapping[str, str | int]) -> bytes:
-    """Make the body of a query that is a POST."""
+    """Return the body of a query that is a POST."""
     return msgspec.json.encode(given)
 
 
 def decode(status: int, body: bytes, query: Query, field: str) -> OrderStates:
-    """Read a reply. Never raises."""
+    """Decode a reply. Never raises."""
     reply = json_object(body)
     if reply is None:
         return OrderStates(not_htx(status, "no JSON object"))
-    told = server_time(reply)
+    time = server_time(reply)
     whole = verdict(reply, status, "v5" if query.method == "GET" else "v1", query.path)
     if whole.meaning is not Meaning.ACCEPTED:
-        none_of_them = whole.meaning is Meaning.NOT_FOUND and not query.listed
-        return OrderStates(whole, told, complete=none_of_them)
+        none_exists = whole.meaning is Meaning.NOT_FOUND and not query.listed
+        return OrderStates(whole, time, complete=none_exists)
     data = reply.get("data")
     if query.listed == "by_page":
-        return _page(data, told, field)
+        return _numbered_page(data, time, field)
     if query.listed == "by_id":
-        return _rows(data, told, query, field)
+        return _page_by_id(data, time, query, field)
     if isinstance(data, list):
-        return OrderStates(whole, told, of=_states(data, field), complete=True)
-    return OrderStates(whole, told, of=_states([data], field))
+        return OrderStates(whole, time, of=_states(data, field), complete=True)
+    return OrderStates(whole, time, of=_states([data], field))
 
 
 def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]:
     states = {}
     for item in items:
         if isinstance(item, dict):
-            word = item.get("state", item.get("status"))
-            states[_id(item, field)] = STATES.get(word) if isinstance(word, str | int) else None
+            state = item.get("state", item.get("status"))
+            states[_id(item, field)] = STATES.get(state) if isinstance(state, str | int) else None
     return states
 
 
-def _page(data: object, told: float | None, field: str) -> OrderStates:
+def _numbered_page(data: object, time: float | None, field: str) -> OrderStates:
     page = data if isinstance(data, dict) else {}
-    rows, pages = _all_rows(page.get("orders")), page.get("total_page")
+    rows, pages = _rows(page.get("orders")), page.get("total_page")
     if rows is None or not isinstance(pages, int):
-        return OrderStates(_NO_LIST, told)
+        return OrderStates(_NO_LIST, time)
     size = page.get("total_size")
     least = max(size if isinstance(size, int) else 0, pages if pages > 1 else 0)
     states = _open(rows, field)
     return OrderStates(
-        ACCEPTED, told, of=states, complete=True, pages=max(pages, 1), least=least, rows=rows
+        ACCEPTED, time, of=states, complete=True, pages=max(pages, 1), least=least, rows=rows
     )
 
 
-def _rows(data: object, told: float | None, query: Query, field: str) -> OrderStates:
-    rows = _all_rows(data)
+def _page_by_id(data: object, time: float | None, query: Query, field: str) -> OrderStates:
+    rows = _rows(data)
     if rows is None:
-        return OrderStates(_NO_LIST, told)
+        return OrderStates(_NO_LIST, time)
     full = len(rows) >= query.batch_size
     last = id_of(rows[-1].get("id")) if full else ""
     if full and not last:
-        return OrderStates(_NO_WAY_ON, told, of=_open(rows, field), rows=rows)
-    return OrderStates(ACCEPTED, told, of=_open(rows, field), complete=True, rows=rows, last=last)
+        return OrderStates(_NO_LAST_ID, time, of=_open(rows, field), rows=rows)
+    return OrderStates(ACCEPTED, time, of=_open(rows, field), complete=True, rows=rows, last=last)
 
 
 def ids(pages: Iterable[OrderStates]) -> set[str]:
@@ -154,15 +156,14 @@ def ids(pages: Iterable[OrderStates]) -> set[str]:
     return {_id(row, "order_id") for page in pages for row in page.rows}
 
 
-def _all_rows(items: object) -> list[dict[str, Any]] | None:
-    """Return the rows of a list; ``None`` if it is none, or has what is no row."""
+def _rows(items: object) -> list[dict[str, Any]] | None:
+    """Return the rows of a list; ``None`` if it is no list, or an item is no object."""
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         return None
     return items
 
 
 def _open(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, OrderState | None]:
-    """Read a list of open orders: each is open, or its cancel is under way."""
     return {
         _id(row, field): OrderState.CANCELING
         if row.get("status") in _LISTED_CANCELING
@@ -172,7 +173,7 @@ def _open(rows: Sequence[Mapping[str, Any]], field: str) -> dict[str, OrderState
 
 
 def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
-    """Read a row of a list of open orders; its id is empty if it names none."""
+    """Return the order of a list's row; its ``order_id`` is ``""`` if the row has none."""
     algo = kind == "algo_orders"
     prices = ("price",) if kind == "orders" else _TRIGGER_PRICES
     created = _decimal(row, "created_at", "created_time")
@@ -194,7 +195,7 @@ def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
 
 
 def _decimal(row: Mapping[str, Any], *names: str) -> Decimal | None:
-    """Return the first of these fields that is a number, or a text that is one."""
+    """Return the first of these fields that holds a finite number, as a number or as text."""
     for name in names:
         given = row.get(name)
         if isinstance(given, str | int | float) and not isinstance(given, bool):
@@ -206,14 +207,17 @@ def _decimal(row: Mapping[str, Any], *names: str) -> Decimal | None:
 
 
 def contracts(body: bytes, field: str) -> list[str] | None:
-    """Read which contracts, or coins, there are; ``None`` if the reply names none."""
-    rows = _all_rows((json_object(body) or {}).get("data"))
+    """Return the contracts, or coins, that the exchange trades; ``None`` if the reply names none.
+
+    Contracts that were delisted or delivered are left out.
+    """
+    rows = _rows((json_object(body) or {}).get("data"))
     if not rows or not all(text_of(row, field) for row in rows):
         return None
-    there = [row for row in rows if row.get("contract_status") not in _OVER]
-    return list(dict.fromkeys(text_of(row, field) for row in there)) or None
+    listed = [row for row in rows if row.get("contract_status") not in _OVER]
+    return list(dict.fromkeys(text_of(row, field) for row in listed)) or None
 
 
 def _id(item: Mapping[str, Any], field: str) -> str:
-    text = item.get("order_id_str") if field == "order_id" else None
-    return id_of(text) or id_of(item.get(field))
+    as_text = item.get("order_id_str") if field == "order_id" else None
+    return id_of(as_text) or id_of(item.get(field))

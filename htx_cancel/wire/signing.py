@@ -1,7 +1,8 @@
-"""Credentials, host, path and a given time to a signed query.
+"""Sign requests, and check keys and hosts.
 
-The rules are the exchange's: four lines (method, host, path, sorted query) under HMAC-SHA256, in
-base64, percent-encoded; business parameters of a POST are not signed. The time is an argument.
+The rules are the exchange's: four lines (method, host, path, sorted query) are signed with
+HMAC-SHA256, then encoded in base64 and percent-encoded. The business parameters of a POST are not
+signed. The time is an argument.
 """
 
 import hmac
@@ -24,12 +25,12 @@ class Credentials:
     __slots__ = ("_access_key", "_secret_key")
 
     def __init__(self, access_key: str, secret_key: str) -> None:
-        """Raise ``InvalidTypeError`` or ``InvalidValueError`` for what cannot be a key."""
+        """Raise ``InvalidTypeError`` or ``InvalidValueError`` for a key that cannot be valid."""
         for name, key in (("access_key", access_key), ("secret_key", secret_key)):
             if not isinstance(key, str):
                 raise InvalidTypeError(f"{name} must be a str, got {type(key).__name__}")
             if not key or not key.isascii() or not key.isprintable() or " " in key:
-                got = "others, which are not shown" if key else "none"
+                got = "other characters, which are not shown" if key else "an empty str"
                 raise InvalidValueError(
                     f"{name} must be visible ASCII characters without a space, got {got}"
                 )
@@ -40,19 +41,19 @@ class Credentials:
         return "Credentials(<hidden>)"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("credentials are not written out")
+        raise TypeError("Credentials cannot be pickled or copied")
 
 
 class Signer:
     """Signs requests to one host.
 
-    Requests without parameters to one path in one second carry the same signature, so that each
-    is made once.
+    Within one second, all requests without parameters to one path carry the same signature, which
+    is computed once.
     """
 
     def __init__(self, credentials: Credentials, host: str) -> None:
         self.host = host
-        self._secret = credentials._secret_key.encode()  # noqa: SLF001 - the one reader of the keys
+        self._secret = credentials._secret_key.encode()  # noqa: SLF001 - only Signer reads the keys
         self._prefix = (
             f"AccessKeyId={quote(credentials._access_key, safe='')}"  # noqa: SLF001
             "&SignatureMethod=HmacSHA256&SignatureVersion=2&Timestamp="
@@ -88,11 +89,11 @@ class Signer:
 
 
 def origin(base_url: object) -> tuple[str, str]:
-    """Check a base URL; return ``scheme://host[:port]`` and the host that the server sees."""
+    """Check a base URL; return ``scheme://host[:port]`` and its ``Host`` header."""
     if not isinstance(base_url, str):
         raise InvalidTypeError(f"base_url must be a str, got {type(base_url).__name__}")
     if "@" in base_url:
-        raise InvalidValueError("base_url must be https://host[:port], got a user name as well")
+        raise InvalidValueError("base_url must be https://host[:port], got a URL with a user name")
     address, query, _ = base_url.partition("?")
     got = f"got {address!r}" + (" and a query" if query else "")
     scheme, name, port = _split(base_url)
@@ -107,7 +108,7 @@ def origin(base_url: object) -> tuple[str, str]:
 
 
 def host(signing_host: object) -> str:
-    """Check a host to sign: ``name`` or ``name:port``, as the server sees it."""
+    """Check a host to sign, ``name`` or ``name:port``; return it in lower case."""
     if not isinstance(signing_host, str):
         raise InvalidTypeError(f"signing_host must be a str, got {type(signing_host).__name__}")
     _, name, port = _split(f"//{signing_host}")
@@ -119,7 +120,7 @@ def host(signing_host: object) -> str:
 
 
 def _split(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host name and port; no name if it cannot be one, or if more follows it."""
+    """Return scheme, host name and port; no name if the name is invalid, or more follows it."""
     nothing = "", "", None
     if not url.isascii() or not url.isprintable() or " " in url:
         return nothing
@@ -134,13 +135,13 @@ def _split(url: str) -> tuple[str, str, int | None]:
 
 
 def _host(name: str, port: int | None) -> str:
-    """Write a host as a request's ``Host`` header has it."""
+    """Return a host as a request's ``Host`` header has it."""
     bracketed = f"[{name}]" if ":" in name else name
     return bracketed if port is None else f"{bracketed}:{port}"
 
 
 def _is_host(name: str) -> bool:
-    """Say whether it is an address or a name that can be looked up."""
+    """Return whether a name is an IP address or a name that can be looked up."""
     try:
         ip_address(name)
     except ValueError:

@@ -1,23 +1,23 @@
-"""Move one request and one reply, over aiohttp.
+"""Send one request over aiohttp, and return its reply.
 
 Rules:
 
-* A request is sent at most once. aiohttp by itself would repeat a query on a broken connection.
-* ``NotSentError`` means that no byte of the request left: an exchange cannot act on it. Once the
-  request began to leave, every failure is ``NoAnswerError``. Nothing else is raised, but for the
-  cancellation of the caller.
-* Data read from a connection before the request left are no reply to it: the request does not
-  leave there, and the connection is closed.
-* When a request that left gets no reply in time, the connections of its pool may all be dark, as
-  after a flush of a firewall's table: later requests are made on new ones.
-* Redirects are not followed, cookies are not kept, proxies from the environment are not used.
-* No exception carries a URL, nor does one behind it: it would carry the signature.
+* A request is sent at most once. By itself, aiohttp would repeat a GET on a broken connection.
+* ``NotSentError`` means that no byte of the request left, so the exchange cannot act on it. Once
+  the first byte may have left, every failure is ``NoAnswerError``. Nothing else is raised, except
+  the cancellation of the caller.
+* Data that arrived on a connection before the request left are not its reply: the request is not
+  sent on this connection, and the connection is closed.
+* If a request that left gets no reply in time, all connections of its pool may be dead, as after a
+  firewall dropped its table: later requests use new connections.
+* Redirects are not followed, cookies are not stored, and proxies of the environment are not used.
+* No exception, and no cause or context of one, carries a URL, which would show the signature.
 """
 
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 import aiohttp
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.http import StreamWriter
 
-CONNECT_TIMEOUT = 2.0  #: seconds; an attempt that waits for a connection holds its token meanwhile
+CONNECT_TIMEOUT = 2.0  #: seconds; an attempt holds its token while it waits for a connection
 
 _HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
-_UNASKED = "data arrived before the request left"
+_STALE = "data arrived on the connection before the request was sent"
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -50,16 +50,16 @@ class Request(Struct, frozen=True, gc=False):
 
 
 class Reply(Struct, frozen=True):
-    """One reply, with its body as sent before any content encoding."""
+    """One reply, its body decoded from any content encoding."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    left_at: float | None = None  #: loop time; without it no round trip is learnt
+    left_at: float | None = None  #: loop time; ``None`` if no round trip can be measured
 
 
 class Transport(Protocol):
-    """What the client needs of a transport."""
+    """What the client needs from a transport."""
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
         """Send once; raise ``NotSentError`` or ``NoAnswerError``, or return any reply."""
@@ -106,12 +106,12 @@ class AiohttpTransport:
             self._pool = _Pool(session)
         return self._pool
 
-    def _leave(self, pool: "_Pool", *, dark: bool) -> None:
-        """End the use of a pool; one that went dark is used no more, and closed when it is free."""
-        pool.users -= 1
-        if dark and pool is self._pool:
+    def _release(self, pool: "_Pool", *, dead: bool) -> None:
+        """End one use of a pool; a dead pool gets no new requests, and closes after its last."""
+        pool.requests -= 1
+        if dead and pool is self._pool:
             self._pool = None
-        if not pool.users and pool is not self._pool:
+        if not pool.requests and pool is not self._pool:
             task = asyncio.get_running_loop().create_task(pool.session.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -121,8 +121,8 @@ class AiohttpTransport:
         body = _Body(request.body)
         limit = asyncio.timeout(timeout)
         pool = self._open()
-        pool.users += 1
-        dark = True
+        pool.requests += 1
+        dead = True
         try:
             async with limit:
                 reply = await self._exchange(pool.session, request, body)
@@ -130,22 +130,22 @@ class AiohttpTransport:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            failure = body.failure(error)  # nobody cancelled: a library raised it by itself
-        except Exception as error:  # noqa: BLE001 - whatever it is, it says whether the body left
-            dark = limit.expired()
+            failure = body.failure(error)  # no caller cancelled: a library raised it by itself
+        except Exception as error:  # noqa: BLE001 - any error becomes "not sent" or "no answer"
+            dead = limit.expired()
             failure = body.failure(error)
         else:
-            dark = False
+            dead = False
             return reply
         finally:
-            self._leave(pool, dark=dark and body.left_at is not None)
+            self._release(pool, dead=dead and body.left_at is not None)
         if limit.expired():
-            what = "not sent" if body.left_at is None else "no reply"
-            failure = type(failure)(f"{what} within {timeout:.3g} s")
+            outcome = "not sent" if body.left_at is None else "no reply"
+            failure = type(failure)(f"{outcome} within {timeout:.3g} s")
         try:
             raise failure
         finally:
-            del failure  # it would hold this frame, which holds it
+            del failure  # it would make a reference cycle with this frame
 
     async def _exchange(
         self, session: aiohttp.ClientSession, request: Request, body: "_Body"
@@ -165,7 +165,7 @@ class AiohttpTransport:
         return Reply(response.status, response.headers, content, body.left_at)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read to the end, at which the connection goes back to the pool by itself."""
+        """Read the whole body; at its end aiohttp returns the connection to the pool."""
         chunks, size = [], 0
         while not response.content.at_eof():
             chunk = await response.content.readany()
@@ -185,70 +185,72 @@ class AiohttpTransport:
 
 
 class _Pool:
-    """Connections that were opened by one session, and how many requests use them."""
+    """One session, and the number of requests that use its connections."""
 
-    __slots__ = ("session", "users")
+    __slots__ = ("requests", "session")
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
-        self.users = 0
+        self.requests = 0
 
 
 class _Body(aiohttp.BytesPayload):
-    """A request's body, which knows when it began to leave."""
+    """A request's body, which records when the request began to leave."""
 
     left_at: float | None = None
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        """Write headers and body, which leave together, unless data were there before them."""
+        """Write headers and body together, unless data arrived on the connection before."""
         protocol = cast("ResponseHandler", cast("StreamWriter", writer).protocol)
         if protocol.should_close:
-            raise StaleConnectionError(_UNASKED)
+            raise StaleConnectionError(_STALE)
         self.left_at = asyncio.get_running_loop().time()
         await super().write_with_length(writer, content_length)
 
     async def send_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Stand between aiohttp's loop of tries and a try, and end the loop after the first."""
+        """Let aiohttp try once: turn the errors that it would retry into other errors."""
         try:
             response = await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise self.failure(error) from None
         if self.left_at is None:
             response.close()
-            raise StaleConnectionError(_UNASKED)
+            raise StaleConnectionError(_STALE)
         return response
 
     def failure(self, error: BaseException) -> TransportError:
-        """Say what an error means: whether the request had begun to leave, and why it failed."""
-        cause: BaseException | None = error
-        while cause is not None:
+        """Return the error of ours that says whether the request left, and why it failed."""
+        for cause in _causes(error):
             if isinstance(cause, TransportError):
-                return cause  # one of ours, perhaps within one of aiohttp's
-            cause = cause.__cause__
-        return (NotSentError if self.left_at is None else NoAnswerError)(_words(error))
+                return cause  # ours already, perhaps wrapped by aiohttp
+        return (NotSentError if self.left_at is None else NoAnswerError)(_describe(error))
 
 
-def _words(error: BaseException) -> str:
-    """Describe an error by its kind and the system's words, never by its own text."""
-    cause: BaseException | None = error
-    while cause is not None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _describe(error: BaseException) -> str:
+    """Describe an error by its type and the system's message; its own text may hold the URL."""
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
-            return _tls_words(cause)
-        cause = cause.__cause__
+            return _describe_tls(cause)
     kind = type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorDNSError):  # name resolution has its own numbers
+    if isinstance(error, aiohttp.ClientConnectorDNSError):  # its error numbers are not errno's
         return kind
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    errno = cause.errno if isinstance(cause, OSError) else None
+    system = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    errno = system.errno if isinstance(system, OSError) else None
     return f"{kind}: {os.strerror(errno)}" if errno else kind
 
 
-def _tls_words(error: ssl.SSLError) -> str:
-    """Describe a TLS failure in OpenSSL's words; what follows a comma would name a host."""
+def _describe_tls(error: ssl.SSLError) -> str:
+    """Describe a TLS failure in OpenSSL's words, up to a comma: the host's name may follow it."""
     reason = getattr(error, "reason", None) or type(error).__name__
     detail = getattr(error, "verify_message", "").partition(",")[0]
     return f"TLS: {reason.replace('_', ' ').lower()}" + (f": {detail}" if detail else "")
