@@ -133,6 +133,8 @@ def test_the_limits_decide_the_minimum_time() -> None:
             LINE + b'"contract_code":"B","order_id":"1"}\n{"endpoi',
             "line 2: Inp",
         ),
+        (SWAP + b",BTC-USD,1E5,,,\nswap,BTC-USD,7,,,\n", "line 2: order_id must be a whole"),
+        (SWAP + b',BTC-USD,"7,8",,,\nswap,BTC-USD,7,,,\n', "line 2: order_id must be 1 to 64"),
         (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: endpoint must be one of coin"),
         (
             LINE + b'"contract_code":"B","order_id":true}',
