@@ -101,7 +101,7 @@ def test_the_preview_warns_about_protective_orders(sandbox: Sandbox) -> None:
     words = ("everything", *USDT_M, "--kinds", "orders,tpsl_orders")
     done = typed("no\n", *words, url=sandbox.server.base_url)
     assert (
-        "are cancelled as well: the positions that they\nprotect will not be protected"
+        "are cancelled as well:\nthe positions that they protect will not be protected"
         in done.stderr
     )
     assert "left alone" not in done.stderr

@@ -33,12 +33,12 @@ WORD = "cancel"
 
 _MAX_ORDERS = 20  #: orders of one kind that are named
 _LEFT_ALONE = (
-    "Take-profit, stop-loss and trailing orders protect positions and are left alone. To cancel\n"
-    f"them as well: --kinds {','.join(ALL_KINDS)}"
+    "Take-profit, stop-loss and trailing orders protect positions and are left alone.\n"
+    f"To cancel them as well: --kinds {','.join(ALL_KINDS)}"
 )
 _DANGER = (
-    "Take-profit, stop-loss or trailing orders are cancelled as well: the positions that they\n"
-    "protect will not be protected any more."
+    "Take-profit, stop-loss or trailing orders are cancelled as well:\n"
+    "the positions that they protect will not be protected any more."
 )
 
 
@@ -90,7 +90,7 @@ async def _cancel(client: CancelClient, scope: Scope, timeout: float, err: Conso
 def show_preview(found: OpenOrders, scope: Scope, err: Console) -> None:
     """Print what would be cancelled, and what that means for positions."""
     counts = Counter((order.product, kind_of(order)) for order in found)
-    table = make_table("product", "orders", "open", title="Open orders that will be cancelled")
+    table = make_table("product", "orders", "open", title="Orders to be cancelled")
     table.columns[1].justify = "left"
     for product, kind in scope.pairs():
         table.add_row(product, kind.replace("_", " "), count_cell(counts[product, kind]))
