@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a sandbox in a thread, and ways to run the command."""
+"""Share between tests of the command line: a sandbox in a thread, and ways to run commands."""
 
 import asyncio
 import inspect
@@ -24,7 +24,7 @@ KEYS = {"HTX_ACCESS_KEY": "canary-of-the-access-key", "HTX_SECRET_KEY": SECRET}
 
 
 class Sandbox:
-    """A sandbox in a thread of its own."""
+    """A sandbox that serves from its own thread."""
 
     def __init__(self, exchange: Exchange, server: SandboxServer) -> None:
         self.exchange = exchange
@@ -48,31 +48,31 @@ class Sandbox:
             await self._stop.wait()
 
     def run(self, file: Path | str, *options: str, given: str | None = None) -> Result:
-        """Run a file in this process."""
+        """Run ``htx-cancel run`` in this process."""
         return self.invoke("run", str(file), *options, given=given)
 
     def invoke(self, name: str, *words: str, given: str | None = None) -> Result:
-        """Run a command in this process; its output never shows a key."""
+        """Run a command in this process, and check that its output shows no key."""
         command = [name, "--base-url", self.server.base_url, *words]
         result = runner(env=KEYS).invoke(app, command, input=given)
         assert "canary" not in result.output + str(result.exception)
         return result
 
     def add_open(self, number: int) -> str:
-        """Add open swap orders and return them as a file."""
+        """Add open swap orders; return the content of a file that names them."""
         ids = [self.exchange.book.add("swap", "BTC-USD").order_id for _ in range(number)]
         return as_file(ids)
 
 
 def runner(**options: Any) -> CliRunner:
-    """Make a runner that keeps standard error apart, which click before 8.2 has to be told."""
+    """Make a runner that separates standard error, which click before 8.2 needs an option for."""
     if "mix_stderr" in inspect.signature(CliRunner.__init__).parameters:
         options["mix_stderr"] = False
     return CliRunner(**options)
 
 
 def fill(exchange: Exchange, number: int = 1) -> None:
-    """Add open orders of every kind of every product, of two coins each, and every algo type."""
+    """Add open orders of two coins for every kind of every product and every algo type."""
     for kind, contract in CONTRACTS.items():
         for algo_type in ALGO_TYPES if kind == "v5_algo" else ("trigger",):
             for coin in ("BTC", "ETH") * number:
@@ -80,7 +80,7 @@ def fill(exchange: Exchange, number: int = 1) -> None:
 
 
 def as_file(ids: list[str]) -> str:
-    """Write coin-M orders down."""
+    """Return the content of a file that names coin-M swap orders."""
     return "".join(
         [
             "endpoint,contract_code,order_id\n",
@@ -90,18 +90,18 @@ def as_file(ids: list[str]) -> str:
 
 
 def served(kind: type[Exchange] = Exchange, **options: Any) -> Sandbox:
-    """Make a sandbox that takes the canary's keys."""
+    """Make a sandbox that accepts ``KEYS``."""
     exchange = kind(access_key=KEYS["HTX_ACCESS_KEY"], secret_key=SECRET, **options)
     return Sandbox(exchange, SandboxServer(exchange))
 
 
 def lines(text: str) -> list[dict[str, Any]]:
-    """Read JSON lines."""
+    """Decode JSON lines."""
     return [msgspec.json.decode(line) for line in text.splitlines()]
 
 
 def typed(text: str, *arguments: str, url: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command with a terminal as its standard input, on which somebody types."""
+    """Run the command with a terminal as standard input, and type a text into it."""
     keyboard, terminal = os.openpty()
     os.write(keyboard, text.encode())
     try:
@@ -119,7 +119,7 @@ def typed(text: str, *arguments: str, url: str) -> "subprocess.CompletedProcess[
 
 
 def seen(*arguments: str, url: str, folder: Path | None = None) -> tuple[int, bytes]:
-    """Run the command in a terminal; return its code, and all that was written on the screen."""
+    """Run the command in a terminal; return its exit code and its output."""
     screen, terminal = os.openpty()
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
@@ -139,7 +139,7 @@ def seen(*arguments: str, url: str, folder: Path | None = None) -> tuple[int, by
 
 
 def start(*arguments: str, url: str, pipesize: int = -1) -> "subprocess.Popen[str]":
-    """Start the command as a user does; its pipes may be small."""
+    """Start the command in a process with pipes, which may be small."""
     return subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "htx_cancel", *arguments, "--base-url", url],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What a user types: flags and files that are refused, texts of errors, and Ctrl-C at any time."""
+"""Test the parsing of commands: refused flags and files, error messages, help and Ctrl-C."""
 
 import signal
 import socket
@@ -13,7 +13,7 @@ import typer
 from cli_sandbox import KEYS, as_file, runner, served
 
 from htx_cancel.cli import app
-from htx_cancel.cli.commands import cancel, run
+from htx_cancel.cli.commands import cancel, everything, run
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def orders(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Listen where nobody may connect; yield the address."""
+    """Yield the address of a listener, and check that nothing has connected to it."""
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -38,54 +38,95 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_a_dry_run_opens_no_connection(orders: Path, unasked: str, place: int) -> None:
-    """Wherever the flag stands and though the keys are set."""
+    """The position of the flag does not matter, and neither do the keys."""
     words = [str(orders), "--base-url", unasked]
     words.insert(place, "--dry-run")
     result = runner().invoke(app, ["run", *words])
     assert result.exit_code == 0, result.output
-    assert "Nothing is sent" in result.output
+    assert "nothing is sent" in result.output
+
+
+FLAGS: dict[str, Callable[..., object]] = {
+    "--dry-run": lambda value, url: run("nowhere.csv", base_url=url, dry_run=value),
+    "--client-ids": lambda value, url: cancel(
+        "usdt_m", "orders", "BTC-USDT", ["7"], base_url=url, client_ids=value
+    ),
+    "--yes": lambda value, url: everything(base_url=url, yes=value),
+}
 
 
 @pytest.mark.parametrize("misread", [None, "", "False", "--output", 0, 1, ...])
-def test_a_parser_that_misreads_the_dry_run_is_refused(
-    orders: Path, unasked: str, misread: object, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_that_the_parser_misread_is_refused(
+    unasked: str, flag: str, misread: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Typer before 0.15.4 gives None with click 8.2, whether or not the flag is there."""
     with pytest.raises(typer.Exit) as ending:
-        run(str(orders), base_url=unasked, dry_run=misread)  # type: ignore[arg-type]
+        FLAGS[flag](misread, unasked)
     assert ending.value.exit_code == 2
-    expected = f"htx-cancel: --dry-run must be True or False, got {misread!r}: install a newer "
-    assert capsys.readouterr().err.startswith(expected)
+    expected = f"htx-cancel: {flag} must be True or False, got {misread!r}: install a newer typer"
+    assert capsys.readouterr().err == f"{expected}\n"
 
 
-@pytest.mark.parametrize("misread", [None, "", 1])
-def test_a_parser_that_misreads_client_ids_is_refused(
-    unasked: str, misread: object, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An id of one sort may be that of another order as one of the other."""
-    with pytest.raises(typer.Exit) as ending:
-        cancel("usdt_m", "orders", "BTC-USDT", ["7"], base_url=unasked, client_ids=misread)  # type: ignore[arg-type]
-    assert ending.value.exit_code == 2
-    assert "--client-ids must be True or False" in capsys.readouterr().err
+@pytest.mark.parametrize("missing", KEYS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "-"],
+        ["cancel", "coin_m_swap", "orders", "BTC-USD", "7"],
+        ["list"],
+        ["everything", "--yes"],
+        ["guard"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_missing_key_is_named(words: list[str], missing: str) -> None:
+    """The error names the environment variable that is not set, and shows no key."""
+    env: dict[str, str | None] = {**KEYS, missing: None}
+    result = runner(env=env).invoke(app, words, input=as_file(["7"]))
+    assert result.exit_code == 2
+    assert result.stderr == f"htx-cancel: {missing} must be set to the account's keys\n"
+
+
+HELP = {
+    "run": ("0: every id", "1: some", "2: the input", "130, 143: stopped", "none was found"),
+    "list": ("0: the list is complete", "1: something could not", "2: the input is bad"),
+    "everything": (
+        *("0: it is proved", "1: orders may be open", "2: the input is bad", "130, 143"),
+        "They are left alone unless",
+    ),
+    "guard": (
+        *("0: Ctrl-C or SIGTERM", "1: the switch could not be", "2: the input is bad"),
+        "trailing orders are not known to be covered",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_the_help_lists_the_exit_codes(name: str) -> None:
+    """Each code has its meaning; the help of some commands names what they leave alone."""
+    text = " ".join(runner().invoke(app, [name, "--help"]).stdout.split())
+    for words in HELP[name]:
+        assert words in text
 
 
 Alias = Callable[[Path], Path]
 
 
 def itself(path: Path) -> Path:
-    """Return the same name."""
+    """Return the path itself."""
     return path
 
 
 def symlink(path: Path) -> Path:
-    """Return another name."""
+    """Return a symbolic link to the path."""
     alias = path.with_name("symlink")
     alias.symlink_to(path)
     return alias
 
 
 def hard_link(path: Path) -> Path:
-    """Return an equal name."""
+    """Return a hard link to the path."""
     alias = path.with_name("hard-link")
     alias.hardlink_to(path)
     return alias
@@ -96,7 +137,7 @@ def hard_link(path: Path) -> Path:
 def test_the_file_of_the_orders_is_refused_for_results(
     orders: Path, unasked: str, option: str, alias: Alias
 ) -> None:
-    """By whatever name; nothing is sent, and the file stays as it was."""
+    """A link to the file is refused too; nothing is sent, and the file stays as it was."""
     before, other = orders.read_bytes(), alias(orders)
     result = runner().invoke(app, ["run", str(orders), "--base-url", unasked, option, str(other)])
     assert result.exit_code == 2
@@ -106,10 +147,10 @@ def test_the_file_of_the_orders_is_refused_for_results(
 
 
 @pytest.mark.parametrize("option", ["--output", "--resume"])
-def test_the_file_that_standard_input_is_is_refused_for_results(
+def test_the_file_behind_standard_input_is_refused_for_results(
     orders: Path, unasked: str, option: str
 ) -> None:
-    """A shell has opened it."""
+    """The shell has opened the file, so the command sees no name."""
     command = [sys.executable, "-m", "htx_cancel", "run", "-", option, str(orders)]
     with orders.open() as file:
         done = subprocess.run(  # noqa: S603 - our own interpreter
@@ -119,10 +160,8 @@ def test_the_file_that_standard_input_is_is_refused_for_results(
     assert b"must be another file than FILE" in done.stderr
 
 
-def test_standard_output_that_is_the_file_of_the_orders_is_refused(
-    orders: Path, unasked: str
-) -> None:
-    """As with ``>> orders.csv``."""
+def test_a_redirection_to_the_file_of_the_orders_is_refused(orders: Path, unasked: str) -> None:
+    """This is what ``>> orders.csv`` does."""
     command = [sys.executable, "-m", "htx_cancel", "run", str(orders), "--output", "-"]
     with orders.open("a") as file:
         done = subprocess.run(  # noqa: S603 - our own interpreter
@@ -133,14 +172,14 @@ def test_standard_output_that_is_the_file_of_the_orders_is_refused(
     assert orders.read_text() == as_file(["7", "8"])
 
 
-def test_a_device_may_be_both_ends(unasked: str) -> None:
-    """Only a regular file is spoilt by being written; here reading it is what fails."""
+def test_a_device_may_be_input_and_output(unasked: str) -> None:
+    """Only regular files are compared; this run fails because the device has no orders."""
     command = ["run", "/dev/null", "--output", "/dev/null", "--base-url", unasked]
     assert "line 1: must be a CSV header" in runner().invoke(app, command).stderr
 
 
 def test_results_may_go_to_the_file_that_is_resumed(tmp_path: Path) -> None:
-    """That is the way to finish a run."""
+    """This is how a user finishes a run."""
     with served() as sandbox:
         path, results = tmp_path / "orders.csv", tmp_path / "results.jsonl"
         path.write_text(sandbox.add_open(3))
@@ -164,7 +203,7 @@ def test_results_may_go_to_the_file_that_is_resumed(tmp_path: Path) -> None:
     ],
 )
 def test_every_error_has_one_form_and_code_2(words: list[str], expected: str) -> None:
-    """``htx-cancel: <text>`` on one line of standard error, from the parser and from us."""
+    """Errors of the parser and of our code are one line on standard error."""
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "htx_cancel", *words], capture_output=True, text=True, check=False
     )
@@ -175,7 +214,7 @@ def test_every_error_has_one_form_and_code_2(words: list[str], expected: str) ->
 
 
 def test_a_missing_file_to_resume_from_is_named(orders: Path, unasked: str) -> None:
-    """A name that was mistyped does not cancel everything again."""
+    """A mistyped name does not make the run cancel every order again."""
     result = runner().invoke(
         app, ["run", str(orders), "--base-url", unasked, "--resume", "nowhere.jsonl"]
     )
@@ -183,30 +222,23 @@ def test_a_missing_file_to_resume_from_is_named(orders: Path, unasked: str) -> N
     assert result.stderr == "htx-cancel: nowhere.jsonl: No such file or directory\n"
 
 
-def test_the_version_is_told() -> None:
-    """It is that of the package."""
+def test_the_version_is_shown() -> None:
+    """The version is the version of the package."""
     result = runner().invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.stdout.startswith("htx-cancel 0.")
 
 
-def test_no_words_at_all_show_the_help() -> None:
-    """With code 0, as ``--help`` does."""
+def test_a_command_without_arguments_shows_the_help() -> None:
+    """The exit code is 0, as with ``--help``."""
     command = [sys.executable, "-m", "htx_cancel"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0
     assert "demo" in done.stdout
 
 
-def test_the_help_of_run_lists_the_exit_codes() -> None:
-    """Each with its meaning."""
-    text = runner().invoke(app, ["run", "--help"]).stdout
-    for words in ("0: every id", "1: some", "2: the input", "130, 143: stopped", "none was found"):
-        assert words in text
-
-
 def test_a_run_that_found_none_of_its_orders_does_not_succeed(tmp_path: Path) -> None:
-    """It says so and exits with 1; the reason is in the table."""
+    """The run says so and exits with 1; the table has the reason."""
     path = tmp_path / "orders.csv"
     path.write_text(as_file(["7", "8", "9"]))
     with served() as sandbox:
@@ -231,7 +263,7 @@ def test_a_run_ends_with_the_reasons_and_the_number_of_live_orders(tmp_path: Pat
     assert row.split()[-1] == "24"
 
 
-#: Runs the command, which says that it is ready when it looks for its first package.
+#: A script that runs the command, and prints "ready" when the command looks for typer.
 START = """\
 import sys
 import htx_cancel.__main__ as command
@@ -250,8 +282,8 @@ command.main()
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32])
-def test_an_interrupt_before_anything_was_sent_is_silent(delay: float) -> None:
-    """During the imports as well as when the input is waited for; the code is 130."""
+def test_an_interrupt_before_the_first_request_is_silent(delay: float) -> None:
+    """Ctrl-C during the imports or while waiting for input exits with 130."""
     end = subprocess.PIPE
     with subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", START], stdin=end, stdout=end, stderr=end, text=True

@@ -1,4 +1,4 @@
-"""``htx-cancel guard`` against a sandbox on a socket: armed while it runs, disarmed by a signal."""
+"""Test ``htx-cancel guard`` against a sandbox: armed while it runs, disarmed by a signal."""
 
 import inspect
 import io
@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from cli_sandbox import KEYS, Sandbox, runner, served, start
+from cli_sandbox import KEYS, Sandbox, served, start
 from rich.console import Console
 
 from htx_cancel import Alert, AlertKind, CancelClient
-from htx_cancel.cli import app
 from htx_cancel.cli.guard import Alerts
 from htx_cancel.endpoints import ALL_PRODUCTS, COUNTDOWNS, PRODUCTS
 from htx_cancel.sandbox import Exchange
@@ -31,16 +30,16 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def armed(process: "subprocess.Popen[str]") -> str:
-    """Wait until it says that it is armed."""
+    """Wait for the first line, which says that the switch is armed; return it."""
     assert process.stderr is not None
     return process.stderr.readline()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_is_armed_until_a_signal_disarms_it(sandbox: Sandbox, number: signal.Signals) -> None:
-    """The code is 0."""
+def test_the_switch_is_armed_until_a_signal(sandbox: Sandbox, number: signal.Signals) -> None:
+    """A signal disarms the switch, and the exit code is 0."""
     with start("guard", url=sandbox.server.base_url) as process:
-        assert armed(process) == f"Armed: {', '.join(PRODUCTS)}. Ctrl-C disarms.\n"
+        assert armed(process) == f"Armed: {', '.join(PRODUCTS)}. Press Ctrl-C to disarm.\n"
         assert set(sandbox.exchange.countdowns.ends) == PATHS
         process.send_signal(number)
         assert process.stderr is not None
@@ -49,7 +48,7 @@ def test_it_is_armed_until_a_signal_disarms_it(sandbox: Sandbox, number: signal.
     assert sandbox.exchange.countdowns.ends == {}
 
 
-def test_a_process_that_is_killed_leaves_it_armed(sandbox: Sandbox) -> None:
+def test_a_killed_process_leaves_the_switch_armed(sandbox: Sandbox) -> None:
     """The exchange cancels when the countdown ends."""
     url = sandbox.server.base_url
     with start("guard", "--products", "usdt_m", "--seconds", "5", url=url) as process:
@@ -67,7 +66,7 @@ class Interrupting(Exchange):
     def handle(
         self, request: HttpRequest, now: float, script: Script | None = None
     ) -> HttpResponse:
-        """Answer as ever."""
+        """Answer as usual, then send SIGINT if a countdown is armed."""
         reply = super().handle(request, now, script)
         if self.countdowns.ends:
             os.kill(os.getpid(), signal.SIGINT)
@@ -75,19 +74,19 @@ class Interrupting(Exchange):
 
 
 class Clinging(Interrupting):
-    """Knows no way to disarm it."""
+    """Refuses to disarm a countdown."""
 
     def handle(
         self, request: HttpRequest, now: float, script: Script | None = None
     ) -> HttpResponse:
-        """Answer as ever but a disarming."""
+        """Answer as usual, except to a disarming."""
         if self.countdowns.ends and request.path == V5:
             return HttpResponse(404, {}, b"")
         return super().handle(request, now, script)
 
 
-def test_a_signal_while_it_is_being_armed_disarms_it() -> None:
-    """It is never left armed by an interrupt."""
+def test_a_signal_during_arming_disarms_the_switch() -> None:
+    """An interrupt never leaves the switch armed."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with served(Interrupting) as sandbox:
         result = sandbox.invoke("guard")
@@ -96,17 +95,17 @@ def test_a_signal_while_it_is_being_armed_disarms_it() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_it_says_if_it_may_still_be_armed() -> None:
-    """With an alert, and code 1."""
+def test_a_switch_that_may_still_be_armed_is_reported() -> None:
+    """An alert and the last line say so, and the exit code is 1."""
     with served(Clinging) as sandbox:
         result = sandbox.invoke("guard", "--products", "usdt_m")
     assert result.exit_code == 1
     assert "usdt_m not disarmed: " in result.stderr
-    assert result.stderr.endswith("It may still be armed.\n")
+    assert "The switch may still be armed: when its countdown ends" in result.stderr
 
 
 def test_alerts_are_printed() -> None:
-    """Here the exchange counts in seconds, which its reply shows."""
+    """In this test the reply shows that the exchange counts in seconds."""
     with served(Interrupting) as sandbox:
         sandbox.exchange.countdowns.unit = "s"
         result = sandbox.invoke("guard", "--products", "usdt_m")
@@ -116,7 +115,7 @@ def test_alerts_are_printed() -> None:
 
 
 def test_an_alert_is_one_line_that_cannot_move_the_cursor() -> None:
-    """With the product, the kind, the words and what remains."""
+    """The line has the product, the kind, the message and the remaining seconds."""
     file = io.StringIO()
     alerts = Alerts(Console(file=file, width=80, highlight=False, markup=False))
     alerts.take(Alert("usdt_m", AlertKind.LATE, "a\x1b[2Jb\nc", 12.345))
@@ -124,8 +123,8 @@ def test_an_alert_is_one_line_that_cannot_move_the_cursor() -> None:
     assert not alerts.not_disarmed
 
 
-def test_what_cannot_be_armed_is_told() -> None:
-    """With code 1; the others are not left armed."""
+def test_a_product_that_cannot_be_armed_is_reported() -> None:
+    """The exit code is 1, and the other products are not left armed."""
     with served(withdrawn=[V5]) as sandbox:
         result = sandbox.invoke("guard", "--seconds", "5")
         assert sandbox.exchange.countdowns.ends == {}
@@ -134,8 +133,8 @@ def test_what_cannot_be_armed_is_told() -> None:
     assert "Armed" not in result.stderr
 
 
-def test_a_terminal_sees_how_many_seconds_remain(sandbox: Sandbox) -> None:
-    """All the time, of each product."""
+def test_a_terminal_shows_the_remaining_seconds(sandbox: Sandbox) -> None:
+    """The line is redrawn, and has every product."""
     screen, terminal = os.openpty()
     with subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "htx_cancel", "guard", "--base-url", sandbox.server.base_url],
@@ -162,10 +161,10 @@ def test_a_terminal_sees_how_many_seconds_remain(sandbox: Sandbox) -> None:
         (("--base-url", "http://api.hbdm.com"), "base_url "),
     ],
 )
-def test_bad_input_is_told_and_nothing_is_sent(
+def test_bad_input_is_refused_and_nothing_is_sent(
     sandbox: Sandbox, words: tuple[str, ...], expected: str
 ) -> None:
-    """In one line, with code 2."""
+    """The error is one line, and the exit code is 2."""
     result = sandbox.invoke("guard", *words)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"htx-cancel: {expected}")
@@ -173,24 +172,8 @@ def test_bad_input_is_told_and_nothing_is_sent(
     assert not sandbox.exchange.calls
 
 
-def test_missing_keys_are_named() -> None:
-    """As by ``run``."""
-    env: dict[str, str | None] = {**KEYS, "HTX_SECRET_KEY": None}
-    result = runner(env=env).invoke(app, ["guard"])
-    assert result.exit_code == 2
-    assert result.stderr == "htx-cancel: HTX_SECRET_KEY must be set to the account's keys\n"
-
-
 def test_the_products_are_those_of_the_client() -> None:
-    """By default, and all that have a countdown."""
+    """The defaults are equal, and every product has a countdown."""
     given = inspect.signature(CancelClient.dead_man_switch).parameters
     assert given["products"].default == PRODUCTS
     assert set(COUNTDOWNS) == set(ALL_PRODUCTS)
-
-
-def test_the_help_says_what_is_covered_and_lists_the_exit_codes() -> None:
-    """Strategy orders are not."""
-    text = " ".join(runner().invoke(app, ["guard", "--help"]).stdout.split())
-    assert "trailing orders are not established to be covered" in text
-    for words in ("0: it was stopped", "1: it could not be armed", "2: the input is bad"):
-        assert words in text

@@ -1,4 +1,4 @@
-"""The command line's reading of files of orders: what is taken, and what is refused, where."""
+"""Test the reading of files of orders: what is accepted, and what is refused with its line."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_rows_of_one_kind_are_one_group_in_their_order() -> None:
     ]
 
 
-def test_json_lines_say_the_same_as_csv() -> None:
+def test_json_lines_give_the_same_groups_as_csv() -> None:
     """JSON ids may be strings or whole numbers; other fields are ignored."""
     text = (
         b'\xef\xbb\xbf{"endpoint":"coin_m_swap.cancel_orders","contract_code":"BTC-USD","order_id":"7","x":[]}\n'
@@ -48,24 +48,24 @@ def test_json_lines_say_the_same_as_csv() -> None:
 
 
 def test_equal_cancel_alls_are_one_call() -> None:
-    """Rows that name no ids are one call for each contract, direction and offset."""
+    """Cancel-all rows are one call per contract, direction and offset."""
     rows = b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,%s\n"
     groups = read(HEADER + b"".join(rows % end for end in (b",", b",", b"sell,", b"sell,close")))
     sell = ("direction", "sell")
     assert [group.filters for group in groups] == [(), (sell,), (sell, ("offset", "close"))]
-    assert workloads(groups)[ALL].calls == 3
+    assert workloads(groups)[ALL].requests == 3
 
 
 def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
-    """An export of the exchange has both."""
+    """An export of the exchange has both ids."""
     assert read(V5 + b",BTC-USDT,5,6,,\n")[0].ids == ("5",)
 
 
-def test_the_limits_decide_the_least_time() -> None:
-    """A load's least time is that of its calls at its budget."""
+def test_the_limits_decide_the_minimum_time() -> None:
+    """The minimum time follows from the number of requests and the rate limit."""
     group = Group(usdt_m_v1_isolated.TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
     loaded = workloads([group])["usdt_m_v1_isolated.cancel_trigger_orders"]
-    assert (loaded.ids, loaded.calls, loaded.least) == (221, 12, 2.0)
+    assert (loaded.ids, loaded.requests, loaded.min_seconds) == (221, 12, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_limits_decide_the_least_time() -> None:
         (b" \n\n", "line 1: must be a CSV header or a JSON object, got an empty file"),
         (b"endpoint,order_id\n", "line 1: the header must name 'contract_code' once"),
         (b"contract_code,kind\n", "header must name 'endpoint', or 'product' and 'kind', got ["),
-        (b"endpoint,contract_code,a,a\n", "line 1: the header must name a column once, got ["),
+        (b"endpoint,contract_code,a,a\n", "line 1: the header must name each column once, got ["),
         (
             SWAP + b",BTC-USD,7\xff,,,\n",
             "line 2: text must be UTF-8, got b",
@@ -104,7 +104,7 @@ def test_the_limits_decide_the_least_time() -> None:
         ),
         (
             HEADER + b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,7,,,\n",
-            "must have no id, got an order_id",
+            "must have no id, got order_id",
         ),
         (HEADER + b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,up,\n", "line 2: direction "),
         (HEADER + b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,,up\n", "line 2: offset "),
@@ -133,6 +133,8 @@ def test_the_limits_decide_the_least_time() -> None:
             LINE + b'"contract_code":"B","order_id":"1"}\n{"endpoi',
             "line 2: Inp",
         ),
+        (SWAP + b",BTC-USD,1E5,,,\nswap,BTC-USD,7,,,\n", "line 2: order_id must be a whole"),
+        (SWAP + b',BTC-USD,"7,8",,,\nswap,BTC-USD,7,,,\n', "line 2: order_id must be 1 to 64"),
         (b'\n{"contract_code":"BTC-USD","order_id":"1"}', "line 2: endpoint must be one of coin"),
         (
             LINE + b'"contract_code":"B","order_id":true}',
@@ -140,7 +142,7 @@ def test_the_limits_decide_the_least_time() -> None:
         ),
     ],
 )
-def test_what_cannot_be_sent_is_refused_with_its_line(content: bytes, words: str) -> None:
+def test_a_bad_row_is_refused_with_its_line(content: bytes, words: str) -> None:
     """The error names the line and the rule."""
     with pytest.raises(BadInputError) as error:
         read(content)
@@ -150,8 +152,8 @@ def test_what_cannot_be_sent_is_refused_with_its_line(content: bytes, words: str
 NARROWED = b"endpoint,contract_code,contract_type,side,position_side,direction,offset\n"
 
 
-def test_the_words_that_narrow_a_call_are_those_of_its_endpoint() -> None:
-    """Each has its column; the call for all contracts names none."""
+def test_a_cancel_all_takes_the_filters_of_its_endpoint() -> None:
+    """Each filter has its column; the cancel-all of all contracts names no contract."""
     rows = (
         b"usdt_m.cancel_all_orders,BTC-USDT,,sell,long,,\n"
         b"usdt_m.cancel_all_account_orders,,,buy,,,\n"
@@ -193,15 +195,15 @@ def test_the_words_that_narrow_a_call_are_those_of_its_endpoint() -> None:
         ),
     ],
 )
-def test_a_word_that_would_not_narrow_a_call_is_refused(row: bytes, words: str) -> None:
-    """Without it the call would cancel more than was meant."""
+def test_a_filter_that_the_endpoint_does_not_take_is_refused(row: bytes, words: str) -> None:
+    """Without the filter the call would cancel more orders than the user meant."""
     with pytest.raises(BadInputError) as error:
         read(NARROWED + row)
     assert words in str(error.value)
 
 
 def test_a_row_may_name_product_and_kind() -> None:
-    """As lists of open orders do; what else they say is ignored."""
+    """Lists of open orders do so; their other columns are ignored."""
     text = (
         b'{"product":"usdt_m","kind":"algo_orders","contract_code":"BTC-USDT","order_id":"7",'
         b'"client_order_id":"8","direction":"buy","price":"1.5","type":"tpsl"}\n'
@@ -228,15 +230,15 @@ def test_a_row_may_name_product_and_kind() -> None:
         (b",,BTC-USD,7", "line 2: endpoint must be one of"),
     ],
 )
-def test_product_and_kind_name_no_call_but_one_by_ids(row: bytes, words: str) -> None:
-    """A row that lost its id, or part of its name, never becomes a call that cancels all."""
+def test_product_and_kind_never_name_a_cancel_all(row: bytes, words: str) -> None:
+    """A row that lost its id, or its product or kind, never becomes a cancel-all."""
     with pytest.raises(BadInputError) as error:
         read(b"product,kind,contract_code,order_id\n" + row)
     assert words in str(error.value)
 
 
-def test_the_endpoint_goes_before_product_and_kind() -> None:
-    """A file of before may have columns of these names, about something else."""
+def test_the_endpoint_overrides_product_and_kind() -> None:
+    """An older file may use these column names for something else."""
     header = b"endpoint,product,kind,contract_code,order_id\n"
     (group,) = read(header + b"coin_m_swap.cancel_orders,perpetual,limit,BTC-USD,7\n")
     assert group == Group(coin_m_swap.ORDERS, "BTC-USD", ids=("7",))
@@ -244,12 +246,12 @@ def test_the_endpoint_goes_before_product_and_kind() -> None:
 
 @pytest.mark.parametrize("word", ["a1e5", "1e", "e5", "1-5", "0x1.8", "abc"])
 def test_a_word_that_is_no_float_is_an_id(word: str) -> None:
-    """Only what reads as a float is taken for a rounded number."""
+    """Only values that look like a float are taken for rounded numbers."""
     assert read(HEADER + f"usdt_m.cancel_orders,BTC-USDT,,{word},,".encode())[0].ids == (word,)
 
 
 def test_the_example_is_read_by_the_sandbox_and_by_the_command_line() -> None:
-    """Both take every row of the example; it has each endpoint and both kinds of ids."""
+    """The example has five endpoints and both kinds of ids."""
     book = Book()
     add_from_csv(book, EXAMPLE.read_text().splitlines())
     groups = read(EXAMPLE.read_bytes())

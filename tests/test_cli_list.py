@@ -1,4 +1,4 @@
-"""``htx-cancel list`` against a sandbox on a socket: what is open, for people and for ``run``."""
+"""Test ``htx-cancel list`` against a sandbox: the tables, and the lines that ``run`` reads."""
 
 import inspect
 from collections import Counter
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_sandbox import KEYS, Sandbox, fill, lines, runner, served
+from cli_sandbox import Sandbox, fill, lines, served
 
 from htx_cancel import CancelClient
-from htx_cancel.cli import app, scope
+from htx_cancel.cli import scope
 from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, LISTS, PRODUCTS, list_of
 from htx_cancel.sandbox.rules import ALGO_TYPES
 
@@ -25,23 +25,25 @@ def sandbox() -> Iterator[Sandbox]:
         yield one
 
 
-def test_what_is_listed_can_be_run(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_list_can_be_run(sandbox: Sandbox, tmp_path: Path) -> None:
     """Every order of every product and kind is listed once, and cancelled from the file."""
     path = tmp_path / "open.jsonl"
     result = sandbox.invoke("list", *EVERY, "--output", str(path))
     assert result.exit_code == 0, result.output
     listed = lines(path.read_text())
-    there = sandbox.exchange.book.open()
+    orders = sandbox.exchange.book.open()
     assert result.stdout == ""
-    assert result.stderr == f"{len(there)} orders open.\n"
-    assert Counter(it["order_id"] for it in listed) == Counter(it.order_id for it in there)
+    assert result.stderr == f"{len(orders)} orders open.\n"
+    assert Counter(line["order_id"] for line in listed) == Counter(
+        order.order_id for order in orders
+    )
     assert sandbox.run(path).exit_code == 0
     assert not sandbox.exchange.book.open()
-    assert all(order.canceled_by_us for order in there)
+    assert all(order.canceled_by_us for order in orders)
 
 
 def test_a_filter_may_stand_between(sandbox: Sandbox, capfd: Capture) -> None:
-    """List, filter, run: through pipes."""
+    """``list | filter | run`` cancels the filtered orders only."""
     book = sandbox.exchange.book
     sells = [book.add("v5", "XRP-USDT", direction="sell").order_id for _ in range(3)]
     assert sandbox.invoke("list", "--products", "usdt_m", "--output", "-").exit_code == 0
@@ -52,8 +54,8 @@ def test_a_filter_may_stand_between(sandbox: Sandbox, capfd: Capture) -> None:
     assert before - len(book.open()) == 3
 
 
-def test_people_see_a_table_for_each_kind_of_each_product(sandbox: Sandbox) -> None:
-    """With contract, id, side, price, volume, what is filled and when it was created."""
+def test_each_kind_of_each_product_has_a_table(sandbox: Sandbox) -> None:
+    """A row has contract, id, side, price, volume, filled volume and creation time."""
     result = sandbox.invoke("list")
     assert result.exit_code == 0
     text = result.stdout
@@ -62,17 +64,17 @@ def test_people_see_a_table_for_each_kind_of_each_product(sandbox: Sandbox) -> N
             assert f"{product} {kind.replace('_', ' ')}" in text
     for order in sandbox.exchange.book.open():
         assert (order.order_id in text) == (not order.kind.startswith(("linear", "cross")))
-    (row,) = [it.split() for it in text.splitlines() if "1100000000000000001" in it]
+    (row,) = [line.split() for line in text.splitlines() if "1100000000000000001" in line]
     sent = ["BTC-USD", "1100000000000000001", "buy", "100000", "10", "0", "01-01", "00:00:00"]
     assert row == sent
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_kinds_of_algo_orders_are_told_by_their_type(sandbox: Sandbox, capfd: Capture) -> None:
-    """One list serves all three; only what was named is shown."""
+def test_the_type_of_an_algo_order_decides_its_kind(sandbox: Sandbox, capfd: Capture) -> None:
+    """One list of the exchange has three kinds; only the named kind is shown."""
     words = ("list", "--products", "usdt_m", "--kinds", "tpsl_orders", "--output", "-")
     assert sandbox.invoke(*words).exit_code == 0
-    assert {it["type"] for it in lines(capfd.readouterr().out)} == {"tpsl", "tp", "sl"}
+    assert {line["type"] for line in lines(capfd.readouterr().out)} == {"tpsl", "tp", "sl"}
     assert set(scope.ALGO_KINDS) == set(ALGO_TYPES)
 
 
@@ -88,16 +90,16 @@ def test_kinds_of_algo_orders_are_told_by_their_type(sandbox: Sandbox, capfd: Ca
 def test_only_the_contracts_named_are_listed(
     sandbox: Sandbox, capfd: Capture, contracts: str, expected: set[str]
 ) -> None:
-    """A coin is its delivery contracts; no order is listed twice."""
+    """A coin stands for its delivery contracts; no order is listed twice."""
     assert sandbox.invoke("list", "--contracts", contracts, "--output", "-").exit_code == 0
     listed = lines(capfd.readouterr().out)
-    assert {it["contract_code"] for it in listed} == expected
-    assert len({it["order_id"] for it in listed}) == len(listed)
-    assert {it["product"] for it in listed} <= set(PRODUCTS)
+    assert {line["contract_code"] for line in listed} == expected
+    assert len({line["order_id"] for line in listed}) == len(listed)
+    assert {line["product"] for line in listed} <= set(PRODUCTS)
 
 
-def test_a_list_that_is_not_complete_is_said_to_be_so(capfd: Capture) -> None:
-    """What could be read is there; the rest is named, with the reason, and the code is 1."""
+def test_an_incomplete_list_is_reported(capfd: Capture) -> None:
+    """The orders read are written; what is missing is named with the reason; the exit code is 1."""
     with served(withdrawn=["/swap-api/v1/swap_openorders"]) as sandbox:
         fill(sandbox.exchange)
         words = ("list", "--products", "coin_m_swap", "--output", "-")
@@ -105,22 +107,22 @@ def test_a_list_that_is_not_complete_is_said_to_be_so(capfd: Capture) -> None:
     assert result.exit_code == 1
     assert "Not listed: coin_m_swap orders: the list: 404" in result.stderr
     assert "The list is not complete: more orders may be open." in result.stderr
-    assert {it["kind"] for it in lines(capfd.readouterr().out)} == {
+    assert {line["kind"] for line in lines(capfd.readouterr().out)} == {
         "trigger_orders",
         "tpsl_orders",
         "trailing_orders",
     }
 
 
-def test_a_list_that_did_not_fit_the_time_is_not_complete(sandbox: Sandbox) -> None:
-    """It ends by its timeout."""
+def test_a_list_that_timed_out_is_incomplete(sandbox: Sandbox) -> None:
+    """The command ends by its timeout."""
     result = sandbox.invoke("list", *EVERY, "--timeout", "0.001")
     assert result.exit_code == 1
     assert "Not listed: usdt_m orders: " in result.stderr
 
 
 def test_a_list_replaces_what_the_file_had(sandbox: Sandbox, tmp_path: Path) -> None:
-    """It is of now."""
+    """Unlike results, a list is not appended."""
     path = tmp_path / "open.jsonl"
     path.write_text("old\n")
     words = ("list", "--products", "usdt_m", "--kinds", "orders", "--output", str(path))
@@ -129,8 +131,8 @@ def test_a_list_replaces_what_the_file_had(sandbox: Sandbox, tmp_path: Path) -> 
     assert len(lines(path.read_text())) == 2
 
 
-def test_a_list_that_cannot_be_written_is_told(sandbox: Sandbox) -> None:
-    """With code 1."""
+def test_a_list_that_cannot_be_written_is_reported(sandbox: Sandbox) -> None:
+    """The exit code is 1."""
     if not Path("/dev/full").exists():
         pytest.skip("there is no full device here")
     result = sandbox.invoke("list", "--output", "/dev/full")
@@ -153,10 +155,10 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "expected"), BAD)
-def test_bad_input_is_told_and_nothing_is_sent(
+def test_bad_input_is_refused_and_nothing_is_sent(
     sandbox: Sandbox, tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
-    """In one line, with code 2, and the file stays as it was."""
+    """The error is one line, the exit code is 2, and the file stays as it was."""
     path = tmp_path / "open.jsonl"
     path.write_text("old\n")
     result = sandbox.invoke("list", *words, "--output", str(path))
@@ -167,16 +169,8 @@ def test_bad_input_is_told_and_nothing_is_sent(
     assert not sandbox.exchange.calls
 
 
-def test_missing_keys_are_named() -> None:
-    """As by ``run``."""
-    env: dict[str, str | None] = {**KEYS, "HTX_ACCESS_KEY": None}
-    result = runner(env=env).invoke(app, ["list"])
-    assert result.exit_code == 2
-    assert result.stderr == "htx-cancel: HTX_ACCESS_KEY must be set to the account's keys\n"
-
-
-def test_the_words_and_defaults_are_those_of_the_client() -> None:
-    """Products and kinds; all are listed."""
+def test_values_and_defaults_are_those_of_the_client() -> None:
+    """Every kind of every product has a list."""
     given = inspect.signature(CancelClient.cancel_everything).parameters
     about = scope.Scope()
     assert about.products == given["products"].default
@@ -187,16 +181,9 @@ def test_the_words_and_defaults_are_those_of_the_client() -> None:
 
 
 @pytest.mark.parametrize(("code", "taken"), [("btc-usd", True), ("BTC-USD", True), ("A-B", False)])
-def test_a_contract_is_of_the_product_whose_form_it_has(code: str, *, taken: bool) -> None:
-    """In small letters as well; what no product can have is refused before anything is sent."""
+def test_the_form_of_a_contract_decides_its_product(code: str, *, taken: bool) -> None:
+    """Lower case is accepted; a code of no product is refused before anything is sent."""
     with served() as sandbox:
         result = sandbox.invoke("list", "--products", "coin_m_swap", "--contracts", code)
         assert result.exit_code == (0 if taken else 2)
         assert bool(sandbox.exchange.calls) is taken
-
-
-def test_the_help_lists_the_exit_codes() -> None:
-    """Each with its meaning."""
-    text = runner().invoke(app, ["list", "--help"]).stdout
-    for words in ("0: the list is complete", "1: something could not", "2: the input is bad"):
-        assert words in text

@@ -1,8 +1,7 @@
-"""What is shown while a run is under way: bars in a terminal, and lines elsewhere."""
+"""Test the progress of a run: bars in a terminal, and lines elsewhere."""
 
 import asyncio
 import io
-import random
 import re
 
 import pytest
@@ -10,7 +9,7 @@ from rich.console import Console
 from virtualtime import VirtualLoop
 
 from htx_cancel import CancelStatus
-from htx_cancel.cli import demo, progress
+from htx_cancel.cli import demo_orders, progress
 from htx_cancel.cli.groups import Group, Workload, workloads
 from htx_cancel.cli.progress import ProgressView, can_draw
 from htx_cancel.endpoints import coin_m_swap, usdt_m_v1_isolated
@@ -24,7 +23,7 @@ ACCEPTED, UNKNOWN, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNKNOWN, CancelS
 
 
 def screen(*, terminal: bool = True, width: int = 80, term: str = "xterm") -> Console:
-    """Make a console that keeps what is drawn."""
+    """Make a console that writes to a string."""
     return Console(
         file=io.StringIO(),
         force_terminal=terminal,
@@ -52,11 +51,11 @@ def last_bar(console: Console, loads: dict[str, Workload], *statuses: CancelStat
 
 
 def test_bars_are_drawn_in_a_terminal() -> None:
-    """A terminal sees a bar for each endpoint, with counts and the least time."""
+    """Each endpoint has a bar with counts and the minimum time."""
     console = screen()
 
     async def draw() -> None:
-        loads = workloads(it.group for it in demo.fill(Book(), random.Random(0), 0.02))
+        loads = workloads(job.group for job in demo_orders.fill(Book(), 0, 0.02))
         with ProgressView(console, loads, live=True) as view:
             view.count("coin_m_swap.cancel_all_trailing_orders", [ACCEPTED] * 9)
 
@@ -64,29 +63,29 @@ def test_bars_are_drawn_in_a_terminal() -> None:
     text = drawn(console)
     assert "coin_m_swap orders" in text
     assert "9/9" in text
-    assert "least 0 s" in text
+    assert "min 0 s" in text
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_ids_that_are_unsent_or_unknown_are_no_progress(width: int) -> None:
-    """They stand apart, and the line fits the terminal."""
+def test_unsent_and_unknown_ids_are_no_progress(width: int) -> None:
+    """Unsent and unknown ids are counted apart, and the line fits the terminal."""
     statuses = [ACCEPTED] * 90 + [UNSENT] * 807 + [UNKNOWN] * 3
     line = last_bar(screen(width=width), ORDERS, *statuses)
     assert "90/900 807 unsent, 3 unknown" in line
     assert "900/900" not in line
-    assert "least 8 s" in line
+    assert "min 8 s" in line
     assert len(line) <= width - 2
 
 
-def test_a_call_without_ids_grows_with_the_ids_it_lists() -> None:
-    """Nobody knows before how many there are."""
+def test_a_cancel_all_grows_with_the_ids_in_its_reply() -> None:
+    """The number of its ids is not known before the reply."""
     loads = workloads([Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "")])
     assert "0/1 1 unsent" in last_bar(screen(), loads, UNSENT)
     assert "7/7" in last_bar(screen(), loads, *[ACCEPTED] * 7)
 
 
 def test_the_clock_of_an_endpoint_stops_when_all_its_ids_are_known() -> None:
-    """Even though an id that is unsent is no progress."""
+    """Unsent ids stop the clock too, although they are no progress."""
     console = screen()
 
     async def draw() -> None:
@@ -95,11 +94,11 @@ def test_the_clock_of_an_endpoint_stops_when_all_its_ids_are_known() -> None:
             await asyncio.sleep(0.2)
 
     asyncio.run(draw())
-    assert "0.0 s, least" in drawn(console).split("\n")[-2]
+    assert "0.0 s, min" in drawn(console).split("\n")[-2]
 
 
 def plain(seconds: float) -> list[str]:
-    """Return the lines of a run that gets an answer at once and then waits, on virtual time."""
+    """Return the lines of a run that gets one answer and then waits, on virtual time."""
     console = screen(terminal=False)
 
     async def wait() -> None:
@@ -113,15 +112,15 @@ def plain(seconds: float) -> list[str]:
 
 
 def test_a_line_is_written_every_five_seconds_and_at_the_end() -> None:
-    """Lines come on time, even while nothing becomes known."""
-    assert progress.PLAIN_EVERY == 5.0
-    words = "s, least 8 s: 90 of 900 ids answered, 1 unsent"
+    """Lines are printed on time, even if no result arrives."""
+    assert progress.LINE_INTERVAL == 5.0
+    words = "s elapsed, minimum 8 s: 90 of 900 ids answered, 1 unsent"
     assert plain(12.0) == [f"5 {words}", f"10 {words}", f"12 {words}"]
 
 
 def test_a_short_run_has_one_line() -> None:
-    """The last one."""
-    assert plain(0.0) == ["0 s, least 8 s: 90 of 900 ids answered, 1 unsent"]
+    """Only the last line is printed."""
+    assert plain(0.0) == ["0 s elapsed, minimum 8 s: 90 of 900 ids answered, 1 unsent"]
 
 
 @pytest.mark.parametrize(
@@ -129,5 +128,5 @@ def test_a_short_run_has_one_line() -> None:
     [(screen(), True), (screen(term="dumb"), False), (screen(terminal=False), False)],
 )
 def test_bars_need_a_terminal_that_moves_its_cursor(console: Console, expected: bool) -> None:
-    """Elsewhere lines are written."""
+    """Other consoles get lines."""
     assert can_draw(console) is expected

@@ -1,4 +1,4 @@
-"""The command line's lines of results: what is written of each id, and what is settled by them."""
+"""Test the lines of results: what they contain, and what they settle."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from htx_cancel import CallResult, CancelStatus, CloseReason, OrderResult
 from htx_cancel.cli.groups import Group
 from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.cli.output import opened
-from htx_cancel.cli.results import left, line, settled
+from htx_cancel.cli.results import line, settled, unsettled
 from htx_cancel.endpoints import coin_m_swap, usdt_m
 
 ORDERS = Group(coin_m_swap.ORDERS, "BTC-USD", ids=("1", "2", "3"))
@@ -28,8 +28,8 @@ def order(order_id: str, status: str) -> OrderResult:
     return OrderResult(order_id, CancelStatus(status))
 
 
-def test_a_line_has_everything_that_is_known_of_an_id() -> None:
-    """A line has the ids' own field, and the exchange's words as they are."""
+def test_a_line_has_every_field_of_a_result() -> None:
+    """The id is in its own field, and the message is as the exchange wrote it."""
     closed = OrderResult("1", CancelStatus.CLOSED, 1063, "Done.", CloseReason.FILLED, 2)
     (text,) = lines(BY_CLIENT_ID, closed)
     assert msgspec.json.decode(text) == {
@@ -51,26 +51,26 @@ def test_a_line_has_everything_that_is_known_of_an_id() -> None:
 
 
 def test_a_call_without_ids_has_a_line_without_one() -> None:
-    """The line of a cancel-all names its direction and offset."""
+    """The line of a cancel-all names its filters."""
     said = line(ALL, CallResult(CancelStatus.ACCEPTED, attempts=1))
     assert (said.order_id, said.direction, said.offset, said.attempts) == (None, "sell", None, 1)
 
 
-def test_a_call_is_settled_for_the_words_that_narrowed_it() -> None:
-    """Another side is another call, and so is that of all contracts."""
+def test_a_cancel_all_is_settled_for_its_filters_only() -> None:
+    """A call with another side, or for all contracts, is another call."""
     sells, buys = (
         Group(usdt_m.ALL_ORDERS, "BTC-USDT", "", filters=(("side", side),))
         for side in ("sell", "buy")
     )
     account = Group(usdt_m.ALL_ACCOUNT_ORDERS, "", "")
     done = settled(lines(sells, CallResult(CancelStatus.ACCEPTED)))
-    assert left([sells, buys, account], done) == [buys, account]
+    assert unsettled([sells, buys, account], done) == [buys, account]
     done |= settled(lines(account, CallResult(CancelStatus.ACCEPTED)))
-    assert left([sells, buys, account], done) == [buys]
+    assert unsettled([sells, buys, account], done) == [buys]
 
 
-def test_what_is_settled_is_left_out() -> None:
-    """Only ids of the same kind, contract and endpoint with a settled last line are left out."""
+def test_settled_ids_are_left_out() -> None:
+    """Only ids of the same field, contract and endpoint are left out."""
     done = settled(
         [
             *lines(ORDERS, order("1", "accepted"), order("2", "unknown"), order("3", "not_found")),
@@ -78,28 +78,30 @@ def test_what_is_settled_is_left_out() -> None:
         ]
     )
     other = Group(coin_m_swap.ORDERS, "ETH-USD", ids=("1",))
-    assert left([ORDERS, BY_CLIENT_ID, other], done) == [
+    assert unsettled([ORDERS, BY_CLIENT_ID, other], done) == [
         msgspec.structs.replace(ORDERS, ids=("2",)),
         msgspec.structs.replace(BY_CLIENT_ID, ids=("1",)),
         other,
     ]
-    assert left([Group(coin_m_swap.ORDERS, "BTC-USD", ids=("1", "3"))], done) == []
+    assert unsettled([Group(coin_m_swap.ORDERS, "BTC-USD", ids=("1", "3"))], done) == []
 
 
 def test_the_last_line_about_an_id_counts() -> None:
-    """A later line overrules an earlier one, either way."""
+    """A later line overrides an earlier one, whichever of them is settled."""
     first = lines(ORDERS, order("1", "unsent"), order("2", "accepted"))
     then = lines(ORDERS, order("1", "accepted"), order("2", "unknown"))
-    assert left([ORDERS], settled(first + then))[0].ids == ("2", "3")
+    assert unsettled([ORDERS], settled(first + then))[0].ids == ("2", "3")
 
 
 def test_a_cancel_all_is_settled_if_its_call_and_all_its_ids_are() -> None:
-    """A listed id that is not settled asks for the call again; a later call settles it."""
+    """A listed id that is not settled repeats the call; a later call settles it."""
     accepted = CallResult(CancelStatus.ACCEPTED)
     refused = lines(ALL, accepted, order("1", "rejected"), order("2", "accepted"))
-    assert left([ALL], settled(refused)) == [ALL]
-    assert left([ALL], settled([*refused, *lines(ALL, accepted, order("1", "accepted"))])) == []
-    assert left(
+    assert unsettled([ALL], settled(refused)) == [ALL]
+    assert (
+        unsettled([ALL], settled([*refused, *lines(ALL, accepted, order("1", "accepted"))])) == []
+    )
+    assert unsettled(
         [Group(coin_m_swap.ALL_TRAILING_ORDERS, "BTC-USD", "")], settled(lines(ALL, accepted))
     )
 
@@ -115,19 +117,19 @@ CUTS = [
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_last_line_that_was_cut_says_nothing(cut: bytes) -> None:
-    """It may be cut anywhere, and may end in the NUL bytes that a crashed machine leaves."""
+def test_a_cut_last_line_is_ignored(cut: bytes) -> None:
+    """The line may be cut anywhere, and may end in NUL bytes after a crash."""
     done = settled([*lines(ORDERS, order("2", "accepted")), cut])
-    assert left([ORDERS], done)[0].ids == ("1", "3")
+    assert unsettled([ORDERS], done)[0].ids == ("1", "3")
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_line_that_was_cut_is_removed_before_more_is_written(tmp_path: Path, cut: bytes) -> None:
-    """So the file has whole lines only, and a later run reads all of it."""
+def test_a_cut_line_is_removed_before_more_is_written(tmp_path: Path, cut: bytes) -> None:
+    """The file then has only whole lines, and a later run can read it."""
     path = tmp_path / "results.jsonl"
     path.write_bytes(lines(ORDERS, order("3", "accepted"))[0] + cut)
     with opened(path) as output:
-        output.write(ORDERS, [order("2", "accepted")])
+        output.write([line(ORDERS, order("2", "accepted"))])
     assert path.read_bytes().splitlines(keepends=True) == lines(
         ORDERS, order("3", "accepted"), order("2", "accepted")
     )
@@ -135,11 +137,11 @@ def test_a_line_that_was_cut_is_removed_before_more_is_written(tmp_path: Path, c
 
 @pytest.mark.parametrize("last", [WHOLE.strip(), b"a note", b'{"a":1}', b'{"a":', b"}"])
 def test_a_last_line_that_is_whole_or_not_ours_is_kept(tmp_path: Path, last: bytes) -> None:
-    """Only its end of line is added."""
+    """Only an end of line is added."""
     path = tmp_path / "results.jsonl"
     path.write_bytes(WHOLE + last)
     with opened(path) as output:
-        output.write(ORDERS, [order("2", "accepted")])
+        output.write([line(ORDERS, order("2", "accepted"))])
     assert path.read_bytes() == WHOLE + last + b"\n" + lines(ORDERS, order("2", "accepted"))[0]
 
 
@@ -152,13 +154,13 @@ def test_a_bad_line_before_the_last_is_an_error_with_its_number(cut: bytes) -> N
 
 @pytest.mark.parametrize("text", [b"endpoint,contract_code", b'{"a":1}', b"[]", b'{"endpoint":""}'])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
-def test_what_is_no_line_of_results_is_bad_input(text: bytes, end: bytes) -> None:
-    """A wrong file to resume from is not taken for an empty one."""
+def test_a_line_that_is_no_result_is_bad_input(text: bytes, end: bytes) -> None:
+    """A wrong file to resume from is an error, not an empty list."""
     with pytest.raises(BadInputError, match="line 2: must be a line of results, got"):
         settled([b"\n", text + end])
 
 
-def test_a_last_line_with_an_end_was_not_cut() -> None:
-    """A line that is bad and whole is an error, even as the last one."""
+def test_a_last_line_with_an_end_of_line_is_not_cut() -> None:
+    """A bad whole line is an error, even if it is the last one."""
     with pytest.raises(BadInputError, match="line 1: must be a line of results"):
         settled([WHOLE[:40] + b"\n"])

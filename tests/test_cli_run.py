@@ -1,4 +1,4 @@
-"""``htx-cancel run`` against a sandbox on a socket: from a file to results, codes and signals."""
+"""Test ``htx-cancel run`` against a sandbox: files, results, exit codes and signals."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cli_sandbox import EXAMPLE, KEYS, Sandbox, as_file, lines, runner, seen, served, start
+from cli_sandbox import EXAMPLE, Sandbox, as_file, lines, runner, seen, served, start
 from rich.console import Console
 
 from htx_cancel import CancelStatus, Credentials
@@ -20,6 +20,7 @@ from htx_cancel.cli.groups import workloads
 from htx_cancel.cli.input_file import read
 from htx_cancel.cli.output import opened
 from htx_cancel.cli.run import Report, _cancel
+from htx_cancel.cli.summary import Summary
 from htx_cancel.client import CancelClient
 from htx_cancel.sandbox import Exchange, SandboxServer
 from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
@@ -37,7 +38,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def assert_true(results: list[dict[str, Any]], exchange: Exchange) -> None:
-    """Hold each line against the exchange's book."""
+    """Compare each line with the exchange's book."""
     kinds: dict[str, Any] = {
         "coin_m_swap.cancel_orders": "swap",
         "coin_m_swap.cancel_trailing_orders": "swap_trailing",
@@ -45,45 +46,48 @@ def assert_true(results: list[dict[str, Any]], exchange: Exchange) -> None:
         "usdt_m_v1_isolated.cancel_trigger_orders": "linear_trigger",
         "usdt_m.cancel_orders": "v5",
     }
-    for it in results:
-        key = it["order_id"] or it["client_order_id"]
+    for line in results:
+        key = line["order_id"] or line["client_order_id"]
         if key is None:
             continue
         order = exchange.book.find(
-            kinds[it["endpoint"]], it["contract_code"], key, by_client_id=it["order_id"] is None
+            kinds[line["endpoint"]],
+            line["contract_code"],
+            key,
+            by_client_id=line["order_id"] is None,
         )
         if order is None:
-            assert (it["status"], it["code"]) == ("not_found", 1061)
+            assert (line["status"], line["code"]) == ("not_found", 1061)
         elif order.canceled_by_us:
-            assert (it["status"], it["code"]) == ("accepted", None)
+            assert (line["status"], line["code"]) == ("accepted", None)
         elif order.state != "open":
-            assert (it["status"], it["reason"]) == ("closed", order.state)
+            assert (line["status"], line["reason"]) == ("closed", order.state)
         else:
-            assert (it["status"], it["code"]) == ("rejected", order.refusal)
+            assert (line["status"], line["code"]) == ("rejected", order.refusal)
 
 
 def test_a_file_is_cancelled_and_every_result_is_true(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each row has one line that agrees with the book; the refused one makes the code 1."""
+    """Each row has one line that agrees with the book; the refused order makes the exit code 1."""
     output = tmp_path / "results.jsonl"
     result = sandbox.run(EXAMPLE, "--output", str(output))
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
-    assert "What became of the orders" in result.stderr
+    assert "Results by endpoint" in result.stderr
     results = lines(output.read_text())
     assert_true(results, sandbox.exchange)
     assert [order.refusal for order in sandbox.exchange.book.open()] == [1088]
-    told = Counter(it["order_id"] or it["client_order_id"] for it in results if _named(it))
-    assert told == Counter(key for group in read(EXAMPLE.read_bytes()) for key in group.ids)
-    of_all = [it for it in results if not _named(it)]
-    assert [it["order_id"] is None for it in of_all] == [True, False, False, False]
+    ids = Counter(line["order_id"] or line["client_order_id"] for line in results if _named(line))
+    assert ids == Counter(key for group in read(EXAMPLE.read_bytes()) for key in group.ids)
+    of_all = [line for line in results if not _named(line)]
+    assert [line["order_id"] is None for line in of_all] == [True, False, False, False]
 
 
 def _named(line: dict[str, Any]) -> bool:
     return bool(line["endpoint"] != "coin_m_swap.cancel_all_trailing_orders")
 
 
-def test_what_is_settled_is_not_sent_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A second run sends the one refused id alone, and appends to the same file."""
+def test_settled_ids_are_not_sent_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A second run sends only the refused id, and appends to the same file."""
     output = tmp_path / "results.jsonl"
     options = ("--output", str(output), "--resume", str(output))
     output.touch()
@@ -100,7 +104,7 @@ def test_what_is_settled_is_not_sent_again(sandbox: Sandbox, tmp_path: Path) -> 
 
 
 def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) -> None:
-    """JSON lines go in and out through pipes; what is for people stays out of the data."""
+    """JSON lines go in and out through pipes; standard output has only data."""
     order = sandbox.exchange.book.add("v5", "ETH-USDT", client_order_id=77)
     row = '{"endpoint":"usdt_m.cancel_orders","contract_code":"ETH-USDT","client_order_id":77}\n'
     result = sandbox.run("-", "--output", "-", given=row)
@@ -111,7 +115,7 @@ def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) ->
 
 
 def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Capture) -> None:
-    """Its one line says so."""
+    """Its only line has the status."""
     text = "endpoint,contract_code,direction\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD,sell\n"
     result = sandbox.run("-", "--output", "-", given=text)
     assert result.exit_code == 0
@@ -122,7 +126,7 @@ def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Cap
 def test_a_cancel_all_is_narrowed_and_may_be_for_the_whole_account(
     sandbox: Sandbox, capfd: Capture
 ) -> None:
-    """The words arrive: the others stay open. The lines repeat them."""
+    """The filters reach the exchange, so other orders stay open; the lines repeat the filters."""
     exchange = sandbox.exchange
     for code in ("BTC-USDT", "XRP-USDT"):
         for direction in ("buy", "sell"):
@@ -138,15 +142,17 @@ def test_a_cancel_all_is_narrowed_and_may_be_for_the_whole_account(
     assert result.exit_code == 0, result.output
     assert "usdt_m all account" in result.stderr
     assert before - len(exchange.book.open("v5")) == 3
-    of_calls = [it for it in lines(capfd.readouterr().out) if it["order_id"] is None]
-    assert sorted((it["contract_code"], it["side"], it["position_side"]) for it in of_calls) == [
+    of_calls = [line for line in lines(capfd.readouterr().out) if line["order_id"] is None]
+    assert sorted(
+        (line["contract_code"], line["side"], line["position_side"]) for line in of_calls
+    ) == [
         ("", "sell", "long"),
         ("XRP-USDT", "sell", "short"),
     ]
 
 
 def test_algo_orders_are_resumed_by_both_sorts_of_ids(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Their columns are those of any order."""
+    """Algo orders use the same columns as other orders."""
     book, output = sandbox.exchange.book, tmp_path / "results.jsonl"
     first, second = (book.add("v5_algo", "BTC-USDT", client_order_id=key) for key in (70, 71))
     text = (
@@ -163,12 +169,12 @@ def test_algo_orders_are_resumed_by_both_sorts_of_ids(sandbox: Sandbox, tmp_path
 
 
 def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
-    """It shows each group's calls, its limit and the least time of all."""
+    """The plan shows the requests and limit of each group, and the minimum time."""
     text = as_file([str(number) for number in range(1, 1300)])
     result = runner().invoke(app, ["run", "-", "--dry-run"], input=text)
     assert result.exit_code == 0, result.output
-    assert "1,299    130  36 / 3 s    9 s" in result.stdout
-    assert "130 calls in all; the limits allow them in 9 s at the least." in result.stdout
+    assert "1,299       130  36 / 3 s   9 s" in result.stdout
+    assert "Requests: 130. Time: at least 9 s, because of the rate limits." in result.stdout
     shown = sandbox.run(EXAMPLE, "--dry-run")
     assert "DOGE-USDT" in shown.stdout
     assert "BTC-USDT client ids" in shown.stdout
@@ -195,10 +201,10 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
         (as_file(["7"]), ("--base-url", "http://api.hbdm.com"), "htx-cancel: base_url "),
     ],
 )
-def test_bad_input_is_told_and_nothing_is_sent(
+def test_bad_input_is_refused_and_nothing_is_sent(
     sandbox: Sandbox, text: str, options: tuple[str, ...], words: str
 ) -> None:
-    """Every row and option is checked before the first call."""
+    """Every row and option is checked before the first request."""
     result = sandbox.run("-", *options, given=text)
     assert result.exit_code == 2
     assert words in result.stderr
@@ -206,33 +212,24 @@ def test_bad_input_is_told_and_nothing_is_sent(
     assert not sandbox.exchange.calls
 
 
-def test_a_file_that_is_not_there_is_bad_input(sandbox: Sandbox) -> None:
-    """The parser says so."""
+def test_a_missing_file_is_bad_input(sandbox: Sandbox) -> None:
+    """The exit code is 2."""
     assert sandbox.run("nowhere.csv").exit_code == 2
 
 
-@pytest.mark.parametrize("missing", KEYS)
-def test_missing_keys_are_named(missing: str) -> None:
-    """The error names the variable that is not set, and shows none."""
-    env: dict[str, str | None] = {**KEYS, missing: None}
-    result = runner(env=env).invoke(app, ["run", "-"], input=as_file(["7"]))
-    assert result.exit_code == 2
-    assert result.stderr == f"htx-cancel: {missing} must be set to the account's keys\n"
-
-
-def test_what_does_not_fit_the_timeout_is_unsent(capfd: Capture) -> None:
-    """The ids whose turn comes too late are told at once, with code 1 for the run."""
+def test_ids_that_do_not_fit_the_timeout_are_unsent(capfd: Capture) -> None:
+    """Ids that cannot be sent in time are reported at once; the exit code is 1."""
     with served() as sandbox:
         text = sandbox.add_open(400)
         result = sandbox.run("-", "--output", "-", "--timeout", "2", given=text)
-        counts = Counter(it["status"] for it in lines(capfd.readouterr().out))
+        counts = Counter(line["status"] for line in lines(capfd.readouterr().out))
     assert result.exit_code == 1
     assert counts == {"accepted": 360, "unsent": 40}
     assert "unsent" in result.stderr
 
 
-def test_results_that_cannot_be_written_are_told(sandbox: Sandbox) -> None:
-    """The canceling goes on, and the code is 1."""
+def test_results_that_cannot_be_written_are_reported(sandbox: Sandbox) -> None:
+    """The run continues to cancel, and the exit code is 1."""
     if not Path("/dev/full").exists():
         pytest.skip("there is no full device here")
     order = sandbox.exchange.book.add("swap", "BTC-USD")
@@ -243,38 +240,38 @@ def test_results_that_cannot_be_written_are_told(sandbox: Sandbox) -> None:
 
 
 class Interrupting(Exchange):
-    """Interrupts this process at its third call."""
+    """Interrupts this process at the third request."""
 
     def handle(
         self, request: HttpRequest, now: float, script: Script | None = None
     ) -> HttpResponse:
-        """Answer as ever."""
+        """Send SIGINT if this is the third request; answer as usual."""
         if self.calls.total() == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return super().handle(request, now, script)
 
 
-def test_an_interrupt_lets_what_is_in_flight_land(capfd: Capture) -> None:
-    """Each id has one true line, the rest is unsent, and the code is 130."""
+def test_an_interrupt_lets_requests_in_flight_end(capfd: Capture) -> None:
+    """Each id has one true line, the rest is unsent, and the exit code is 130."""
     with served(Interrupting) as sandbox:
         text = sandbox.add_open(1000)
         result = sandbox.run("-", "--output", "-", given=text)
         results = lines(capfd.readouterr().out)
-        canceled = {key for key, it in _by_id(results).items() if it["status"] == "accepted"}
+        canceled = {key for key, line in _by_id(results).items() if line["status"] == "accepted"}
         assert all(sandbox.exchange.book[key].canceled_by_us for key in canceled)
         assert len(sandbox.exchange.book.open()) == 1000 - len(canceled)
     assert result.exit_code == 130
-    assert {it["status"] for it in results} == {"accepted", "unsent"}
+    assert {line["status"] for line in results} == {"accepted", "unsent"}
     assert len(_by_id(results)) == len(results) == 1000
-    assert "Stopping: nothing more is sent" in result.stderr
+    assert "Stopping: no more requests are sent" in result.stderr
 
 
 def _by_id(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {it["order_id"]: it for it in results}
+    return {line["order_id"]: line for line in results}
 
 
 class Mute(SandboxServer):
-    """Never answers; at the first request it has this process interrupted, then terminated."""
+    """Never answers; at the first request sends this process SIGINT and SIGTERM."""
 
     asked = False
 
@@ -290,7 +287,7 @@ class Mute(SandboxServer):
 
 @pytest.fixture
 def handlers() -> Iterator[Callable[[], list[Any]]]:
-    """Read the handlers of the signals; they are the same in the end."""
+    """Return a function that reads the signal handlers; check that a test restores them."""
 
     def now() -> list[Any]:
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -300,10 +297,10 @@ def handlers() -> Iterator[Callable[[], list[Any]]]:
     assert now() == before
 
 
-def test_a_second_signal_gives_up_what_is_in_flight(
+def test_a_second_signal_gives_up_requests_in_flight(
     handlers: Callable[[], list[Any]], capfd: Capture
 ) -> None:
-    """What had left without an answer is unknown, at once; the first signal makes the code."""
+    """Sent ids without an answer are unknown at once; the first signal decides the exit code."""
     assert handlers()
     exchange = Exchange()
     with Sandbox(exchange, Mute(exchange)) as sandbox:
@@ -320,10 +317,10 @@ def test_a_second_signal_gives_up_what_is_in_flight(
         ("endpoint,contract_code\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD\n", [None]),
     ],
 )
-async def test_a_group_that_comes_after_the_end_is_unsent(
+async def test_a_group_of_a_closed_client_is_unsent(
     tmp_path: Path, text: str, ids: list[str | None]
 ) -> None:
-    """A client that was closed before a call loses no id."""
+    """If the client is closed before a call, no id is lost."""
     client = CancelClient(Credentials("a", "b"), base_url="http://127.0.0.1:1")
     await client.aclose()
     (group,) = read(text.encode())
@@ -331,14 +328,16 @@ async def test_a_group_that_comes_after_the_end_is_unsent(
     with opened(path) as output:
         view = progress.ProgressView(Console(), workloads([group]), live=False)
         with view:
-            await _cancel(group, client, None, Report(output, view))
+            await _cancel(group, client, None, Report(output, view, Summary()))
     written = lines(path.read_text())
-    assert [(it["order_id"], it["status"]) for it in written] == [(it, "unsent") for it in ids]
+    assert [(line["order_id"], line["status"]) for line in written] == [
+        (order_id, "unsent") for order_id in ids
+    ]
     assert view.endpoints[group.endpoint.name].counts == {CancelStatus.UNSENT: len(ids)}
 
 
 def test_ctrl_c_in_a_process_of_its_own() -> None:
-    """Lines come while the run is under way, and after the signal every id has one."""
+    """Lines are written during the run, and after the signal every id has one."""
     with served() as sandbox:
         text = sandbox.add_open(1500)
         with start("run", "-", "--output", "-", url=sandbox.server.base_url) as process:
@@ -352,7 +351,7 @@ def test_ctrl_c_in_a_process_of_its_own() -> None:
             results = lines(first + process.stdout.read())
             said = process.stderr.read()
         assert process.returncode == 130
-        canceled = [it for it in results if it["status"] == "accepted"]
+        canceled = [line for line in results if line["status"] == "accepted"]
         assert len(canceled) == 1500 - len(sandbox.exchange.book.open())
     assert len(_by_id(results)) == len(results) == 1500
     assert "canary" not in said
@@ -360,7 +359,7 @@ def test_ctrl_c_in_a_process_of_its_own() -> None:
 
 
 def test_a_reader_that_goes_away_costs_no_order() -> None:
-    """With standard output closed early the canceling goes on, without a traceback."""
+    """If standard output closes early, the run continues to cancel, without a traceback."""
     with served() as sandbox:
         text = sandbox.add_open(300)
         with start("run", "-", "--output", "-", url=sandbox.server.base_url) as process:
@@ -379,8 +378,8 @@ def test_a_reader_that_goes_away_costs_no_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
-def test_without_the_extra_it_says_what_to_install(name: str) -> None:
-    """One line and code 2, whichever of its packages is missing."""
+def test_a_missing_extra_is_named(name: str) -> None:
+    """If typer or rich is missing, the error is one line and the exit code is 2."""
     script = f"import sys; sys.modules[{name!r}] = None; import htx_cancel.__main__ as m; m.main()"
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
@@ -392,7 +391,7 @@ def test_without_the_extra_it_says_what_to_install(name: str) -> None:
 
 @pytest.mark.parametrize(("option", "bars"), [("-", False), ("results.jsonl", True)])
 def test_bars_and_results_do_not_share_a_terminal(tmp_path: Path, option: str, bars: bool) -> None:
-    """Where the results go to the terminal as well there are lines instead of bars."""
+    """If the results go to the terminal, the progress is lines instead of bars."""
     path = tmp_path / "orders.csv"
     with served() as sandbox:
         path.write_text(sandbox.add_open(3))

@@ -1,4 +1,4 @@
-"""The command line with shared budgets: the options, the environment, and who holds what."""
+"""Test the command line with shared budgets: options, environment and the table of tokens."""
 
 import asyncio
 import sys
@@ -14,8 +14,8 @@ from htx_cancel.cli import app
 PASSWORD = "canary-of-the-password"
 
 
-def test_a_run_takes_part_and_the_book_shows_it() -> None:
-    """While another process holds tokens; by options, and by the environment."""
+def test_a_run_shares_budgets_and_the_table_shows_them() -> None:
+    """Options and environment variables name the store; another process holds tokens meanwhile."""
 
     async def hold(url: str) -> tuple[str, str]:
         async with SharedBudgets(
@@ -31,7 +31,10 @@ def test_a_run_takes_part_and_the_book_shows_it() -> None:
     with server() as running, served() as sandbox:
         order = sandbox.exchange.book.add("swap", "BTC-USD")
         nobody = runner().invoke(app, ["--store", running.url, "--account", "mm", "budgets"])
-        assert (nobody.exit_code, nobody.output) == (0, "Nobody shares anything.\n")
+        assert (nobody.exit_code, nobody.output) == (
+            0,
+            "No process has shared rate limits in this store yet.\n",
+        )
         words = ["cancel", "--base-url", sandbox.server.base_url]
         words += ["coin_m_swap", "orders", "BTC-USD", order.order_id]
         time.sleep(1.0)
@@ -53,8 +56,8 @@ def test_a_run_takes_part_and_the_book_shows_it() -> None:
         (["--store", f"http://{PASSWORD}@x", "--account", "a"], "url must begin with redis://"),
     ],
 )
-def test_a_store_must_be_named_well(options: list[str], words: str) -> None:
-    """Code 2, one line, and no password in it."""
+def test_a_bad_store_or_account_is_refused(options: list[str], words: str) -> None:
+    """The exit code is 2, and the error shows no password."""
     done = runner().invoke(app, [*options, "budgets"])
     assert done.exit_code == 2
     assert words in done.stderr
@@ -62,13 +65,13 @@ def test_a_store_must_be_named_well(options: list[str], words: str) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_code_1() -> None:
-    """Its address is not repeated, which may hold a password."""
+    """The error does not repeat the address, because it may contain a password."""
     done = runner().invoke(app, ["--store", "unix:///nowhere", "--account", "a", "budgets"])
     assert (done.exit_code, done.stderr) == (1, "The store cannot be read: ConnectionError.\n")
 
 
-def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is not installed."""
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra if it is not installed."""
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     done = runner().invoke(app, ["--store", "unix:///nowhere", "--account", "a", "budgets"])
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""How a run ends: with the reasons, with the orders that may be live, and with its exit code."""
+"""Test the end of a run: the reasons, the warnings and whether the run is settled."""
 
 import io
 from collections.abc import Sequence
@@ -10,8 +10,7 @@ from htx_cancel import CallResult, CancelStatus, OrderResult
 from htx_cancel.cli.groups import Group, Workload
 from htx_cancel.cli.progress import EndpointProgress
 from htx_cancel.cli.run import show_reasons
-from htx_cancel.cli.summary import Summary
-from htx_cancel.cli.tables import status_table
+from htx_cancel.cli.summary import Summary, status_table
 from htx_cancel.endpoints import ENDPOINTS, coin_m_swap
 
 ORDERS = Group(coin_m_swap.ORDERS, "BTC-USD")
@@ -33,12 +32,12 @@ def orders(
 
 
 def call(status: str) -> CallResult:
-    """Make the result of a call without ids."""
+    """Make the result of a cancel-all."""
     return CallResult(CancelStatus(status))
 
 
 def shown(summary: Summary, width: int = 80) -> list[str]:
-    """Return what a person sees at the end."""
+    """Return the lines that are printed at the end."""
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
     show_reasons(summary, console)
     assert isinstance(console.file, io.StringIO)
@@ -46,7 +45,7 @@ def shown(summary: Summary, width: int = 80) -> list[str]:
 
 
 def test_reasons_are_listed_by_frequency() -> None:
-    """Whatever is neither accepted nor closed has its status, code, message and number."""
+    """Every reason has its status, code, message and number of ids."""
     summary = of(
         *orders(3, "accepted", 1062, "Repeated."),
         *orders(2, "closed", 1063, "Filled."),
@@ -72,7 +71,7 @@ def test_reasons_are_listed_by_frequency() -> None:
 
 
 def test_messages_that_differ_in_numbers_only_are_one_reason() -> None:
-    """The first of them stands for all."""
+    """The first message is shown."""
     waits = [f"the next free call is {wait} s away" for wait in ("2.123", "2.4", "15")]
     (only,) = of(*(orders(1, "unsent", None, words)[0] for words in waits)).reasons
     assert (only[0].message, only[1]) == (waits[0], 3)
@@ -82,7 +81,7 @@ def test_messages_that_differ_in_numbers_only_are_one_reason() -> None:
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_messages_are_cut_and_cannot_move_the_cursor(width: int) -> None:
-    """Each reason is one line that fits, without control codes of the exchange."""
+    """Each reason is one line that fits the width, without control characters."""
     lines = shown(of(*orders(5, "rejected", 1, "a\x1b[2Jb\nc " + "long " * 100)), width)
     assert max(map(len, lines)) <= width
     assert "\x1b" not in "".join(lines)
@@ -92,13 +91,13 @@ def test_messages_are_cut_and_cannot_move_the_cursor(width: int) -> None:
 
 
 def test_many_reasons_are_cut_to_the_most_frequent() -> None:
-    """The rest is one row with their number."""
+    """One row counts the other reasons."""
     summary = of(*(orders(2, "rejected", code, "")[0] for code in range(1, 31)))
     assert any("15 other reasons" in text and text.endswith("15") for text in shown(summary))
 
 
-def test_nothing_is_said_of_a_run_in_which_all_went_well() -> None:
-    """No table and no warning."""
+def test_a_run_without_problems_prints_nothing() -> None:
+    """There is no table and no warning."""
     assert shown(of(*orders(3, "accepted"), *orders(1, "closed"))) == []
 
 
@@ -112,7 +111,7 @@ def test_an_order_that_may_be_live_is_counted(status: str) -> None:
 
 @pytest.mark.parametrize("status", ["rejected", "unknown", "unsent"])
 def test_a_call_without_ids_that_failed_may_leave_any_order_open(status: str) -> None:
-    """Nobody knows how many; what the call listed counts apart."""
+    """Their number is not known; listed ids are counted apart."""
     summary = of(call(status), *orders(2, "rejected"), group=ALL)
     named = "coin_m_swap.cancel_all_trailing_orders BTC-USD sell"
     assert list(summary.warnings()) == [
@@ -124,7 +123,7 @@ def test_a_call_without_ids_that_failed_may_leave_any_order_open(status: str) ->
 
 @pytest.mark.parametrize("status", ["accepted", "not_found"])
 def test_a_call_without_ids_that_was_taken_or_found_nothing_is_settled(status: str) -> None:
-    """A contract without orders is no reason to warn."""
+    """A contract without orders causes no warning."""
     summary = of(call(status), group=ALL)
     assert summary.settled
     assert list(summary.warnings()) == []
@@ -142,7 +141,7 @@ SETTLED: list[tuple[Sequence[OrderResult], bool]] = [
 def test_a_run_that_found_none_of_its_orders_is_not_settled(
     results: Sequence[OrderResult], settled: bool
 ) -> None:
-    """The contract or the account is wrong, most likely."""
+    """The contract or the account is probably wrong."""
     summary = of(*results)
     assert summary.settled is settled
     expected = "None of the 3 orders was found: check contract_code and account."
@@ -150,7 +149,7 @@ def test_a_run_that_found_none_of_its_orders_is_not_settled(
 
 
 def test_a_table_of_all_statuses_fits_80_columns() -> None:
-    """Long names break at their blank; no number is cut."""
+    """Long names break at their first space; no number is cut."""
     used = [status for status in CancelStatus if status is not CancelStatus.OPEN]
     rows = []
     for row in ENDPOINTS.values():
@@ -158,7 +157,7 @@ def test_a_table_of_all_statuses_fits_80_columns() -> None:
         progress.counts.update(dict.fromkeys(used, 12345))
         rows.append(progress)
     console = Console(file=io.StringIO(), width=80)
-    console.print(status_table(rows, title="Title"))
+    console.print(status_table(rows))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80

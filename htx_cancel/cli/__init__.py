@@ -2,21 +2,16 @@
 
 ::
 
-    files ─▶ input_file ─▶ groups ─▶ run, demo ─▶ results ─▶ output
-                                         └─▶ progress, summary, tables
-    scope ─▶ listing ─▶ everything, drill ─▶ panic
+    files ─▶ input_file ─▶ groups ─▶ run ─▶ results ─▶ output
+                                      └─▶ progress, summary
+    scope ─▶ listing ─▶ everything
          └─▶ guard
 
-``commands`` and ``account`` are what a user types: the former name orders, the latter are about all
-that is open; ``shell`` is what they share. ``files`` opens what is named, ``input_file`` reads
-orders, ``groups`` is what one call cancels, ``results`` are lines of JSON, which ``output`` writes;
-``progress`` shows a run, ``summary`` and ``tables`` say how it ended. ``scope`` is some products,
-kinds and contracts, ``listing`` lists them, ``everything`` cancels them, ``panic`` shows how far
-that is, and ``drill`` is the demo's end. ``guard`` holds the dead-man switch, ``sharing`` opens the
-client, with budgets shared through a store, and ``stop`` heeds signals.
+``commands`` defines the commands. ``shell`` is what they share, ``sharing`` opens the client, with
+budgets shared through a store, and ``stop`` handles signals. ``demo`` cancels ``demo_orders`` on a
+sandbox.
 """
 
-from htx_cancel.cli import account  # noqa: F401 - its commands are the app's
 from htx_cancel.cli.commands import main
 from htx_cancel.cli.shell import app
 

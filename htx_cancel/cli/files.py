@@ -1,4 +1,4 @@
-"""The files that a user names: read them, say which one is wrong, and tell them apart."""
+"""Read the files that a user names, put their names before errors, and compare them."""
 
 import os
 import stat
@@ -20,8 +20,8 @@ def content(name: str) -> bytes:
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """Put the file's name before what is wrong with it."""
+def naming(name: str) -> Iterator[None]:
+    """Put the file's name before the error that its content or its opening raises."""
     shown = "<stdin>" if name == "-" else name
     try:
         yield
@@ -32,19 +32,19 @@ def named(name: str) -> Iterator[None]:
 
 
 def check_different(file: str, output: Path | None, resume: Path | None) -> None:
-    """Refuse to write results to the file of the orders, or to resume from it."""
-    given = _identity(file, 0)
-    if given is None:
+    """Refuse to write results to the file of the orders, or to resume from that file."""
+    orders = _identity(file, 0)
+    if orders is None:
         return
     for option, path in (("--output", output), ("--resume", resume)):
-        if path is not None and _identity(str(path), 1) == given:
+        if path is not None and _identity(str(path), 1) == orders:
             raise BadInputError(f"{option} must be another file than FILE, got {path} for both")
 
 
-def _identity(name: str, standard: int) -> tuple[int, int] | None:
-    """Tell which regular file it is, by whatever name; ``-`` is a standard stream."""
+def _identity(name: str, descriptor: int) -> tuple[int, int] | None:
+    """Return the device and inode of a regular file; ``-`` is the standard stream given."""
     with suppress(OSError, ValueError):
-        found = os.fstat(standard) if name == "-" else Path(name).stat()
-        if stat.S_ISREG(found.st_mode):
-            return found.st_dev, found.st_ino
+        status = os.fstat(descriptor) if name == "-" else Path(name).stat()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_dev, status.st_ino
     return None

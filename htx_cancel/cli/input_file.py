@@ -1,43 +1,44 @@
-"""A file of orders to groups; refuses what cannot be sent, with its line.
+"""Read a file of orders into groups, and refuse with its line number what cannot be sent.
 
 Rules:
 
-* A file is CSV with a header, or one JSON object a line if its first character is ``{``.
-* A row names its ``endpoint`` or, as a list of orders does, ``product`` and ``kind``. Without an
-  ``endpoint`` it needs an id: nothing else can name a call that cancels all.
-* Columns that are not known are ignored; so are the words that narrow a cancel-all beside an id.
-* A word that would narrow a cancel-all but that its endpoint does not take is refused.
-* A row with both ids is canceled by its ``order_id``.
-* A float (``1.1E+18``) is refused: a spreadsheet has rounded it, and it names another order now.
+* A file is CSV with a header, or one JSON object per line if its first character is ``{``.
+* A row names its ``endpoint``, or ``product`` and ``kind`` as a list of open orders does. Without
+  an ``endpoint`` a row needs an id: only an ``endpoint`` can name a cancel-all.
+* Unknown columns are ignored. Filters of a cancel-all are ignored beside an id.
+* A filter that the endpoint of a cancel-all does not take is refused.
+* A row with both ids is cancelled by its ``order_id``.
+* A float (``1.1E+18``) is refused: a spreadsheet has rounded the id, and the rounded number is the
+  id of another order.
 """
 
 import csv
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 
 import msgspec
 from msgspec import Struct
 
-from htx_cancel import HtxCancelError, arguments
-from htx_cancel.cli.groups import Filters, Group, takes_no_contract
+from htx_cancel import arguments
+from htx_cancel.cli.groups import Filters, Group
 from htx_cancel.endpoints import ENDPOINTS, Endpoint
 
 _FLOAT = re.compile(r"[+-]?\d*(\d\.|\.\d|\d[eE][+-]?\d)\d*([eE][+-]?\d+)?", re.ASCII)
 
-#: The calls that take ids, by name; each is named by a product and a kind as well.
-BY_IDS = [name for name, row in ENDPOINTS.items() if row.batch_size]
+#: The endpoints that cancel by ids. Only these can be named by a product and a kind.
+_BY_IDS = [name for name, endpoint in ENDPOINTS.items() if endpoint.batch_size]
 
-Key = tuple[str, str, str, Filters]  #: endpoint, contract, field and filters
+#: Endpoint name, contract, field and filters.
+_Key = tuple[str, str, str, Filters]
 
 
 class BadInputError(Exception):
-    """What was given cannot be used; nothing was sent."""
+    """The input is bad; nothing was sent."""
 
 
 class Row(Struct, frozen=True):
-    """One line as it was read."""
+    """One row of a file."""
 
     endpoint: str = ""
     product: str = ""
@@ -53,27 +54,34 @@ class Row(Struct, frozen=True):
 
 
 def read(content: bytes) -> list[Group]:
-    """Return the groups of a file; raise ``BadInputError`` for its first line that is wrong."""
-    cells: dict[Key, list[tuple[int, str | int]]] = defaultdict(list)
+    """Return the groups of a file; raise ``BadInputError`` for its first bad line."""
+    found: dict[_Key, dict[str, None]] = {}
     for line, row in _rows(content):
         try:
-            key, value = _sorted(row)
+            key, order_id = _checked(row)
         except (ValueError, TypeError) as error:
             raise BadInputError(f"line {line}: {error}") from None
-        cells[key].append((line, value))
-    return [_group(key, found) for key, found in cells.items()]
+        ids = found.setdefault(key, {})
+        if order_id:
+            ids[order_id] = None
+    return [
+        Group(ENDPOINTS[name], contract_code, field, tuple(ids), filters)
+        for (name, contract_code, field, filters), ids in found.items()
+    ]
 
 
-def of_ids(product: str, kind: str, contract_code: str, field: str, ids: Iterable[str]) -> Group:
-    """Return the group of some ids; raise ``BadInputError`` for the first that is wrong."""
+def group_of_ids(
+    product: str, kind: str, contract_code: str, field: str, ids: Iterable[str]
+) -> Group:
+    """Return the group of some ids; raise ``BadInputError`` for the first bad one."""
     try:
-        endpoint = call_for(product, kind)
+        endpoint = _endpoint_of_kind(product, kind)
         arguments.contract_code(contract_code)
-        _field({field: ids}, endpoint.name, client_ids=endpoint.client_ids)
-        found = dict.fromkeys(arguments.one_id(_exact(field, each), field) for each in ids)
+        _id_field({field: ids}, endpoint)
+        distinct = dict.fromkeys(_checked_id(field, order_id) for order_id in ids)
     except ValueError as error:
         raise BadInputError(str(error)) from None
-    return Group(endpoint, contract_code, field, tuple(found))
+    return Group(endpoint, contract_code, field, tuple(distinct))
 
 
 def _rows(content: bytes) -> Iterator[tuple[int, Row]]:
@@ -99,79 +107,71 @@ def _json_rows(text: str) -> Iterator[tuple[int, Row]]:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, Row]]:
-    lines = csv.reader(StringIO(text, newline=""), strict=True)
-    names: list[str] = []
+    reader = csv.DictReader(StringIO(text, newline=""), restval="", strict=True)
     try:
-        for values in lines:
-            words = [value.strip() for value in values]
-            if not names:
-                names = _header(words, lines.line_num)
-            elif any(words):
-                yield lines.line_num, _csv_row(names, words, lines.line_num)
+        names = [name.strip() for name in reader.fieldnames or ()]
+        _check_header(names, reader.line_num)
+        reader.fieldnames = names
+        for cells in reader:
+            if None in cells:
+                got = len(names) + len(cells[None])
+                rule = f"a row must have at most {len(names)} values, got {got}"
+                raise BadInputError(f"line {reader.line_num}: {rule}")
+            values = {name: value.strip() for name, value in cells.items()}
+            if any(values.values()):
+                known = {name: values[name] for name in Row.__struct_fields__ if name in values}
+                yield reader.line_num, Row(**known)
     except csv.Error as error:
-        raise BadInputError(f"line {lines.line_num}: {error}") from None
+        raise BadInputError(f"line {reader.reader.line_num}: {error}") from None
 
 
-def _header(names: list[str], line: int) -> list[str]:
+def _check_header(names: list[str], line: int) -> None:
     if names.count("contract_code") != 1:
-        raise BadInputError(
-            f"line {line}: the header must name 'contract_code' once, got {names!r}"
-        )
-    if "endpoint" not in names and not {"product", "kind"} <= set(names):
-        raise BadInputError(
-            f"line {line}: the header must name 'endpoint', or 'product' and 'kind', got {names!r}"
-        )
-    if len(set(names)) < len(names):
-        raise BadInputError(f"line {line}: the header must name a column once, got {names!r}")
-    return names
+        rule = "name 'contract_code' once"
+    elif "endpoint" not in names and not {"product", "kind"} <= set(names):
+        rule = "name 'endpoint', or 'product' and 'kind'"
+    elif len(set(names)) < len(names):
+        rule = "name each column once"
+    else:
+        return
+    raise BadInputError(f"line {line}: the header must {rule}, got {names!r}")
 
 
-def _csv_row(names: list[str], words: list[str], line: int) -> Row:
-    if len(words) > len(names):
-        raise BadInputError(
-            f"line {line}: a row must have at most {len(names)} values, got {len(words)}"
-        )
-    given = dict(zip(names, words, strict=False))
-    return Row(**{name: given[name] for name in Row.__struct_fields__ if name in given})
-
-
-def _sorted(row: Row) -> tuple[Key, str | int]:
-    """Say which group a row belongs to, and its id there."""
+def _checked(row: Row) -> tuple[_Key, str]:
+    """Return the key of the group that a row belongs to, and its id or ``""``."""
     endpoint = _endpoint(row)
-    code = _contract(row, endpoint)
-    ids: Mapping[str, str | int | float] = {
+    contract_code = _contract_code(row, endpoint)
+    ids = {
         name: value
         for name, value in (("order_id", row.order_id), ("client_order_id", row.client_order_id))
         if value is not None and value != ""
     }
     if endpoint.batch_size:
-        field = _field(ids, endpoint.name, client_ids=endpoint.client_ids)
-        return (endpoint.name, code, field, ()), _exact(field, ids[field])
+        field = _id_field(ids, endpoint)
+        return (endpoint.name, contract_code, field, ()), _checked_id(field, ids[field])
     if ids:
-        raise ValueError(f"{endpoint.name} must have no id, got an {next(iter(ids))}")
-    return (endpoint.name, code, "", _filters(row, endpoint)), ""
+        raise ValueError(f"{endpoint.name} must have no id, got {' and '.join(ids)}")
+    return (endpoint.name, contract_code, "", _filters(row, endpoint)), ""
 
 
 def _endpoint(row: Row) -> Endpoint:
-    """Find the call that a row names."""
     if row.endpoint in ENDPOINTS:
         return ENDPOINTS[row.endpoint]
     if row.endpoint or not (row.product or row.kind):
         raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {row.endpoint!r}")
-    return call_for(row.product, row.kind)
+    return _endpoint_of_kind(row.product, row.kind)
 
 
-def call_for(product: str, kind: str) -> Endpoint:
-    """Find the call that cancels orders of a kind by their ids."""
+def _endpoint_of_kind(product: str, kind: str) -> Endpoint:
     name = f"{product}.cancel_{kind}"
-    if name not in BY_IDS:
-        known = ", ".join(" ".join(each.split(".cancel_")) for each in BY_IDS)
+    if name not in _BY_IDS:
+        known = ", ".join(known_name.replace(".cancel_", " ") for known_name in _BY_IDS)
         raise ValueError(f"product and kind must be one of {known}, got {product!r} and {kind!r}")
     return ENDPOINTS[name]
 
 
-def _contract(row: Row, endpoint: Endpoint) -> str:
-    if not takes_no_contract(endpoint):
+def _contract_code(row: Row, endpoint: Endpoint) -> str:
+    if ".cancel_all_account_" not in endpoint.name:
         return arguments.contract_code(row.contract_code)
     if row.contract_code:
         raise ValueError(f"{endpoint.name} must have no contract_code, got {row.contract_code!r}")
@@ -179,42 +179,28 @@ def _contract(row: Row, endpoint: Endpoint) -> str:
 
 
 def _filters(row: Row, endpoint: Endpoint) -> Filters:
-    """Check the words that narrow a call without ids."""
-    found = []
+    filters = []
     for name, allowed in arguments.FILTERS.items():
-        word: str = getattr(row, name) or ""
-        if word and name not in endpoint.filters:
-            raise ValueError(f"{endpoint.name} must have no {name}, got {word!r}")
-        if word and arguments.choice(name, word, allowed):
-            found.append((name, word))
-    return tuple(found)
+        value: str = getattr(row, name) or ""
+        if value and name not in endpoint.filters:
+            raise ValueError(f"{endpoint.name} must have no {name}, got {value!r}")
+        if value and arguments.choice(name, value, allowed):
+            filters.append((name, value))
+    return tuple(filters)
 
 
-def _field(ids: Mapping[str, object], name: str, *, client_ids: bool) -> str:
+def _id_field(ids: Mapping[str, object], endpoint: Endpoint) -> str:
+    """Return the field of the id to cancel by."""
     if "order_id" in ids:
         return "order_id"
-    if not ids:
-        raise ValueError(
-            f"{name} must have an order_id{' or a client_order_id' * client_ids}, got none"
-        )
-    if not client_ids:
-        raise ValueError(f"{name} must have an order_id, got a client_order_id")
-    return "client_order_id"
+    if ids and endpoint.client_ids:
+        return "client_order_id"
+    allowed = "an order_id or a client_order_id" if endpoint.client_ids else "an order_id"
+    got = "a client_order_id" if ids else "none"
+    raise ValueError(f"{endpoint.name} must have {allowed}, got {got}")
 
 
-def _exact(field: str, value: str | float) -> str | int:
+def _checked_id(field: str, value: str | float) -> str:
     if isinstance(value, float) or (isinstance(value, str) and _FLOAT.fullmatch(value)):
         raise ValueError(f"{field} must be a whole number or a string, got the float {value}")
-    return value
-
-
-def _group(key: Key, cells: list[tuple[int, str | int]]) -> Group:
-    """Check the ids of a group and drop those that came before."""
-    name, code, field, filters = key
-    ids: dict[str, None] = {}
-    for line, value in cells if field else ():
-        try:
-            ids[arguments.one_id(value, field)] = None
-        except HtxCancelError as error:
-            raise BadInputError(f"line {line}: {error}") from None
-    return Group(ENDPOINTS[name], code, field, tuple(ids), filters)
+    return arguments.one_id(value, field)

@@ -1,13 +1,13 @@
-"""Write results without making anybody wait for the file.
+"""Write results without making any call wait for the file.
 
 Rules:
 
-* Results are appended, never written over others. Only a last line that was cut is removed before.
-  A list of orders replaces what a file had: it is about now.
-* One thread writes, each batch as it comes and without a buffer: a reader that stops reading does
+* Results are appended; nothing is overwritten. Only a last line that was cut is removed first. A
+  list of open orders replaces the content of its file.
+* A thread writes each batch at once and without a buffer, so that a reader that stops reading does
   not slow a cancel.
-* At the end the thread has ``WAIT`` seconds to write what is left. After that, or after the first
-  error, the rest is given up and ``error`` says why.
+* At the end the thread has ``CLOSE_TIMEOUT`` seconds to write the rest. After that time, or after
+  the first error, the rest is dropped and ``error`` says why.
 """
 
 import os
@@ -23,16 +23,14 @@ from typing import BinaryIO, Literal
 import msgspec
 from msgspec import Struct
 
-from htx_cancel import CallResult, OrderResult
-from htx_cancel.cli.groups import Group
 from htx_cancel.cli.input_file import BadInputError
-from htx_cancel.cli.results import is_cut, line
+from htx_cancel.cli.results import is_cut
 
-WAIT = 5.0  #: seconds after the last result until a file that takes no more is given up
+CLOSE_TIMEOUT = 5.0  #: seconds that the thread has to write the rest at the end
 
 
 class Output:
-    """Writes lines of results in a thread of its own; without a file it writes nothing."""
+    """Writes JSON lines in a thread; without a file it writes nothing."""
 
     def __init__(self, open_file: Callable[[], BinaryIO] | None) -> None:
         self.error = ""
@@ -43,27 +41,26 @@ class Output:
             self._thread = Thread(target=self._run, args=(open_file,), daemon=True)
             self._thread.start()
 
-    def write(self, group: Group, results: Iterable[OrderResult | CallResult]) -> None:
-        """Hand over a line for each result of a group; returns at once."""
-        self.put(line(group, it) for it in results)
-
-    def put(self, items: Iterable[Struct]) -> None:
-        """Hand over a line for each item; returns at once."""
+    def write(self, items: Iterable[Struct]) -> None:
+        """Queue a line for each item; return at once."""
         if self._thread is not None and not self.error:
-            lines = [msgspec.json.encode(it) + b"\n" for it in items]
+            lines = [msgspec.json.encode(item) + b"\n" for item in items]
             self._given += len(lines)
             self._queue.put(lines)
 
     def close(self) -> None:
-        """Wait until all is written, for up to ``WAIT`` seconds; the second time does nothing."""
+        """Wait up to ``CLOSE_TIMEOUT`` seconds until all is written; only the first time."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
         self._queue.put(None)
-        thread.join(WAIT)
+        thread.join(CLOSE_TIMEOUT)
         if thread.is_alive():
             lost = self._given - self._written
-            self.error = f"{lost:,} of {self._given:,} lines were not taken within {WAIT:g} seconds"
+            self.error = (
+                f"{lost:,} of {self._given:,} lines were not written within"
+                f" {CLOSE_TIMEOUT:g} seconds of the end"
+            )
 
     def _run(self, open_file: Callable[[], BinaryIO]) -> None:
         try:
@@ -76,11 +73,11 @@ class Output:
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
-    """Write all of it to a file without a buffer, which may take only a part at a time."""
+    """Write all of the content to an unbuffered file, which may take a part at a time."""
     rest = memoryview(content)
     while rest:
         taken: int | None = file.write(rest)
-        if taken is None:  # somebody made the pipe non-blocking, and it is full
+        if taken is None:  # another process made the pipe non-blocking, and the pipe is full
             select.select((), (file,), ())
         rest = rest[taken or 0 :]
 
@@ -105,7 +102,7 @@ def _opener(path: Path | None, mode: Literal["wb", "ab"]) -> Callable[[], Binary
         if sys.stdout is None:
             raise BadInputError("standard output must be open for --output -, got a closed one")
         return lambda: open(1, "wb", buffering=0, closefd=False)
-    if path.is_fifo():  # opening it waits for a reader
+    if path.is_fifo():  # opening a FIFO waits for a reader
         return lambda: path.open(mode, buffering=0)
     file = path.open(mode, buffering=0)
     if path.is_file() and mode == "ab":

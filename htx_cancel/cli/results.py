@@ -1,10 +1,11 @@
-"""Results as JSON lines: how one is written, and what the lines of an earlier run settled.
+"""Turn results into JSON lines, and read from the lines of an earlier run what they settle.
 
 Rules:
 
-* A call that names no ids has a line of its own, without an id, before those of the ids it lists.
-* The last line about an id counts. A cancel-all is settled if its call is and all ids it lists are.
-* The words that narrow a cancel-all are in its lines; a call with other words is another call.
+* A cancel-all has a line of its own, without an id, before the lines of the ids that it lists.
+* The last line about an id counts. A cancel-all is settled if its own line and the lines of all ids
+  that it lists are.
+* The lines of a cancel-all name its filters; a cancel-all with other filters is another call.
 * Only the last line of a file may be cut: it has no end of line, and may end in NUL bytes.
 """
 
@@ -18,10 +19,10 @@ from htx_cancel.cli.groups import SETTLED, Filters, Group
 from htx_cancel.cli.input_file import BadInputError
 from htx_cancel.endpoints import ENDPOINTS
 
-#: A group's endpoint, contract, filters and field, and an id or ``""``.
+#: Endpoint name, contract, filters, field, and an id; field and id are ``""`` for a cancel-all.
 Key = tuple[str, str, Filters, str, str]
 
-_START = b'{"endpoint":"'  #: of every line that ``Line`` becomes
+_START = b'{"endpoint":"'  #: of every encoded ``Line``
 _SHOWN = 60  #: characters of a bad line in an error
 
 
@@ -45,9 +46,9 @@ class Line(Struct, frozen=True, kw_only=True):
 
     @property
     def filters(self) -> Filters:
-        """The words that narrowed a call without ids."""
-        words = ((name, getattr(self, name)) for name in arguments.FILTERS)
-        return tuple((name, word) for name, word in words if word)
+        """The filters of a cancel-all."""
+        values = ((name, getattr(self, name)) for name in arguments.FILTERS)
+        return tuple((name, value) for name, value in values if value)
 
 
 _decode = msgspec.json.Decoder(Line).decode
@@ -57,7 +58,7 @@ def line(group: Group, result: OrderResult | CallResult) -> Line:
     """Return the line for one result of a group."""
     order_id = result.order_id if isinstance(result, OrderResult) else None
     by_client_id = group.field == "client_order_id"
-    said = Line(
+    return Line(
         endpoint=group.endpoint.name,
         contract_code=group.contract_code,
         order_id=None if by_client_id else order_id,
@@ -67,18 +68,18 @@ def line(group: Group, result: OrderResult | CallResult) -> Line:
         message=result.message,
         reason=result.reason if isinstance(result, OrderResult) else None,
         attempts=result.attempts,
+        **dict(group.filters),
     )
-    return msgspec.structs.replace(said, **dict(group.filters)) if group.filters else said
 
 
 def is_cut(raw: bytes) -> bool:
-    """Say whether a last line was not written to its end, as after a crash."""
+    """Return whether a last line was not written to its end, for example because of a crash."""
     start = raw.rstrip(b"\0")[: len(_START)]
     if raw.endswith(b"\n") or not _START.startswith(start):
         return False
     try:
         _decode(raw)
-    except msgspec.ValidationError:  # whole, but no line of results
+    except msgspec.ValidationError:  # whole, but not a line of results
         return False
     except msgspec.DecodeError:
         return True
@@ -86,7 +87,7 @@ def is_cut(raw: bytes) -> bool:
 
 
 def settled(lines: Iterable[bytes]) -> set[Key]:
-    """Return what earlier lines settled; a last line that was cut says nothing."""
+    """Return the keys that the lines of an earlier run settle; ignore a last line that was cut."""
     done: set[Key] = set()
     for number, raw in enumerate(lines, 1):
         if not raw.strip():
@@ -101,27 +102,30 @@ def settled(lines: Iterable[bytes]) -> set[Key]:
     return done
 
 
-def _note(done: set[Key], said: Line) -> None:
-    head = (said.endpoint, said.contract_code, said.filters)
-    key: Key = (*head, "order_id", said.order_id or "")
-    if said.client_order_id is not None:
-        key = (*head, "client_order_id", said.client_order_id)
-    names_none = said.endpoint in ENDPOINTS and not ENDPOINTS[said.endpoint].batch_size
-    if names_none:
-        key = (*head, "", "")
-    if said.status not in SETTLED:
+def _note(done: set[Key], line: Line) -> None:
+    cancels_all = line.endpoint in ENDPOINTS and not ENDPOINTS[line.endpoint].batch_size
+    if cancels_all:
+        field, order_id = "", ""
+    elif line.client_order_id is not None:
+        field, order_id = "client_order_id", line.client_order_id
+    else:
+        field, order_id = "order_id", line.order_id or ""
+    key = (line.endpoint, line.contract_code, line.filters, field, order_id)
+    if line.status not in SETTLED:
         done.discard(key)
-    elif not names_none or said.order_id is None:
+    elif not cancels_all or line.order_id is None:
         done.add(key)
 
 
-def left(groups: Iterable[Group], done: set[Key]) -> list[Group]:
-    """Return the groups without what is settled."""
+def unsettled(groups: Iterable[Group], done: set[Key]) -> list[Group]:
+    """Return the groups without the ids and cancel-alls that are settled."""
     rest = []
     for group in groups:
-        row = (group.endpoint.name, group.contract_code, group.filters)
-        keys = group.ids if group.field else ("",)
-        ids = tuple([key for key in keys if (*row, group.field, key) not in done])
-        if ids:
-            rest.append(msgspec.structs.replace(group, ids=ids) if group.field else group)
+        call = (group.endpoint.name, group.contract_code, group.filters, group.field)
+        if group.field:
+            ids = tuple([order_id for order_id in group.ids if (*call, order_id) not in done])
+            if ids:
+                rest.append(msgspec.structs.replace(group, ids=ids))
+        elif (*call, "") not in done:
+            rest.append(group)
     return rest

@@ -1,4 +1,4 @@
-"""Budgets shared with the account's other processes, through the store that the options name."""
+"""Open the client with budgets that the options share with other processes; show the budgets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,7 @@ from rich.table import Table
 
 from htx_cancel import CancelClient, Credentials, Holdings, RedisStore, SharedBudgets, holdings
 from htx_cancel.cli.input_file import BadInputError
-from htx_cancel.cli.shell import app, console, ended
-from htx_cancel.cli.tables import make_table
+from htx_cancel.cli.shell import command, console, make_table
 
 StoreUrl = Annotated[
     str | None,
@@ -28,13 +27,13 @@ Account = Annotated[
     typer.Option(
         metavar="NAME",
         envvar="HTX_CANCEL_ACCOUNT",
-        help="The name of the UID there, the same in all its processes.",
+        help="The name of the UID in the store, the same in all processes of the UID.",
     ),
 ]
 
 
 class _Chosen(Struct):
-    """What the options of this run name."""
+    """The store and account that the options of this run name."""
 
     url: str | None = None
     account: str | None = None
@@ -44,12 +43,12 @@ _chosen = _Chosen()
 
 
 def choose(url: str | None, account: str | None) -> None:
-    """Take the options of this run."""
+    """Remember the store and account that the options name."""
     _chosen.url, _chosen.account = url, account
 
 
-def store() -> RedisStore | None:
-    """Return the store that was named, if any was."""
+def chosen_store() -> RedisStore | None:
+    """Return the chosen store, or ``None`` if the options name none."""
     if not _chosen.url:
         return None
     if not _chosen.account:
@@ -62,53 +61,53 @@ def store() -> RedisStore | None:
 
 @asynccontextmanager
 async def connected(credentials: Credentials, base_url: str) -> AsyncIterator[CancelClient]:
-    """Open a client, with shared budgets where a store is named."""
+    """Open a client, with shared budgets if the options name a store."""
+    store, budgets = chosen_store(), None
     async with AsyncExitStack() as stack:
-        named, budgets = store(), None
-        if named is not None:
-            budgets = await stack.enter_async_context(SharedBudgets(named))
+        if store is not None:
+            budgets = await stack.enter_async_context(SharedBudgets(store))
         client = CancelClient(credentials, base_url=base_url, budgets=budgets)
         yield await stack.enter_async_context(client)
 
 
-@app.command()
-def budgets() -> None:
-    """Show who holds what of the shared rate limits.
+@command()
+def budgets() -> int:
+    """Show which process holds which tokens of the shared rate limits.
 
     Exit codes:
 
-    * 0: it is shown, or nobody has shared anything yet
+    * 0: the tokens are shown, or no process shares anything yet
     * 1: the store cannot be read
     * 2: --store or --account is missing or bad
     """
-
-    def work() -> int:
-        named = store()
-        if named is None:
-            raise BadInputError("--store must name a Redis or Valkey, got none")
-        return asyncio.run(_show(named))
-
-    raise ended(work)
+    store = chosen_store()
+    if store is None:
+        raise BadInputError("--store must name a Redis or Valkey, got none")
+    return asyncio.run(_show(store))
 
 
-async def _show(named: RedisStore) -> int:
+async def _show(store: RedisStore) -> int:
     try:
         async with asyncio.timeout(5.0):
-            book = await named.book()
-            await named.close()
-    except Exception as error:  # noqa: BLE001 - the package's, the network's, or the time's
+            book = await store.book()
+            await store.close()
+    except Exception as error:  # noqa: BLE001 - of the redis package, the network, or the timeout
         console(stderr=True).print(f"The store cannot be read: {type(error).__name__}.")
         return 1
-    console().print("Nobody shares anything." if book is None else _table(holdings(book)))
+    if book is None:
+        console().print("No process has shared rate limits in this store yet.")
+    else:
+        console().print(_table(holdings(book)))
     return 0
 
 
-def _table(found: list[Holdings]) -> Table:
-    table = make_table("budget", "limit", "free or resting", "process", "holds", title="Who holds")
-    for each in found:
-        limit, home = f"{each.calls} per {each.seconds:g} s", f"{each.at_home}"
-        rows = sorted(each.held.items()) or [("", 0)]
-        for number, (process, tokens) in enumerate(rows):
-            first = (each.name, limit, home) if number == 0 else ("", "", "")
-            table.add_row(*first, process, f"{tokens}" if process else "")
+def _table(budgets: list[Holdings]) -> Table:
+    headings = ("budget", "limit", "free or resting", "process", "holds")
+    table = make_table(*headings, title="Tokens by process")
+    for budget in budgets:
+        first = (budget.name, f"{budget.calls} per {budget.seconds:g} s", f"{budget.at_home}")
+        held = [(process, f"{tokens}") for process, tokens in sorted(budget.held.items())]
+        for cells in held or [("", "")]:
+            table.add_row(*first, *cells)
+            first = ("", "", "")
     return table

@@ -1,17 +1,17 @@
-"""What all commands share: the app, options, the words for errors, the keys and the codes."""
+"""Define what all commands share: the app, exit codes, checks, keys, and the style of output."""
 
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
+from functools import wraps
+from typing import ParamSpec
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from htx_cancel import Credentials, HtxCancelError, arguments
 from htx_cancel.cli.input_file import BadInputError
-
-HTX = "https://api.hbdm.com"
 
 app = typer.Typer(
     help="Cancel orders on HTX derivatives in bulk.",
@@ -20,39 +20,48 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BaseUrl = Annotated[str, typer.Option(help="The exchange.")]
-Timeout = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="After it, what has not left stays unsent."),
-]
-Results = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE|-",
-        help="Append each result as a JSON line as soon as it is known; - is standard output.",
-    ),
-]
+_Parameters = ParamSpec("_Parameters")
 
 
-def ended(work: Callable[[], int]) -> typer.Exit:
-    """Do the work of a command; what is wrong with its input is one line, and code 2."""
-    try:
-        code = work()
-    except (BadInputError, HtxCancelError) as error:
-        complain(str(error))
-        code = 2
-    return typer.Exit(code)
+def command(
+    name: str | None = None,
+) -> Callable[[Callable[_Parameters, int]], Callable[_Parameters, None]]:
+    """Register a function as a command that exits with the code that the function returns.
+
+    For bad input the command prints one line on standard error and exits with code 2.
+    """
+
+    def register(function: Callable[_Parameters, int]) -> Callable[_Parameters, None]:
+        @app.command(name)
+        @wraps(function)
+        def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
+            try:
+                code = function(*args, **kwargs)
+            except (BadInputError, HtxCancelError) as error:
+                complain(str(error))
+                code = 2
+            raise typer.Exit(code)
+
+        return run
+
+    return register
 
 
 def check_flag(name: str, given: object) -> None:
-    """Refuse to run with a parser that misreads a flag, as typer before 0.15.4 does."""
+    """Refuse a flag that the parser misread, as typer before 0.15.4 does with click 8.2."""
     if not isinstance(given, bool):
         raise BadInputError(f"{name} must be True or False, got {given!r}: install a newer typer")
 
 
-def complain(words: str) -> None:
-    """Say in one line what is wrong."""
-    typer.echo(f"htx-cancel: {words}", err=True)
+def check_timeout(timeout: float | None) -> None:
+    """Refuse a timeout that is not a positive number of seconds."""
+    if timeout is not None:
+        arguments.seconds("timeout", timeout)
+
+
+def complain(message: str) -> None:
+    """Print an error as one line on standard error."""
+    typer.echo(f"htx-cancel: {message}", err=True)
 
 
 def credentials() -> Credentials:
@@ -64,11 +73,31 @@ def credentials() -> Credentials:
     return Credentials(*keys.values())
 
 
-def seconds(timeout: float | None) -> float | None:
-    """Check a time, if there is one."""
-    return None if timeout is None else arguments.seconds("timeout", timeout)
-
-
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that shows words as they are."""
+    """Return a console that prints text without highlighting and without markup."""
     return Console(stderr=stderr, highlight=False, markup=False)
+
+
+def printable(text: str) -> str:
+    """Replace the control characters in a text of the exchange, which could move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def make_table(*headings: str, title: str) -> Table:
+    """Return an empty table with its first column to the left and the others to the right."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        title=f"\n{title}",
+        title_justify="left",
+    )
+    table.add_column(headings[0], overflow="fold", vertical="bottom")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", vertical="bottom")
+    return table
+
+
+def count_cell(number: int) -> str:
+    """Return the text of a count; a dash stands for none."""
+    return f"{number:,}" if number else "-"

@@ -1,67 +1,66 @@
-"""Stop well when asked to: let what is in flight land, send nothing more."""
+"""Stop a command on a signal: let the requests in flight end, and send no more."""
 
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
 
 from htx_cancel import CancelClient, EverythingReport
 
-_STOPPING = "Stopping: nothing more is sent. Ctrl-C again gives up the requests in flight."
+_STOPPING = (
+    "Stopping: no more requests are sent. Press Ctrl-C again to give up the requests in flight."
+)
 
 
 @contextmanager
-def signals(act: Callable[[int], object]) -> Iterator[None]:
-    """Call a function in the event loop with each SIGINT or SIGTERM that comes meanwhile."""
+def signals(handle: Callable[[int], object]) -> Iterator[None]:
+    """Call a function in the event loop for each SIGINT and SIGTERM in the ``with`` block."""
     loop = asyncio.get_running_loop()
 
-    def heard(number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(act, number)
+    def handler(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(handle, number)
 
-    before = {each: signal.signal(each, heard) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 class Stop:
-    """SIGINT or SIGTERM closes the client; the next one gives up what is in flight as well.
+    """Closes the client at the first signal; at the next one gives up the requests in flight.
 
-    ``work``, if there is one, is cancelled first: a task that would go on with a closed client.
+    A task given as ``work`` is cancelled first, because it would go on with a closed client.
     """
 
     def __init__(
         self,
         client: CancelClient,
         console: Console,
-        work: "asyncio.Task[EverythingReport] | None" = None,
+        work: asyncio.Task[EverythingReport] | None = None,
     ) -> None:
-        self.number = 0
+        self.number = 0  #: of the first signal
         self._client = client
         self._console = console
         self._work = work
         self._closing: list[asyncio.Task[None]] = []
 
-    def handled(self) -> AbstractContextManager[None]:
-        """Handle the signals meanwhile."""
-        return signals(self._close)
-
-    def _close(self, number: int) -> None:
+    def handle(self, number: int) -> None:
+        """Close the client because of a signal."""
         if self.number:
             closing = self._client.aclose(drain=0.0)
         else:
+            self.number = number
             self._console.print(_STOPPING, soft_wrap=True)
             if self._work is not None:
                 self._work.cancel()
             closing = self._client.aclose()
-        self.number = self.number or number
         self._closing.append(asyncio.ensure_future(closing))
 
     async def finished(self) -> None:
-        """Wait until the client is closed, if it is to be."""
+        """Wait until the client is closed, if a signal came."""
         await asyncio.gather(*self._closing)
