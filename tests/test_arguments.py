@@ -140,7 +140,7 @@ def test_a_contract_code_is_a_word(bad: str) -> None:
     assert arguments.contract_code("BTC-USD") == "BTC-USD"
     with pytest.raises(
         InvalidValueError,
-        match="contract_code must be a word such as 'BTC-USD' without blanks, got",
+        match="contract_code must be a word such as 'BTC-USD' without spaces, got",
     ):
         arguments.contract_code(bad)
 
