@@ -75,7 +75,7 @@ def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
     assert [(it.status, it.attempts, it.message) for it in attempts.results()] == [
         (CancelStatus.REJECTED, 1, "no"),
         (CancelStatus.REJECTED, 1, "no"),
-        (CancelStatus.UNSENT, 0, "the rest of its request was not sent"),
+        (CancelStatus.UNSENT, 0, "only other ids of its batch were sent"),
     ]
 
 

@@ -9,7 +9,7 @@ from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
-from htx_cancel.hosts import ASK_AGAIN, COOLDOWN, LONGEST_COOLDOWN
+from htx_cancel.hosts import PROBE_AGAIN, COOLDOWN, LONGEST_COOLDOWN
 from htx_cancel.retry import URGENT_BACKOFF_MAX
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
@@ -265,7 +265,7 @@ def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> 
             for order_id in ids:
                 outcome = await cancel(client, "v5", [order_id], priority=Priority.URGENT)
                 assert outcome.counts == {ACCEPTED: 1}
-            assert now() < 2.0 + ASK_AGAIN + 2 * URGENT_BACKOFF_MAX + 0.1
+            assert now() < 2.0 + PROBE_AGAIN + 2 * URGENT_BACKOFF_MAX + 0.1
 
     run(main())
 

@@ -42,7 +42,7 @@ def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() ->
         assert loop.time() < 0.2
         unsent = outcome.unsent[0]
         assert unsent.order_id == ids[50]
-        assert unsent.message.startswith("too late: its turn is 1.")
+        assert unsent.message.startswith("too late: its turn would come in 1.")
         assert unsent.attempts == 0
         assert {exchange.book[key].state for key in ids[50:]} == {"open"}
 
@@ -60,7 +60,7 @@ def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
                 await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
             outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", timeout=0.5)
         assert (outcome.call.status, outcome.call.attempts) == (CancelStatus.UNSENT, 0)
-        assert outcome.call.message.startswith("too late: its turn is 1.0")
+        assert outcome.call.message.startswith("too late: its turn would come in 1.0")
 
     run(main())
 
@@ -80,7 +80,7 @@ def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
             outcome = await routine
         assert urgent.counts == {CancelStatus.ACCEPTED: 50}
         assert outcome.counts == {CancelStatus.UNSENT: 50}
-        assert all(it.message.startswith("too late: the next free call is") for it in outcome)
+        assert all(it.message.startswith("too late: the next free token is") for it in outcome)
         assert loop.time() < 1.6
 
     run(main())
@@ -372,7 +372,7 @@ def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
             outcome = await call
             assert asyncio.get_running_loop().time() < 0.11
         assert outcome.counts == {CancelStatus.UNKNOWN: 50, CancelStatus.UNSENT: 50}
-        assert {result.message for result in outcome} == {"its task was cancelled"}
+        assert {result.message for result in outcome} == {"the call's task was cancelled"}
 
     run(main())
 
