@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 
 from htx_cancel import hooks
-from htx_cancel.errors import StaleConnectionError, TransportError
+from htx_cancel.errors import NotSentError, StaleConnectionError, TransportError
 from htx_cancel.hosts import Host, Hosts
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.wire.transport import Reply, Request, Transport
@@ -31,18 +31,26 @@ class Prober:
     def probe_due_hosts(self, now: float) -> None:
         """Probe the hosts whose cooldown has ended."""
         for host in self._hosts.due_probes(now):
-            self._start(self._probe(host), "a host could not be probed")
+            probe = self._probe(host)
+            try:
+                self._start(probe, "a probe failed")
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's task factory
+                probe.close()
+                host.fail(now, now)
+                hooks.report("a probe could not be started", error)
 
     async def _probe(self, host: Host) -> None:
-        began = asyncio.get_running_loop().time()
-        answered = False
+        loop = asyncio.get_running_loop()
+        began, reply, silent = loop.time(), None, False
         try:
-            answered = await self._ping(host.origin) is not None
+            reply = await self._ping(host.origin)
+        except TransportError as error:
+            silent = not isinstance(error, NotSentError)
         finally:
-            if answered:
-                host.pass_probe()
+            if reply is None:
+                host.fail(began, loop.time(), silent=silent)
             else:
-                host.fail(began, asyncio.get_running_loop().time())
+                host.pass_probe()
 
     async def warm_up(self, connections: int, *, timeout: float | None = None) -> int:
         """Open connections to every host; return how many answered in time.
@@ -74,19 +82,22 @@ class Prober:
 
     async def _measure(self, origin: str, *, sequential: bool = False) -> bool:
         """Learn the round trip to a host from one request; return whether the host answered."""
-        reply = await self._ping(origin)
+        try:
+            reply = await self._ping(origin)
+        except TransportError:
+            return False
         if reply is not None and reply.left_at is not None:
             round_trip = asyncio.get_running_loop().time() - reply.left_at
             self._budgets.learn_round_trip(origin, round_trip, probe=sequential)
         return reply is not None
 
     async def _ping(self, origin: str) -> Reply | None:
-        """Send a public request; return the reply, or ``None`` if there is none or it is a 5xx."""
+        """Send a public request; return the reply unless it is a 5xx."""
         request = Request("GET", origin, TIMESTAMP)
         try:
             reply = await self._transport.send(request, timeout=self._request_timeout)
         except TransportError:
-            return None
+            raise
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
             hooks.report("the transport raised", error)
             return None
@@ -107,7 +118,8 @@ class Prober:
     async def _get(self, path: str, timeout: float) -> bytes | None:
         """Send a public request once; blame the host unless the deadline was too near."""
         loop = asyncio.get_running_loop()
-        host, began, blamed = self._hosts.choose(), loop.time(), False
+        host, began = self._hosts.choose(), loop.time()
+        blamed = silent = False
         try:
             reply = await self._transport.send(Request("GET", host.origin, path), timeout=timeout)
             blamed = reply.status >= 500
@@ -115,11 +127,12 @@ class Prober:
         except TransportError as error:
             too_near = timeout < self._request_timeout and loop.time() - began >= timeout
             blamed = not too_near and not isinstance(error, StaleConnectionError)
+            silent = not isinstance(error, NotSentError)
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
             hooks.report("the transport raised", error)
         finally:
             if blamed:
-                host.fail(began, loop.time())
+                host.fail(began, loop.time(), silent=silent)
             else:
                 host.release()
         return None

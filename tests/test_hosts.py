@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from clients import EPOCH, add, cancel, credentials
@@ -212,6 +213,58 @@ def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> N
             net.hosts[TWO] = always("ok")
             assert (await urgent).counts == {ACCEPTED: 1}
             assert now() - began < 1.5
+
+    run(main())
+
+
+def test_a_host_whose_probe_gets_no_reply_stays_behind_one_that_fails_at_once() -> None:
+    """A silent probe does not make the host look like one that fails at once."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("silent")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[TWO] = always("refuse")
+            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+            await asyncio.sleep(15.0)
+            assert len(net.to(ONE, "GET")) > 1
+            net.hosts[TWO] = always("ok")
+            assert (await call).counts == {ACCEPTED: 1}
+        assert len(net.to(ONE)) == 1
+
+    run(main())
+
+
+def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
+    """A task factory that fails once costs no request and no host."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        make_task = loop.get_task_factory() or (lambda loop, work, **_: asyncio.Task(work, loop=loop))
+
+        def factory(loop: Any, work: Any, **options: Any) -> Any:
+            if work.__qualname__ == "Prober._probe" and not problems:
+                raise RuntimeError("sabotage")
+            return make_task(loop, work, **options)
+
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = always("ok")
+            loop.set_task_factory(factory)
+            for _ in range(2):
+                await asyncio.sleep(2 * COOLDOWN)
+                outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+                assert outcome.counts == {ACCEPTED: 1}
+            await asyncio.sleep(0.1)
+            assert len(net.to(ONE, "GET")) == 1
+        assert problems == ["a probe could not be started"]
 
     run(main())
 
