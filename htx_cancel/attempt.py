@@ -280,13 +280,12 @@ class Sender:
         """Return the signed target of a request, and its timestamp."""
         try:
             timestamp = self._wall_clock() + self._clock_offset
-            target = host.signer.target(batch.method, batch.path, timestamp, batch.params)
+            return host.signer.target(batch.method, batch.path, timestamp, batch.params), timestamp
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's clock
             host.release()
             hooks.report("wall_clock raised", error)
-            name = type(error).__name__
-            raise NotSentError(f"the request could not be signed: {name}") from None
-        return target, timestamp
+            message = f"the request could not be signed: {type(error).__name__}"
+            raise NotSentError(message) from None
 
     def _note_failure(
         self, error: TransportError, permit: Permit, host: Host, began: float, timeout: float
@@ -310,6 +309,7 @@ class Sender:
         """Send; after ``share`` seconds give up as soon as ``PATIENCE`` round trips have passed."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        timer: asyncio.TimerHandle
 
         def give_up_if_late() -> None:
             nonlocal timer

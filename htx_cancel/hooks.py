@@ -1,7 +1,4 @@
-"""Keep exceptions in user callbacks and in our own tasks from stopping anything else.
-
-They go to the event loop's exception handler.
-"""
+"""Keep exceptions in user callbacks and in our own tasks from stopping anything else."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,15 +29,12 @@ def this_task() -> "asyncio.Task[Any]":
 
 
 def cancelled() -> bool:
-    """Return whether somebody cancelled the running task.
-
-    A ``CancelledError`` alone does not show that: any code may raise one.
-    """
+    """Return whether the running task was cancelled: a ``CancelledError`` alone may be a bug."""
     return this_task().cancelling() > 0
 
 
 def failure(task: "asyncio.Task[None]") -> BaseException | None:
-    """Return the exception that ended a task; ``None`` if it returned or somebody cancelled it."""
+    """Return the exception that ended a task; ``None`` if it returned or was cancelled."""
     if not task.cancelled():
         return task.exception()
     return None if task.cancelling() else asyncio.CancelledError()

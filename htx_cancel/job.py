@@ -166,6 +166,7 @@ class Job:
 
     async def _feed(self) -> None:
         """Start a delivery for each batch as soon as the budgets allow."""
+        reason = ""
         try:
             await self._drop_late_batches()
             while self._fed < self._kept and not self._call.stopped:
@@ -174,11 +175,10 @@ class Job:
             self._cancelled(error)
         except TooLateError as error:
             self._note_wait(error.wait)
-            await self._drop(self._fed, f"too late: {error}")
+            reason = f"too late: {error}"
         except NotSentError as error:
-            await self._drop(self._fed, str(error))
-        if self._call.stopped:
-            await self._drop(self._fed, self._call.stopped)
+            reason = str(error)
+        await self._drop(self._fed, reason or self._call.stopped)
 
     async def _feed_some(self) -> None:
         """Wait for permits and start as many deliveries; deliver the last batch here."""

@@ -43,11 +43,11 @@ class Prober:
         loop = asyncio.get_running_loop()
         began, reply, silent = loop.time(), None, False
         try:
-            reply = await self._ping(host.origin)
+            reply = await self._send(host.origin, TIMESTAMP, self._request_timeout)
         except TransportError as error:
             silent = not isinstance(error, NotSentError)
         finally:
-            if reply is None:
+            if reply is None or reply.status >= 500:
                 host.fail(began, loop.time(), silent=silent)
             else:
                 host.pass_probe()
@@ -83,25 +83,25 @@ class Prober:
     async def _measure(self, origin: str, *, sequential: bool = False) -> bool:
         """Learn the round trip to a host from one request; return whether the host answered."""
         try:
-            reply = await self._ping(origin)
+            reply = await self._send(origin, TIMESTAMP, self._request_timeout)
         except TransportError:
             return False
-        if reply is not None and reply.left_at is not None:
+        if reply is None or reply.status >= 500:
+            return False
+        if reply.left_at is not None:
             round_trip = asyncio.get_running_loop().time() - reply.left_at
             self._budgets.learn_round_trip(origin, round_trip, probe=sequential)
-        return reply is not None
+        return True
 
-    async def _ping(self, origin: str) -> Reply | None:
-        """Send a public request; return the reply unless it is a 5xx."""
-        request = Request("GET", origin, TIMESTAMP)
+    async def _send(self, origin: str, path: str, timeout: float) -> Reply | None:
+        """Send a public request; return ``None`` if the transport raised a foreign exception."""
         try:
-            reply = await self._transport.send(request, timeout=self._request_timeout)
+            return await self._transport.send(Request("GET", origin, path), timeout=timeout)
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
             hooks.report("the transport raised", error)
             return None
-        return reply if reply.status < 500 else None
 
     async def get(self, path: str, deadline: float) -> bytes | None:
         """Return the body of a public reply; ``None`` after three failures or at the deadline."""
@@ -119,23 +119,20 @@ class Prober:
         """Send a public request once; blame the host unless the deadline was too near."""
         loop = asyncio.get_running_loop()
         host, began = self._hosts.choose(), loop.time()
-        blamed = silent = False
+        reply, blamed, silent = None, False, False
         try:
-            reply = await self._transport.send(Request("GET", host.origin, path), timeout=timeout)
-            blamed = reply.status >= 500
-            return reply.body if reply.status == 200 else None
+            reply = await self._send(host.origin, path, timeout)
+            blamed = reply is not None and reply.status >= 500
         except TransportError as error:
             too_near = timeout < self._request_timeout and loop.time() - began >= timeout
             blamed = not too_near and not isinstance(error, StaleConnectionError)
             silent = not isinstance(error, NotSentError)
-        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything
-            hooks.report("the transport raised", error)
         finally:
             if blamed:
                 host.fail(began, loop.time(), silent=silent)
             else:
                 host.release()
-        return None
+        return reply.body if reply is not None and reply.status == 200 else None
 
     def _start(self, work: Coroutine[object, object, None], failed: str) -> "asyncio.Task[None]":
         """Start a task that ``close`` ends; report its failure with the message ``failed``."""

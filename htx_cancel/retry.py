@@ -82,17 +82,16 @@ class RetryPolicy(Struct, frozen=True):
 def merge(earlier: Finding | None, later: Finding) -> Finding:
     """Return what two attempts together say about an id; ``Finding.weight`` decides.
 
-    ==================================  ==========================  =================================
-    earlier attempt                     later attempt               the finding that counts
-    ==================================  ==========================  =================================
-    none, or not sent                   anything                    the later
-    anything                            not sent                    the earlier: its request did leave
-    accepted                            anything                    accepted
-    ambiguous (``UNKNOWN``)             about the order             the later
-    ambiguous (``UNKNOWN``)             ambiguous                   the later
-    about the order, or ambiguous       whole request refused       the earlier: it may have canceled
-                                                                    the order
-    whole request refused               anything that was sent      the later
-    ==================================  ==========================  =================================
+    =============================  =======================  ======================================
+    earlier attempt                later attempt            the finding that counts
+    =============================  =======================  ======================================
+    none, or not sent              anything                 the later
+    anything                       not sent                 the earlier: its request did leave
+    accepted                       anything                 accepted
+    ambiguous (``UNKNOWN``)        about the order          the later
+    ambiguous (``UNKNOWN``)        ambiguous                the later
+    about the order, or ambiguous  whole request refused    the earlier: the order may be canceled
+    whole request refused          anything that was sent   the later
+    =============================  =======================  ======================================
     """
     return later if earlier is None or later.weight >= earlier.weight else earlier

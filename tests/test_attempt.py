@@ -322,6 +322,7 @@ def test_a_reply_that_nobody_can_look_at_leaves_its_ids_unknown() -> None:
             outcome = await cancel(client, "swap", range(1, 12))
         assert [it.status for it in outcome][:10] == [CancelStatus.UNKNOWN] * 10
         assert problems == ["an attempt failed"]
+        assert loop.time() >= 1.0  # the first request charged its token
 
     run(main())
 

@@ -10,7 +10,7 @@ from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
-from htx_cancel.hosts import PROBE_AGAIN, COOLDOWN, LONGEST_COOLDOWN
+from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN, PROBE_AGAIN
 from htx_cancel.retry import URGENT_BACKOFF_MAX
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
@@ -247,7 +247,9 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
         loop = asyncio.get_running_loop()
         problems: list[str] = []
         loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
-        make_task = loop.get_task_factory() or (lambda loop, work, **_: asyncio.Task(work, loop=loop))
+        make_task = loop.get_task_factory() or (
+            lambda loop, work, **_: asyncio.Task(work, loop=loop)
+        )
 
         def factory(loop: Any, work: Any, **options: Any) -> Any:
             if work.__qualname__ == "Prober._probe" and not problems:
