@@ -1,4 +1,4 @@
-"""Which host a cancel goes to: hosts that fail, their cooldowns, and their trials."""
+"""Which host a cancel goes to: failures, cooldowns, probes and trials."""
 
 import asyncio
 import itertools
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.loops
 ACCEPTED, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNSENT
 
 
-def test_a_host_alone_is_never_asked() -> None:
-    """Calls go there in any case, so nobody needs to know."""
+def test_a_single_host_is_never_probed() -> None:
+    """Requests go to it whatever a probe would say."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -38,7 +38,7 @@ def test_a_host_alone_is_never_asked() -> None:
 
 
 def test_a_silent_host_costs_one_burst_and_then_single_probes() -> None:
-    """1,440 ids take 9 s of limits, 5 s to find out, and 3 s in which those tokens rest."""
+    """1,440 ids take 9 s of rate limits, 5 s of timeouts, and 3 s until those tokens return."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -54,8 +54,8 @@ def test_a_silent_host_costs_one_burst_and_then_single_probes() -> None:
     run(main())
 
 
-def test_a_host_is_left_alone_for_twice_as_long_each_time() -> None:
-    """Up to a bound; one probe at a time, and no signed request until one is answered."""
+def test_the_cooldown_of_a_host_doubles() -> None:
+    """Up to a limit; one probe at a time, and no signed request until a probe is answered."""
 
     async def main() -> None:
         exchange = Exchange(limits=False)
@@ -74,8 +74,8 @@ def test_a_host_is_left_alone_for_twice_as_long_each_time() -> None:
     run(main())
 
 
-def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None:
-    """A whole burst goes there again only after that one was answered."""
+def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_cancel_on_trial() -> None:
+    """A whole burst goes to the host only after the trial was answered."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -99,7 +99,7 @@ def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None
 
 
 def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
-    """Its answer takes four seconds; all other batches of that time go to the other host."""
+    """The answer takes four seconds; all other batches go to the other host meanwhile."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -109,7 +109,7 @@ def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
             await cancel(client, "swap", add(exchange, "swap", 1))
             await asyncio.sleep(COOLDOWN)
             net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "late"
-            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1))  # the host is probed
             await asyncio.sleep(0.1)
             net.log.clear()
             outcome = await cancel(client, "swap", add(exchange, "swap", 200))
@@ -119,8 +119,8 @@ def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
     run(main())
 
 
-def test_a_trial_that_goes_away_lets_another_one_go() -> None:
-    """Its deadline was too near to blame the host, which is not forgotten for that."""
+def test_a_trial_without_a_verdict_allows_another_trial() -> None:
+    """The deadline was too near to blame the host, which gets another request."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -131,7 +131,7 @@ def test_a_trial_that_goes_away_lets_another_one_go() -> None:
             await asyncio.sleep(COOLDOWN)
             assert now() > COOLDOWN
             net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "silent"
-            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1))  # the host is probed
             await asyncio.sleep(0.01)
             before = len(net.to(ONE))
             await cancel(client, "swap", add(exchange, "swap", 1), timeout=0.004)  # on trial
@@ -146,8 +146,8 @@ def test_a_trial_that_goes_away_lets_another_one_go() -> None:
     run(main())
 
 
-def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
-    """A clock that fails once does not cost the host."""
+def test_a_trial_that_could_not_be_signed_is_repeated() -> None:
+    """A clock that fails once does not keep the host down."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -169,9 +169,11 @@ def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
             await cancel(client, "swap", add(exchange, "swap", 1))
             net.hosts[ONE] = always("ok")
             await asyncio.sleep(COOLDOWN + 0.5)
-            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1))  # the host is probed
             await asyncio.sleep(0.1)
-            await cancel(client, "swap", add(exchange, "swap", 1))  # on trial, at the second go
+            await cancel(
+                client, "swap", add(exchange, "swap", 1)
+            )  # on trial, at the second attempt
             before = len(net.to(TWO))
             assert (await cancel(client, "swap", add(exchange, "swap", 1))).counts == {ACCEPTED: 1}
             assert len(net.to(TWO)) == before
@@ -180,8 +182,8 @@ def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
     run(main())
 
 
-def test_of_hosts_that_are_all_down_the_one_that_has_not_failed_for_longer_is_used() -> None:
-    """Each failure of one makes it the other one's turn."""
+def test_of_two_hosts_that_are_down_the_one_with_the_older_failure_is_used() -> None:
+    """Attempts alternate between the two hosts."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -195,8 +197,8 @@ def test_of_hosts_that_are_all_down_the_one_that_has_not_failed_for_longer_is_us
     run(main())
 
 
-def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> None:
-    """A silent one costs five seconds an attempt."""
+def test_of_two_hosts_that_are_down_the_one_that_fails_at_once_is_used() -> None:
+    """A silent host costs five seconds an attempt."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -238,7 +240,7 @@ def test_a_host_whose_probe_gets_no_reply_stays_behind_one_that_fails_at_once() 
 
 
 def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
-    """A task factory that fails once costs no request and no host."""
+    """A task factory that fails once costs no request, and the host comes up later."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -271,8 +273,8 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
     run(main())
 
 
-def test_a_host_that_answers_5xx_is_left() -> None:
-    """The next attempt goes to the other one."""
+def test_a_host_that_answers_5xx_goes_down() -> None:
+    """The next attempt goes to the other host."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -286,8 +288,8 @@ def test_a_host_that_answers_5xx_is_left() -> None:
     run(main())
 
 
-def test_a_late_answer_does_not_bring_a_failed_host_back() -> None:
-    """It belongs to a request that began before the host failed."""
+def test_a_late_answer_does_not_bring_a_host_up() -> None:
+    """The answered request began before the host failed."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -306,8 +308,8 @@ def test_a_late_answer_does_not_bring_a_failed_host_back() -> None:
     run(main())
 
 
-def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> None:
-    """It is asked a second after its failure, however often the other one failed meanwhile."""
+def test_a_host_that_lost_one_reply_is_probed_early_while_the_other_host_refuses() -> None:
+    """It is probed a second after its failure, however often the other host fails meanwhile."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -325,8 +327,8 @@ def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> 
     run(main())
 
 
-def test_failures_within_a_cooldown_do_not_prolong_it() -> None:
-    """A host that refused a hundred attempts is back five seconds after the first."""
+def test_failures_within_a_cooldown_do_not_extend_the_cooldown() -> None:
+    """A host that refused a hundred attempts is up five seconds after the first."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -350,7 +352,7 @@ def test_failures_within_a_cooldown_do_not_prolong_it() -> None:
 
 
 class TwoHosts:
-    """Two addresses of one exchange on virtual time, either of which may be shut."""
+    """Two addresses of one exchange on virtual time, either of which may refuse connections."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.shut: set[str] = set()
@@ -361,17 +363,17 @@ class TwoHosts:
         )
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request through its host."""
+        """Send a request to its host."""
         self.tried.append(request.origin)
         host = self._shut if request.origin in self.shut else self._open
         return await host.send(request, timeout=timeout)
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
-def test_a_failing_host_is_left_and_tried_again_later() -> None:
-    """Each host is signed for its own host; the first one is preferred again when it is back."""
+def test_a_failing_host_is_left_and_used_again_later() -> None:
+    """Each request is signed for its host; the first host is preferred again once it is up."""
 
     async def main() -> None:
         exchange = Exchange(limits=False)
@@ -391,7 +393,7 @@ def test_a_failing_host_is_left_and_tried_again_later() -> None:
             assert hosts.tried == [com, vn, vn, vn]
             hosts.shut = set()
             await asyncio.sleep(6.0)
-            for _ in range(2):  # it is asked, and then it is back
+            for _ in range(2):  # the host is probed, and then it is up
                 await cancel(client, "swap", add(exchange, "swap", 1))
                 await asyncio.sleep(0.1)
             assert hosts.tried[-1] == com

@@ -1,4 +1,4 @@
-"""One cancel call under way: its time, its turn, what it tells, and how it ends."""
+"""One cancel call under way: its timeout, its priority, its callback, and how it ends."""
 
 import asyncio
 import sys
@@ -19,11 +19,11 @@ from htx_cancel.sandbox.rules import Kind
 pytestmark = pytest.mark.loops
 
 
-# time and turn
+# timeout and priority
 
 
-def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() -> None:
-    """Five calls fit into half a second; the others are told as unsent before any reply."""
+def test_a_timeout_returns_what_is_known_and_drops_at_once_what_cannot_leave() -> None:
+    """Five requests fit into half a second; the others are unsent before any reply arrives."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -49,8 +49,8 @@ def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() ->
     run(main())
 
 
-def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
-    """The budget is spent, and the next token comes after the timeout."""
+def test_a_cancel_all_that_cannot_leave_in_time_is_unsent() -> None:
+    """The budget is spent, and the next token is free after the timeout."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -65,8 +65,8 @@ def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
     run(main())
 
 
-def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
-    """Urgent calls take the tokens that were predicted for a routine one."""
+def test_a_call_that_loses_its_tokens_to_urgent_calls_is_unsent() -> None:
+    """An urgent call takes the tokens that were predicted for a routine call."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -80,14 +80,14 @@ def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
             outcome = await routine
         assert urgent.counts == {CancelStatus.ACCEPTED: 50}
         assert outcome.counts == {CancelStatus.UNSENT: 50}
-        assert all(it.message.startswith("too late: the next free token is") for it in outcome)
+        assert all(each.message.startswith("too late: the next free token is") for each in outcome)
         assert loop.time() < 1.6
 
     run(main())
 
 
-def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
-    """The call returns in time; what was sent without an answer may be canceled."""
+def test_a_reply_that_arrives_after_the_timeout_is_unknown() -> None:
+    """The call returns in time; orders whose request was not answered may be canceled."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -102,8 +102,8 @@ def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
     run(main())
 
 
-def test_an_urgent_call_leaves_with_the_next_token() -> None:
-    """It does not wait behind a thousand routine orders."""
+def test_an_urgent_call_gets_the_next_token() -> None:
+    """An urgent call does not wait behind a thousand routine orders."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -120,11 +120,11 @@ def test_an_urgent_call_leaves_with_the_next_token() -> None:
     run(main())
 
 
-# what it tells
+# callbacks and outcomes
 
 
-def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
-    """An exception in ``on_batch`` goes to the loop's handler; the outcome is whole."""
+def test_each_batch_is_passed_on_once_and_a_failing_callback_costs_nothing() -> None:
+    """An exception in ``on_batch`` goes to the loop's handler; the outcome is complete."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -136,7 +136,7 @@ def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
 
         def on_batch(results: tuple[OrderResult, ...]) -> None:
             told.extend(result.order_id for result in results)
-            raise RuntimeError("mine")
+            raise RuntimeError("sabotage")
 
         async with in_process(exchange) as client:
             outcome = await cancel(client, "swap", ids, on_batch=on_batch)
@@ -148,15 +148,15 @@ def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("how", ["timeout", "close", "refused"])
-def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
-    """What cannot leave is told in slices, and the event loop turns between them."""
+def test_dropping_a_large_call_does_not_block_the_event_loop(how: str) -> None:
+    """Unsent batches are passed on in slices, and the event loop turns between them."""
 
     async def main() -> None:
         exchange = Exchange(secret_key="another" if how == "refused" else SECRET)
         client = in_process(exchange, delay=0.01)
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
-        turns = [0]  # how many batches were told in each turn of the loop
+        turns = [0]  # batches passed on in each turn of the loop
 
         def on_batch(_results: tuple[OrderResult, ...]) -> None:
             told.set()
@@ -183,8 +183,8 @@ def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
     run(main())
 
 
-def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
-    """A hundred thousand results at once would stall the event loop; what is held stays."""
+def test_a_large_outcome_that_nobody_holds_is_freed_in_slices() -> None:
+    """Freeing 100,000 results at once would stall the event loop; held results stay."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -197,12 +197,12 @@ def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
             assert sum(map(len, parts[0].batches)) == 15_000
             outcome = await cancel(client, "swap", add(exchange, "swap", 15_000))
             first, last = outcome.results[0], outcome.results[-1]
-            alone = sys.getrefcount(object()) + 1  # one name holds it
+            alone = sys.getrefcount(object()) + 1  # references to a result that one name holds
             for _ in range(5):
                 await asyncio.sleep(0)
             del outcome
             assert sys.getrefcount(last) == alone
-            assert sys.getrefcount(first) > alone  # its slice has not come
+            assert sys.getrefcount(first) > alone  # its slice is not freed yet
             for _ in range(5):
                 await asyncio.sleep(0)
             assert sys.getrefcount(first) == alone
@@ -210,8 +210,8 @@ def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
     run(main())
 
 
-def test_an_outcome_says_in_how_many_seconds_the_unsent_could_leave() -> None:
-    """Whoever waits so long and tries the live ones again gets them all canceled."""
+def test_an_outcome_has_the_seconds_until_unsent_ids_could_leave() -> None:
+    """After that wait, a second call cancels all that were live."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -232,8 +232,8 @@ def test_an_outcome_says_in_how_many_seconds_the_unsent_could_leave() -> None:
     run(main())
 
 
-def test_an_outcome_says_what_refused_the_account() -> None:
-    """A host that is not the one that was signed: one refusal, and the rest never leaves."""
+def test_an_outcome_has_the_refusal_of_the_account() -> None:
+    """The signature names another host: one refusal, and the other batches never leave."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -262,10 +262,10 @@ v1_replies = st.builds(v1_reply, names, names)
     st.lists(st.binary(max_size=30) | v1_replies | v1_replies, max_size=12),
     st.sampled_from(["swap", "swap_trailing", "linear_trigger"]),
 )
-def test_every_id_comes_back_once_in_order_whatever_the_replies(
+def test_every_id_has_one_result_in_order_whatever_the_replies(
     ids: list[int], replies: list[bytes], kind: Kind
 ) -> None:
-    """Random bytes, doubled, missing and contradictory: no id is accepted that no success named."""
+    """With broken or contradictory replies, only ids that a success named are accepted."""
     named = {key for reply in replies for key in successes(reply)}
 
     async def main() -> None:
@@ -278,14 +278,16 @@ def test_every_id_comes_back_once_in_order_whatever_the_replies(
             },
         ) as client:
             outcome = await cancel(client, kind, ids)
-        assert [it.order_id for it in outcome.results] == [str(key) for key in dict.fromkeys(ids)]
-        assert {it.order_id for it in outcome.accepted} <= named
+        assert [each.order_id for each in outcome.results] == [
+            str(key) for key in dict.fromkeys(ids)
+        ]
+        assert {each.order_id for each in outcome.accepted} <= named
 
     run(main())
 
 
 def successes(reply: bytes) -> list[str]:
-    """Read the successes out of a reply made by ``v1_reply``."""
+    """Return the successes of a reply made by ``v1_reply``."""
     _, found, rest = reply.decode(errors="replace").partition('"successes":"')
     return rest.partition('"')[0].split(",") if found else []
 
@@ -293,8 +295,8 @@ def successes(reply: bytes) -> list[str]:
 # how it ends
 
 
-def test_a_cancelled_caller_sends_no_more_and_still_hears_what_lands() -> None:
-    """In flight lands, the rest is told as unsent, and no budget is lost."""
+def test_a_cancelled_caller_sends_no_more_and_still_gets_results() -> None:
+    """Requests in flight are answered, the others are unsent, and no token is lost."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -318,8 +320,8 @@ def test_a_cancelled_caller_sends_no_more_and_still_hears_what_lands() -> None:
     run(main())
 
 
-def test_a_request_that_had_not_begun_to_leave_is_not_sent_once_its_client_is_closed() -> None:
-    """A window's burst leaves in slices; one that is stopped meanwhile is cut there."""
+def test_a_delivery_that_has_not_begun_is_not_sent_after_the_client_is_closed() -> None:
+    """A window's burst starts in slices; closing the client ends it between two slices."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -344,7 +346,7 @@ def test_a_request_that_had_not_begun_to_leave_is_not_sent_once_its_client_is_cl
 
 
 def test_a_call_of_one_batch_takes_one_task() -> None:
-    """Its feeder delivers it; and when it is done the client has forgotten it."""
+    """The feeder delivers the batch, and afterwards the client does not hold the call."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -359,7 +361,7 @@ def test_a_call_of_one_batch_takes_one_task() -> None:
 
 
 def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
-    """As ``asyncio.run`` does at the end of a program: nothing is tried again."""
+    """``asyncio.run`` cancels all tasks at the end of a program; nothing is retried then."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -377,8 +379,8 @@ def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
     run(main())
 
 
-def test_a_refused_key_stops_its_call() -> None:
-    """No more requests than were in flight when the first reply came."""
+def test_a_refused_key_stops_the_call() -> None:
+    """Only the requests in flight when the first reply arrived are sent."""
 
     async def main() -> None:
         exchange = Exchange(secret_key="another")
