@@ -10,10 +10,11 @@ from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
-from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN, PROBE_AGAIN
+from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN, PROBE_AGAIN, Host, Hosts
 from htx_cancel.retry import URGENT_BACKOFF_MAX
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.wire.signing import Signer
 from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
@@ -349,6 +350,40 @@ def test_failures_within_a_cooldown_do_not_extend_the_cooldown() -> None:
             assert len(net.to(ONE)) == before + 2
 
     run(main())
+
+
+def two_hosts() -> Hosts:
+    """Return two hosts, of which the first one failed at 1 s and is probed at 6 s."""
+    signer = Signer(credentials(), "one.example")
+    hosts = Hosts([Host(ONE, signer), Host(TWO, signer)])
+    hosts.all[0].fail(0.0, 1.0)
+    assert hosts.due_probes(6.0) == [hosts.all[0]]
+    return hosts
+
+
+def test_a_late_answer_to_a_probe_changes_neither_a_trial_nor_a_host_that_is_up() -> None:
+    """Only a host that is down becomes ready for a trial."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.pass_probe()
+    assert hosts.choose() is first
+    first.pass_probe()
+    assert hosts.choose() is second
+    first.answer(7.0)
+    first.pass_probe()
+    assert [hosts.choose(), hosts.choose()] == [first, first]
+
+
+def test_the_cooldown_of_a_host_that_was_up_again_starts_small() -> None:
+    """The cooldown had doubled before the host was up."""
+    hosts = two_hosts()
+    host = hosts.all[0]
+    host.fail(6.0, 7.0)
+    assert host.cooldown == 2 * COOLDOWN
+    host.answer(18.0)
+    host.fail(19.0, 20.0)
+    assert not hosts.due_probes(20.0 + COOLDOWN - 0.1)
+    assert hosts.due_probes(20.0 + COOLDOWN) == [host]
 
 
 class TwoHosts:

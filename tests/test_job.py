@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from transports import Scripted, v1_reply
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome, Priority
+from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 
@@ -375,6 +379,52 @@ def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
             assert asyncio.get_running_loop().time() < 0.11
         assert outcome.counts == {CancelStatus.UNKNOWN: 50, CancelStatus.UNSENT: 50}
         assert {result.message for result in outcome} == {"the call's task was cancelled"}
+
+    run(main())
+
+
+def test_a_stopped_call_does_not_retry_what_is_in_flight() -> None:
+    """The caller is cancelled before a busy reply arrives."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1)
+        results: list[OrderResult] = []
+        plan = FaultPlan({ids[0]: ["busy"]})
+        async with in_process(exchange, delay=0.2, faults=plan) as client:
+            call = asyncio.create_task(cancel(client, "swap", ids, on_batch=results.extend))
+            await asyncio.sleep(0.1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await asyncio.sleep(5.0)
+        assert [(each.status, each.attempts) for each in results] == [(CancelStatus.REJECTED, 1)]
+
+    run(main())
+
+
+class Stubborn(Scripted):
+    """A transport that swallows the cancellation of its task."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Answer when the task is cancelled."""
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(timeout)
+        return await super().send(request, timeout=timeout)
+
+
+def test_a_transport_that_swallows_a_cancellation_gets_no_retry() -> None:
+    """The swallowed cancellation still ends the retries."""
+
+    async def main() -> None:
+        transport = Stubborn([NoAnswerError("lost"), v1_reply(["7"], [])])
+        async with CancelClient(credentials(), transport=transport) as client:
+            call = asyncio.create_task(cancel(client, "swap", [7]))
+            await asyncio.sleep(0.1)
+            for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
+                task.cancel()
+            assert (await call).counts == {CancelStatus.UNKNOWN: 1}
+        assert len(transport.replies) == 1
 
     run(main())
 
