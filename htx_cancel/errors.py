@@ -1,20 +1,7 @@
-"""The exception tree.
+"""All exceptions of the package.
 
-::
-
-    HtxCancelError
-    ├── InvalidTypeError (TypeError)      an argument has the wrong type; nothing was sent
-    ├── InvalidValueError (ValueError)    an argument breaks a rule; nothing was sent
-    ├── ClientClosedError (RuntimeError)  the client is closed
-    ├── WrongLoopError (RuntimeError)     used in a second event loop
-    ├── NotArmedError                     a dead-man switch could not be armed
-    ├── TooLateError                      a budget has no token before the deadline
-    └── TransportError                    a request failed
-        ├── NotSentError                  it never left this process
-        │   └── StaleConnectionError      because a reused connection was unusable
-        └── NoAnswerError                 it may have left, and no reply came
-
-A cancel call raises only the first four. The call turns the others into statuses.
+A cancel call raises only ``InvalidTypeError``, ``InvalidValueError``, ``ClientClosedError`` and
+``WrongLoopError``. It turns the others into statuses.
 """
 
 

@@ -157,8 +157,9 @@ class Job:
         elif delivery.batch.number not in self._settled:
             delivery.permit.unsent()
             if delivery.batch.began == inf:
-                delivery.batch.take(_unsent(self._call.stopped or BROKEN))
-            self._settle(delivery.batch)
+                self._settle_unsent(delivery.batch, self._call.stopped or BROKEN)
+            else:
+                self._settle(delivery.batch)
         if not self.tasks and self._is_settled:
             self._jobs.discard(self)
 
@@ -228,9 +229,7 @@ class Job:
 
     def _drop_one(self, reason: str) -> None:
         self._kept -= 1
-        batch = self._spec.batch(self._kept)
-        batch.take(_unsent(reason))
-        self._settle(batch)
+        self._settle_unsent(self._spec.batch(self._kept), reason)
 
     def _cancelled(self, error: asyncio.CancelledError) -> None:
         """Stop the call; report the error unless somebody cancelled the task."""
@@ -278,10 +277,10 @@ class Job:
         if self._on_batch is not None:
             hooks.call("on_batch", self._on_batch, results)
 
+    def _settle_unsent(self, batch: AnyBatch, reason: str) -> None:
+        batch.take(AttemptResult(Finding(Meaning.NOT_SENT, None, reason)))
+        self._settle(batch)
+
     @property
     def _is_settled(self) -> bool:
         return len(self._settled) == len(self._spec.batches)
-
-
-def _unsent(reason: str) -> AttemptResult:
-    return AttemptResult(Finding(Meaning.NOT_SENT, None, reason))
