@@ -179,7 +179,8 @@ class Job:
             reason = f"too late: {error}"
         except NotSentError as error:
             reason = str(error)
-        await self._drop(self._fed, reason or self._call.stopped)
+        if self._kept > self._fed:
+            await self._drop(self._fed, reason or self._call.stopped)
 
     async def _feed_some(self) -> None:
         """Wait for permits and start as many deliveries; deliver the last batch here."""
@@ -190,17 +191,14 @@ class Job:
                 await asyncio.wait(others, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 return
         permits = await self._sender.permits(self._call, self._kept - self._fed)
-        deliveries = [
-            Delivery(self._spec.batch(number), permit)
-            for number, permit in enumerate(permits, self._fed)
-        ]
-        self._fed += len(permits)
+        first, self._fed = self._fed, self._fed + len(permits)
         if len(self._settled) + 1 == len(self._spec.batches):
-            self.tasks[feeder] = deliveries[0]
-            await self._deliver(deliveries[0])
+            self.tasks[feeder] = delivery = Delivery(self._spec.batch(first), permits[0])
+            await self._deliver(delivery)
             return
         idle = not self._ready
-        self._ready.extend(deliveries)
+        batches = map(self._spec.batch, range(first, self._fed))
+        self._ready.extend(map(Delivery, batches, permits))
         if idle:
             self._start_some()
 
