@@ -1,10 +1,11 @@
-"""From what the caller gives to the fewest batches; refuses what cannot be sent.
+"""Check the arguments of public methods, and cut ids into the fewest batches.
 
 Rules:
 
 * An id is a ``str`` or an ``int`` and becomes a string; it never passes through a float.
-* The first of two equal ids counts. ``7`` and ``"7"`` are equal.
-* ``batches`` is lazy: a caller may pause between two batches, and is told when it should.
+* Of two equal ids only the first is sent. ``7`` and ``"7"`` are equal.
+* ``batches`` reads ids lazily, and yields an empty batch whenever its caller should let the event
+  loop turn.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,12 +14,12 @@ from math import isfinite
 
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
 
-YIELD_EVERY = 200  #: ids looked at between two turns of the event loop
-_LONGEST = 64  #: characters of an id
+YIELD_EVERY = 200  #: ids checked between two turns of the event loop
+_MAX_LENGTH = 64  #: characters of an id
 
 
 def one_id(given: object, field: str) -> str:
-    """Check an id; return it as the string to send."""
+    """Return an id as the string to send."""
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise InvalidTypeError(f"each {field} must be a str or an int, got {_shown(given)}")
     if isinstance(given, int):
@@ -27,28 +28,27 @@ def one_id(given: object, field: str) -> str:
                 f"a whole {field} must be from 1 to 2**63 - 1, got {_shown(given)}"
             )
         return str(int(given))
-    if not given or len(given) > _LONGEST or not _plain(given) or "," in given:
+    if not given or len(given) > _MAX_LENGTH or not _plain(given) or "," in given:
         raise InvalidValueError(
-            f"{field} must be 1 to {_LONGEST} visible ASCII characters without commas,"
+            f"{field} must be 1 to {_MAX_LENGTH} visible ASCII characters without commas,"
             f" got {_shown(given)}"
         )
-    return str.__str__(given)  # its characters, whatever a subclass such as an enum shows
+    return str.__str__(given)  # a subclass such as an enum may override ``__str__``
 
 
 def batches(ids: Iterable[str | int], field: str, size: int) -> Iterator[tuple[str, ...]]:
-    """Check ids and cut them into batches of ``size``, each id once, as the strings to send.
+    """Yield batches of ``size`` distinct ids, as the strings to send.
 
-    Only the last batch may be smaller. After every ``YIELD_EVERY`` ids comes an empty one, for the
-    caller to let others work. Raises ``InvalidTypeError`` or ``InvalidValueError`` at the first id
-    that cannot be sent.
+    Only the last batch may be smaller. An empty batch follows every ``YIELD_EVERY`` ids. Raises
+    ``InvalidTypeError`` or ``InvalidValueError`` at the first id that cannot be sent.
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidTypeError(f"{field}s must be an iterable of ids, got {_shown(ids)}")
-    seen: dict[str, None] = {}  # which the garbage collector does not walk through
+    seen: dict[str, None] = {}  # the garbage collector does not scan it, unlike a set
     batch: list[str] = []
-    for looked, given in enumerate(ids, 1):
-        if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _LONGEST:
-            order_id = given  # by far the most; it spares a call
+    for count, given in enumerate(ids, 1):
+        if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _MAX_LENGTH:
+            order_id = given  # nearly always; this saves a function call
         else:
             order_id = one_id(given, field)
         if order_id not in seen:
@@ -57,27 +57,27 @@ def batches(ids: Iterable[str | int], field: str, size: int) -> Iterator[tuple[s
             if len(batch) == size:
                 yield tuple(batch)
                 batch = []
-        if looked % YIELD_EVERY == 0:
+        if count % YIELD_EVERY == 0:
             yield ()
     if batch:
         yield tuple(batch)
 
 
 def contract_code(given: object) -> str:
-    """Check a contract code; the exchange decides whether it exists."""
+    """Return a contract code that can be sent; the exchange decides whether it exists."""
     if not isinstance(given, str):
         raise InvalidTypeError(
             f"contract_code must be a str such as 'BTC-USD', got {_shown(given)}"
         )
     if not given or not _plain(given):
         raise InvalidValueError(
-            f"contract_code must be a word such as 'BTC-USD' without blanks, got {_shown(given)}"
+            f"contract_code must be a word such as 'BTC-USD' without spaces, got {_shown(given)}"
         )
     return given
 
 
 def choice(name: str, given: object, allowed: Collection[str]) -> str | None:
-    """Check an optional word against the words the exchange knows."""
+    """Return an optional word if it is one of those that the exchange accepts."""
     if given is None or (isinstance(given, str) and given in allowed):
         return given
     kind = InvalidValueError if isinstance(given, str) else InvalidTypeError
@@ -86,7 +86,7 @@ def choice(name: str, given: object, allowed: Collection[str]) -> str | None:
     )
 
 
-#: The words that narrow a call that names no ids.
+#: The filters of a cancel-all call, and the words that each accepts.
 FILTERS: dict[str, tuple[str, ...]] = {
     "direction": ("buy", "sell"),
     "offset": ("open", "close"),
@@ -97,12 +97,12 @@ FILTERS: dict[str, tuple[str, ...]] = {
 
 
 def filters(**given: object) -> dict[str, str | None]:
-    """Check what narrows a call that names no ids."""
+    """Return the filters of a cancel-all call if their words are valid."""
     return {name: choice(name, word, FILTERS[name]) for name, word in given.items()}
 
 
 def one_kind(**given: Iterable[str | int] | None) -> tuple[str, Iterable[str | int]]:
-    """Return the field and the ids of the one kind that was given."""
+    """Return the field and the ids of the only argument that is not ``None``."""
     kinds = [(name, ids) for name, ids in given.items() if ids is not None]
     if not kinds:
         raise InvalidValueError("the ids to cancel must be given, got None")
@@ -113,7 +113,7 @@ def one_kind(**given: Iterable[str | int] | None) -> tuple[str, Iterable[str | i
 
 
 def seconds(name: str, given: object, *, zero: bool = False) -> float:
-    """Check a time span."""
+    """Return a number of seconds as a float; it must be above 0, or with ``zero`` 0 or more."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise InvalidTypeError(f"{name} must be a number of seconds, got {_shown(given)}")
     if not isfinite(given) or given < 0 or (given == 0 and not zero):
@@ -123,7 +123,7 @@ def seconds(name: str, given: object, *, zero: bool = False) -> float:
 
 
 def whole(name: str, given: object) -> int:
-    """Check a count."""
+    """Return a count of at least 1."""
     if isinstance(given, bool) or not isinstance(given, int):
         raise InvalidTypeError(f"{name} must be a whole number, got {_shown(given)}")
     if given < 1:
@@ -132,7 +132,7 @@ def whole(name: str, given: object) -> int:
 
 
 def some(name: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Check words against those that are known; at least one is needed, and each counts once."""
+    """Return the distinct words, at least one, if all are known."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidTypeError(f"{name} must be several of {', '.join(known)}, got {_shown(given)}")
     words = list(dict.fromkeys(given))
@@ -142,7 +142,7 @@ def some(name: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
 
 
 def hook(name: str, given: Callable[..., object] | None) -> None:
-    """Check a function to call back: a plain one, since nobody would await another."""
+    """Check an optional callback: a plain function, because nobody would await a coroutine."""
     if given is None:
         return
     if not callable(given) or any(map(iscoroutinefunction, (given, type(given).__call__))):
@@ -154,7 +154,7 @@ def _plain(text: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Name a value in an error, shortened."""
+    """Return the ``repr`` of a value, shortened."""
     try:
         text = repr(value)
     except ValueError:  # an int of thousands of digits has no repr

@@ -1,4 +1,7 @@
-"""What one request carries, and what its attempts said so far. Time comes in as an argument."""
+"""Batches: what one request carries, and what its attempts have found out so far.
+
+Time comes in as an argument.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,36 +11,36 @@ from msgspec import Struct
 
 from htx_cancel.endpoints import Endpoint
 from htx_cancel.results import CallResult, OrderResult, call_result, order_result
-from htx_cancel.retry import RETRY, SETTLEMENT_BACKOFF, RetryAction, RetryPolicy, merge
+from htx_cancel.retry import RETRY, RetryAction, merge
 from htx_cancel.status import ACCEPTED, Finding
 from htx_cancel.wire import cancels
 from htx_cancel.wire.codes import TOO_MANY, WRONG_FORM, Meaning
 from htx_cancel.wire.envelope import AttemptResult
 
-#: What is known of an id whose first attempt was accepted.
-_AT_ONCE = (ACCEPTED, 1)
-
-_UNTRIED = (Finding(Meaning.NOT_SENT, None, "the rest of its request was not sent"), 0)
+#: What is known of an id: the finding, and the number of requests that carried the id.
+_Known = tuple[Finding, int]
+_ACCEPTED_AT_ONCE: _Known = (ACCEPTED, 1)
+_NEVER_SENT: _Known = (Finding(Meaning.NOT_SENT, None, "only other ids of its batch were sent"), 0)
 
 
 class Batch(ABC):
-    """One request, made in as many attempts as it takes."""
+    """One request and its retries."""
 
     method = "POST"
 
     def __init__(self, path: str, number: int = 0) -> None:
         self.path = path
-        self.number = number  #: of the batch in its call
+        self.number = number  #: its place in the call
         self.began = inf  #: loop time of the first attempt
         self.in_flight = False  #: whether an attempt is under way
-        self.left = False  #: whether that, or the last one, may have left
-        self.failures = 0
-        self.refused: Finding | None = None  #: the refusal of the whole account that ended it
-        self._counted = 0  # attempts
+        self.left = False  #: whether the current or last attempt may have left this process
+        self.failures = 0  #: attempts that a backoff followed
+        self.counted = 0  #: attempts that count against ``RetryPolicy.max_attempts``
+        self.refused: Finding | None = None  #: a refusal of the whole account
         self._resynced = False
 
     def begin(self, now: float) -> None:
-        """Begin an attempt."""
+        """Note that an attempt begins."""
         self.began = min(self.began, now)
         self.in_flight = self.left = True
 
@@ -47,46 +50,19 @@ class Batch(ABC):
 
     @property
     def params(self) -> Mapping[str, str]:
-        """The parameters of its query."""
+        """The query parameters."""
         return {}
 
     @abstractmethod
     def read(self, status: int, body: bytes) -> AttemptResult:
-        """Read a reply."""
+        """Decode a reply."""
 
     @abstractmethod
     def take(self, answer: AttemptResult) -> RetryAction:
-        """Take what an attempt said; say what is to be done next."""
-
-    def retry_in(
-        self,
-        action: RetryAction,
-        now: float,
-        policy: RetryPolicy,
-        *,
-        deadline: float,
-        urgent: bool,
-        reachable: bool,
-        chance: float,
-    ) -> float | None:
-        """Return in how many seconds to make another attempt; ``None`` if there is to be none."""
-        if policy.max_attempts == 1:
-            return None
-        if action is RetryAction.WAIT_FOR_SETTLEMENT:
-            limit = self.began + policy.max_elapsed if deadline == inf else deadline
-            return SETTLEMENT_BACKOFF if now + SETTLEMENT_BACKOFF < limit else None
-        backoff = 0.0
-        if action is RetryAction.BACKOFF:
-            self.failures += 1
-            backoff = policy.backoff(self.failures, chance, urgent=urgent)
-        if action is not RetryAction.WAIT_FOR_BUDGET and (self.left or reachable):
-            self._counted += 1
-        if self._counted >= policy.max_attempts or now + backoff >= self.began + policy.max_elapsed:
-            return None
-        return backoff
+        """Record the answer of an attempt; return what to do next."""
 
     def _one_of(self, wanted: set[RetryAction], answer: AttemptResult) -> RetryAction:
-        """Choose among what is wanted for its ids: the exchange's clock is tried once only."""
+        """Return the action that serves all wanted ones; resynchronize the clock only once."""
         if RetryAction.RESYNC_CLOCK in wanted:
             if answer.server_time is None or self._resynced:
                 return RetryAction.STOP
@@ -97,20 +73,20 @@ class Batch(ABC):
 
 
 class Form(Struct):
-    """What was learned of the form of an endpoint's requests, for the client's life."""
+    """What a client has learned about the form of an endpoint's requests."""
 
-    most: int  #: ids a request: fewer than the page says, once the exchange refused so many
-    as_object: bool = False  #: whether a body of objects is a lone object
-    settled: bool = False  #: whether a body of that form was understood
+    max_ids: int  #: in a request; fewer than HTX's page says if the exchange refused as many
+    as_object: bool = False  #: whether the body is a single object, not a list of objects
+    confirmed: bool = False  #: whether the exchange understood a body of this form
 
     @property
     def size(self) -> int:
-        """How many ids go in a request."""
-        return 1 if self.as_object else self.most
+        """The number of ids in a full request."""
+        return 1 if self.as_object else self.max_ids
 
 
 class CancelBatch(Batch):
-    """Some ids to cancel, and which of them to send again."""
+    """The ids to cancel in one request, and those of them to retry."""
 
     def __init__(
         self,
@@ -125,77 +101,78 @@ class CancelBatch(Batch):
         super().__init__(endpoint.path, number)
         self.pending = ids
         self._ids = ids
-        self._sent = ids  # in the attempt under way: as many as the exchange takes at once
-        self._one = False  # whether that has the form of a call for a single id
-        self._as_object: bool | None = None  # a form of its own, while it tries another one
-        self._tried = False  # whether it did
+        self._sent = ids  # the ids of the current attempt
+        self._single = False  # whether the current attempt has the form for a single id
+        self._other_form: bool | None = None  # ``as_object`` while this batch tries another form
+        self._tried_other_form = False
         self._endpoint = endpoint
         self._contract_code = contract_code
         self._field = field
         self._form = form
-        self._known: dict[str, tuple[Finding, int]] = {}  # and the requests that carried it
+        self._known: dict[str, _Known] = {}
 
     def begin(self, now: float) -> None:
-        """Begin an attempt with as many ids as the exchange takes."""
+        """Note that an attempt begins, with as many ids as the exchange accepts."""
         super().begin(now)
         endpoint, form = self._endpoint, self._form
-        as_object = form.as_object if self._as_object is None else self._as_object
-        self._sent = self.pending[: 1 if as_object else form.most]
-        of_one = endpoint.path_of_one if len(self._sent) == 1 else ""
-        self.path = of_one or endpoint.path
-        self._one = bool(of_one) or as_object
+        as_object = form.as_object if self._other_form is None else self._other_form
+        self._sent = self.pending[: 1 if as_object else form.max_ids]
+        path_of_one = endpoint.path_of_one if len(self._sent) == 1 else ""
+        self.path = path_of_one or endpoint.path
+        self._single = bool(path_of_one) or as_object
 
     def body(self) -> bytes:
-        """Return the body that names what is sent."""
+        """Return the body of the current attempt."""
         return cancels.encode(
-            self._endpoint, self._contract_code, self._field, self._sent, one=self._one
+            self._endpoint, self._contract_code, self._field, self._sent, one=self._single
         )
 
     def read(self, status: int, body: bytes) -> AttemptResult:
-        """Read a reply."""
+        """Decode a reply."""
         return cancels.decode(status, body, self._endpoint, self._field)
 
     def take(self, answer: AttemptResult) -> RetryAction:
-        """Take what an attempt said of each id that it sent."""
+        """Record the answer of an attempt for each id that was sent; return what to do next."""
         if answer.named and self._endpoint.ids_as == "objects":
-            self._form.as_object, self._form.settled = self._one, True
-        adapted = not answer.named and self._adapt(answer.whole.code)
+            self._form.as_object, self._form.confirmed = self._single, True
+        try_other_form = not answer.named and self._adapt_form(answer.whole.code)
         rest = self.pending[len(self._sent) :]
-        found = list(map(answer.named.get, self._sent))
-        if not (self._known or rest) and found.count(ACCEPTED) == len(found):  # nearly always
-            self._known = dict.fromkeys(self._sent, _AT_ONCE)
+        findings = list(map(answer.named.get, self._sent))
+        if not (self._known or rest) and findings.count(ACCEPTED) == len(findings):  # nearly always
+            self._known = dict.fromkeys(self._sent, _ACCEPTED_AT_ONCE)
             return RetryAction.STOP
-        left, wanted = list[str](), set[RetryAction]()
+        again, wanted = list[str](), set[RetryAction]()
         sent = answer.whole.meaning is not Meaning.NOT_SENT
-        for order_id, named in zip(self._sent, found, strict=True):
+        for order_id, named in zip(self._sent, findings, strict=True):
             finding = named or answer.unnamed
-            earlier, carried = self._known.get(order_id, (None, 0))
-            self._known[order_id] = (merge(earlier, finding), carried + sent)
-            action = RetryAction.WAIT_FOR_BUDGET if adapted else RETRY[finding.meaning]
+            earlier, requests = self._known.get(order_id, (None, 0))
+            self._known[order_id] = (merge(earlier, finding), requests + sent)
+            action = RetryAction.WAIT_FOR_BUDGET if try_other_form else RETRY[finding.meaning]
             if action is not RetryAction.STOP:
-                left.append(order_id)
+                again.append(order_id)
                 wanted.add(action)
-        self.pending = [*left, *rest]
+        self.pending = [*again, *rest]
         if rest and not answer.account_wide:
             wanted.add(RetryAction.WAIT_FOR_BUDGET)
         return self._one_of(wanted, answer)
 
-    def _adapt(self, code: int | None) -> bool:
-        """Learn from a refusal of the form; say whether another one is to be tried."""
+    def _adapt_form(self, code: int | None) -> bool:
+        """Learn from a refusal of the form; return whether to try another form."""
         form = self._form
         if code == TOO_MANY and len(self._sent) > 1:
-            form.most = min(form.most, len(self._sent) // 2)
+            form.max_ids = min(form.max_ids, len(self._sent) // 2)
             return True
         if code not in WRONG_FORM or self._endpoint.ids_as != "objects":
             return False
-        other = form.as_object if form.settled else not self._one
-        again = other is not self._one and not self._tried
-        self._tried, self._as_object = True, other if again else None
-        return again
+        other_form = form.as_object if form.confirmed else not self._single
+        try_it = other_form is not self._single and not self._tried_other_form
+        self._tried_other_form, self._other_form = True, other_form if try_it else None
+        return try_it
 
     def results(self) -> tuple[OrderResult, ...]:
-        """Return the result of each id; what was not known is not sent."""
-        return tuple([order_result(it, *self._known.get(it, _UNTRIED)) for it in self._ids])
+        """Return the result of each id; an id of which nothing is known was never sent."""
+        known = self._known
+        return tuple([order_result(each, *known.get(each, _NEVER_SENT)) for each in self._ids])
 
 
 class CancelAll(Batch):
@@ -206,28 +183,29 @@ class CancelAll(Batch):
         self._endpoint = endpoint
         self._body = body
         self._known: Finding | None = None
-        self._attempts = 0
+        self._requests = 0  # that were sent
         self._listed: dict[str, Finding] = {}
 
     def body(self) -> bytes:
-        """Return its body."""
+        """Return the body of every attempt."""
         return self._body
 
     def read(self, status: int, body: bytes) -> AttemptResult:
-        """Read a reply."""
+        """Decode a reply."""
         return cancels.decode(status, body, self._endpoint)
 
     def take(self, answer: AttemptResult) -> RetryAction:
-        """Take what an attempt said of the request, and the ids that it lists."""
-        self._attempts += answer.whole.meaning is not Meaning.NOT_SENT
+        """Record the answer for the request and the ids that the reply lists; return what to do."""
+        self._requests += answer.whole.meaning is not Meaning.NOT_SENT
         self._known = merge(self._known, answer.whole)
         self._listed.update(answer.named)
         return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
 
     def call(self) -> CallResult:
         """Return what became of the request itself."""
-        return call_result(self._known or Finding(Meaning.NOT_SENT), self._attempts)
+        return call_result(self._known or Finding(Meaning.NOT_SENT), self._requests)
 
     def results(self) -> tuple[OrderResult, ...]:
         """Return the result of each id that a reply listed."""
-        return tuple([order_result(key, it, self._attempts) for key, it in self._listed.items()])
+        listed = self._listed.items()
+        return tuple(order_result(each, finding, self._requests) for each, finding in listed)

@@ -1,25 +1,12 @@
-"""The exception tree.
+"""All exceptions of the package.
 
-::
-
-    HtxCancelError
-    ├── InvalidTypeError (TypeError)      an argument of the wrong type; nothing was sent
-    ├── InvalidValueError (ValueError)    an argument against a rule; nothing was sent
-    ├── ClientClosedError (RuntimeError)  a client used after it was closed
-    ├── WrongLoopError (RuntimeError)     used in a second event loop
-    ├── NotArmedError                     a dead-man switch that could not be armed
-    ├── TooLateError                      a budget has no token before the deadline
-    └── TransportError                    one request failed
-        ├── NotSentError                  it never left this process
-        │   └── StaleConnectionError      since a kept connection was not fit; a new one may be
-        └── NoAnswerError                 it may have left, and no reply came
-
-A cancel call raises the first four only. The others are turned into statuses on the way.
+A cancel call raises only ``InvalidTypeError``, ``InvalidValueError``, ``ClientClosedError`` and
+``WrongLoopError``. It turns the others into statuses.
 """
 
 
 class HtxCancelError(Exception):
-    """Everything this package raises."""
+    """Base class of every exception of this package."""
 
 
 class InvalidTypeError(HtxCancelError, TypeError):
@@ -35,23 +22,23 @@ class ClientClosedError(HtxCancelError, RuntimeError):
 
 
 class WrongLoopError(HtxCancelError, RuntimeError):
-    """A client, or budgets, used in another event loop than the first time."""
+    """A client or a ``Budgets`` was used in a second event loop."""
 
 
 class NotArmedError(HtxCancelError):
-    """The exchange did not confirm that a countdown is armed as it was asked to."""
+    """The exchange did not confirm that every countdown is armed with the time asked for."""
 
 
 class TooLateError(HtxCancelError):
     """No token is free before the deadline; ``wait`` is the predicted wait in seconds."""
 
     def __init__(self, wait: float) -> None:
-        super().__init__(f"the next free call is {wait:.3f} s away, after the deadline")
+        super().__init__(f"the next free token is {wait:.3f} s away, after the deadline")
         self.wait = wait
 
 
 class TransportError(HtxCancelError):
-    """One request failed."""
+    """A request failed."""
 
 
 class NotSentError(TransportError):
@@ -59,7 +46,7 @@ class NotSentError(TransportError):
 
 
 class StaleConnectionError(NotSentError):
-    """The connection was not fit to send on: try another one; the host is not to blame."""
+    """A reused connection was unusable. The host is not to blame; a new connection may work."""
 
 
 class NoAnswerError(TransportError):

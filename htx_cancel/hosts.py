@@ -1,65 +1,72 @@
-"""Choose among the hosts of the exchange: a circuit breaker for each. Time comes in as an argument.
+"""Choose the host for a request: a circuit breaker for each. Time comes in as an argument.
 
 Rules:
 
 * The first host that is up is used.
-* A host goes down when it cannot be connected to, gives no answer in a request's time, breaks off
-  or answers with 5xx. It is then left alone for ``COOLDOWN`` seconds. A failure of a request that
-  began after the cooldown doubles it, up to ``LONGEST_COOLDOWN``; one that began before does not.
-* After the cooldown a public request asks whether it is there, one at a time, unless it is the only
-  host. Once that is answered, one signed request goes to it on trial. Once that is answered, the
-  host is up.
+* A host goes down if it cannot be connected to, does not reply within the request timeout, breaks
+  the connection or answers with 5xx. No signed request goes to it for ``COOLDOWN`` seconds while
+  another host is up. A failure of a request that began after the cooldown doubles the cooldown, up
+  to ``LONGEST_COOLDOWN``; a failure of one that began before does not.
+* After the cooldown a public request probes the host, one at a time. A single host is never
+  probed. Once a probe is answered, one signed request goes to the host on trial. Once that is
+  answered, the host is up, and its cooldown is ``COOLDOWN`` again.
 * Only a request that began after the last failure can bring a host up.
-* If none is up, something has to be tried: a host that fails at once before one that keeps silent,
-  and of two alike the one that has not failed for longer. Each host is then asked as soon as
-  ``ASK_AGAIN`` seconds after it failed, whatever its cooldown.
+* If no host is up, a host that fails at once is used before a silent one, and of two alike the one
+  whose last failure is older. Every host is then probed ``PROBE_AGAIN`` seconds after its failure,
+  whatever its cooldown.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from htx_cancel.wire.signing import Signer
 
 COOLDOWN = 5.0  #: seconds
 LONGEST_COOLDOWN = 60.0  #: seconds
-ASK_AGAIN = 1.0  #: seconds
+PROBE_AGAIN = 1.0  #: seconds
 
 
 class Host:
-    """One address of the exchange, with what signs for it and how it has been doing."""
+    """One address of the exchange, with its signer and its health."""
 
     def __init__(self, origin: str, signer: Signer) -> None:
         self.origin = origin
         self.signer = signer
+        #: ``down`` until a probe begins, ``probed`` until it ends; an answer makes the host
+        #: ``ready`` for a signed request, which is then ``on_trial``
+        self.state: Literal["up", "down", "probed", "ready", "on_trial"] = "up"
         self.failed_at = float("-inf")
-        self.down_until: float | None = None  #: ``None`` while it is up
         self.cooldown = COOLDOWN
-        self.answers = True  #: whether its last failure came soon; a silent host costs more time
-        self.asked = False  #: whether it is being asked, or was and answered, since it failed
-        self.on_trial: bool | None = None  #: ``None`` until it answered; then whether one is there
+        self.cooldown_ends = float("-inf")
+        self.silent = False  #: whether the last failure was a lack of any reply
 
-    def fail(self, began: float, now: float, *, answers: bool = True) -> None:
-        """Take the failure of a request that began then; not ``answers`` if nothing came back."""
+    def fail(self, began: float, now: float, *, silent: bool = False) -> None:
+        """Note the failure of a request that began at ``began``."""
         if began <= self.failed_at:
             return
-        if self.down_until is None:
-            self.down_until = now + self.cooldown
-        elif began >= self.down_until:
+        if self.state == "up":
+            self.cooldown_ends = now + self.cooldown
+        elif began >= self.cooldown_ends:
             self.cooldown = min(2 * self.cooldown, LONGEST_COOLDOWN)
-            self.down_until = now + self.cooldown
+            self.cooldown_ends = now + self.cooldown
         self.failed_at = now
-        self.answers = answers
-        self.asked, self.on_trial = False, None
+        self.silent = silent
+        self.state = "down"
 
     def release(self) -> None:
-        """Note that a request went away without a word: if it was the trial, another one may go."""
-        if self.on_trial:
-            self.on_trial = False
+        """Note that a request ended without a verdict; another one may go on trial."""
+        if self.state == "on_trial":
+            self.state = "ready"
+
+    def pass_probe(self) -> None:
+        """Note that a probe was answered."""
+        if self.state in ("down", "probed"):
+            self.state = "ready"
 
     def answer(self, began: float) -> None:
-        """Take the answer to a signed request that began then."""
-        if self.down_until is not None and began > self.failed_at:
-            self.down_until, self.cooldown = None, COOLDOWN
-            self.asked, self.on_trial = False, None
+        """Note the answer to a signed request that began at ``began``."""
+        if self.state != "up" and began > self.failed_at:
+            self.state, self.cooldown = "up", COOLDOWN
 
 
 class Hosts:
@@ -69,25 +76,24 @@ class Hosts:
         self.all = tuple(hosts)
 
     def choose(self) -> Host:
-        """Return the host for a signed request that begins now."""
+        """Return the host for a request that begins now."""
         for host in self.all:
-            if host.down_until is None:
+            if host.state == "up":
                 return host
-            if host.on_trial is False:
-                host.on_trial = True
+            if host.state == "ready":
+                host.state = "on_trial"
                 return host
-        return min(self.all, key=lambda host: (not host.answers, host.failed_at))
+        return min(self.all, key=lambda host: (host.silent, host.failed_at))
 
-    def to_ask(self, now: float) -> list[Host]:
-        """Return the hosts that are to be asked now whether they are there."""
+    def due_probes(self, now: float) -> list[Host]:
+        """Return the hosts to probe now, and mark them as probed."""
         if len(self.all) == 1:
             return []
-        none_up = all(host.down_until is not None for host in self.all)
+        none_up = all(host.state != "up" for host in self.all)
         due = []
         for host in self.all:
-            if host.down_until is None or host.asked:
-                continue
-            if host.down_until <= now or (none_up and host.failed_at + ASK_AGAIN <= now):
-                host.asked = True
+            again = none_up and host.failed_at + PROBE_AGAIN <= now
+            if host.state == "down" and (host.cooldown_ends <= now or again):
+                host.state = "probed"
                 due.append(host)
         return due

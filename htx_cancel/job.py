@@ -1,25 +1,23 @@
-"""One cancel call under way: feed its batches to the sender, collect their results.
+"""One cancel call under way: send its batches and collect their results.
 
 Rules:
 
 * A failed batch is a value: no batch can end another, and nothing raises out of a call.
-* A call settles whatever happens inside. An exception that is none of the exchange's, in a clock,
-  a hook, a transport or in here, is reported once to the event loop's exception handler; what it
-  struck is ``UNKNOWN`` if it may have left, else ``UNSENT``.
-* One task feeds a call: it takes permits and starts a delivery for each batch, which is a task that
-  attempts the batch until it is settled. The last batch is delivered by the feeder itself. The
-  deliveries of one moment start a few a turn of the event loop.
-* All attempts of a call have its one ticket: what is tried again goes before other calls' batches
-  that came later. While the exchange cannot be reached, new batches wait until one that was tried
-  gets through.
-* ``stop`` ends the feeding and the retries; what is in flight lands. A refusal of the whole account
-  stops its call.
+* A call settles whatever happens inside. An exception that does not come from the exchange, in a
+  clock, a callback, a transport or this module, is reported once to the event loop's exception
+  handler. The ids that it affects are ``UNKNOWN`` if their request may have left, else ``UNSENT``.
+* One task, the feeder, takes permits and starts a delivery for each batch: a task that attempts the
+  batch until it is settled. The feeder delivers the last batch itself. Deliveries that may start at
+  the same time start a few in each turn of the event loop.
+* All attempts of a call have the call's one ticket: its retries go before the batches of calls that
+  began later. While the exchange is unreachable, new batches wait until a tried one gets through.
+* ``stop`` ends the feeding and the retries; requests in flight are still answered. A refusal of the
+  whole account stops the call.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Coroutine, Sequence
 from math import inf
 
 from msgspec import Struct
@@ -37,32 +35,32 @@ from htx_cancel.status import Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import AttemptResult
 
-#: Batches handled in one turn of the event loop where nothing else waits. So many begin to leave in
-#: one, too: a window's whole burst would stall the loop for 10 ms.
+#: Deliveries started, and batches dropped, in one turn of the event loop. A whole window's burst
+#: in one turn would stall the loop for 10 ms.
 PER_TURN = 10
 
-BROKEN = "it could not be sent, since an internal error occurred"
+BROKEN = "an internal error kept the request from being sent"
 
 AnyBatch = CancelBatch | CancelAll
 
 
 class JobSpec(Struct, frozen=True, gc=False):
-    """What a call is to send."""
+    """What a call sends."""
 
     endpoint: Endpoint
     contract_code: str
     batches: Sequence[tuple[str, ...]]
     form: Form
     field: str = "order_id"
-    body: bytes = b""  #: of a call that names no ids
+    body: bytes = b""  #: only for a call that names no ids
 
     @property
     def source(self) -> Source:
-        """Where the outcome comes from."""
+        """The source of the results."""
         return Source(self.endpoint.name, self.contract_code, self.field)
 
     def batch(self, number: int) -> AnyBatch:
-        """Return a batch that was never tried."""
+        """Return a new batch."""
         if self.body:
             return CancelAll(self.endpoint, self.body)
         ids = self.batches[number]
@@ -71,11 +69,18 @@ class JobSpec(Struct, frozen=True, gc=False):
         )
 
 
-class Job:
-    """A call under way. ``start`` it once; ``stop`` or ``abort`` it any time.
+class Delivery(Struct, gc=False):
+    """A batch with the permit for its first attempt."""
 
-    ``done`` is for its one caller to await. That may be cancelled, and nothing else is then:
-    ``tasks`` has what still runs. ``error`` is the refusal of the account that stopped it.
+    batch: AnyBatch
+    permit: Permit
+
+
+class Job:
+    """A call under way. ``start`` it once; ``stop`` or ``abort`` it at any time.
+
+    Its one caller awaits ``done``. Cancelling that wait cancels nothing else: the tasks in
+    ``tasks`` go on. ``error`` is the refusal of the account that stopped the call.
     """
 
     def __init__(self, spec: JobSpec, options: Options, sender: Sender, jobs: "set[Job]") -> None:
@@ -84,7 +89,7 @@ class Job:
         self.calls: tuple[CallResult, ...] = ()
         self.error: Finding | None = None
         self.done: asyncio.Future[None] = self._loop.create_future()
-        self.tasks: dict[asyncio.Task[None], AnyBatch | None] = {}  #: and what each delivers
+        self.tasks: dict[asyncio.Task[None], Delivery | None] = {}  #: running, by task
         self._spec = spec
         self._on_batch = options.on_batch
         self._sender = sender
@@ -93,102 +98,94 @@ class Job:
             options.priority,
             options.deadline,
         )
-        self._jobs = jobs  # those under way
-        self._fed = 0  # batches that were given a permit, from the first on
-        self._kept = len(spec.batches)  # batches that are to be fed; those behind were dropped
-        self._settled: set[int] = set()
-        self._opens_at = inf  # when what was too late could have left
-        self._ready: deque[tuple[AnyBatch, Permit]] = deque()
+        self._jobs = jobs  # all that are under way
+        self._fed = 0  # batches that got a permit: the first ones
+        self._kept = len(spec.batches)  # batches that were not dropped: the last ones are dropped
+        self._settled: set[int] = set()  # numbers of batches
+        self._retry_at = inf  # loop time at which the first batch that is too late could leave
+        self._ready: deque[Delivery] = deque()  # to be started
 
     def start(self) -> None:
-        """Begin; ``done`` is done when every batch is settled."""
+        """Begin to send; ``done`` is set when every batch is settled."""
         self._jobs.add(self)
-        self._spawn(self._feed(), None, self._lost_feeder)
+        self._spawn(self._feed(), None)
 
-    def stop(self, why: str) -> None:
-        """Send nothing more: what has not left is ``UNSENT``, what is in flight lands."""
-        self._call.stopped = self._call.stopped or why
-        me = asyncio.current_task()
-        for task, batch in tuple(self.tasks.items()):
-            if task is not me and (batch is None or not batch.in_flight):
+    def stop(self, reason: str) -> None:
+        """Send nothing more. What was not sent is ``UNSENT``; replies in flight still count."""
+        self._call.stopped = self._call.stopped or reason
+        this_task = asyncio.current_task()
+        for task, delivery in tuple(self.tasks.items()):
+            if task is not this_task and (delivery is None or not delivery.batch.in_flight):
                 task.cancel()
 
-    def abort(self, why: str) -> None:
+    def abort(self, reason: str) -> None:
         """Give up what is in flight as well: it is ``UNKNOWN``."""
-        self.stop(why)
+        self.stop(reason)
         for task in self.tasks:
             task.cancel()
 
     def retry_in(self) -> float | None:
-        """Return in how many seconds the first of what was too late could leave."""
-        return None if self._opens_at == inf else max(0.0, self._opens_at - self._loop.time())
+        """Return the seconds until the first batch that was too late could leave."""
+        return None if self._retry_at == inf else max(0.0, self._retry_at - self._loop.time())
 
     # tasks
 
-    def _spawn(
-        self,
-        work: Coroutine[object, object, None],
-        batch: AnyBatch | None,
-        lost: Callable[[], None],
-    ) -> None:
-        """Start a task; ``lost`` is called if it does not come to its end."""
+    def _spawn(self, work: Coroutine[object, object, None], delivery: Delivery | None) -> None:
+        """Start a delivery, or the feeder if there is none."""
         try:
             task = self._loop.create_task(work)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a task factory of the user's
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's task factory
             work.close()
             hooks.report("a task could not be started", error)
-            self._lose(batch, lost)
+            self._clean_up(delivery)
             return
-        self.tasks.setdefault(task, batch)  # the first step may have been made, and have set it
-        task.add_done_callback(partial(self._ended, lost))
+        self.tasks.setdefault(task, delivery)  # an eager feeder may already deliver
+        task.add_done_callback(self._ended)
 
-    def _ended(self, lost: Callable[[], None], task: "asyncio.Task[None]") -> None:
-        batch = self.tasks.pop(task)
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        delivery = self.tasks.pop(task)
         if (error := hooks.failure(task)) is not None:
             hooks.report("a task of a cancel call failed", error)
-        if error is not None or task.cancelled():
-            self._lose(batch, lost)
-        elif not self.tasks and self._is_settled:
-            self._jobs.discard(self)
+        self._clean_up(delivery)
 
-    def _lose(self, batch: AnyBatch | None, lost: Callable[[], None]) -> None:
-        """Settle what a task leaves behind that did not come to its end."""
-        lost()
-        if batch is not None:
-            if batch.began == inf:
-                batch.take(_unsent(self._call.stopped or BROKEN))
-            self._settle(batch)
+    def _clean_up(self, delivery: Delivery | None) -> None:
+        """Settle what a task left behind: something only if it failed or never began."""
+        if delivery is None:
+            while self._kept > self._fed:
+                self._call.stopped = self._call.stopped or BROKEN
+                self._drop_one(self._call.stopped)
+        elif delivery.batch.number not in self._settled:
+            delivery.permit.unsent()
+            if delivery.batch.began == inf:
+                self._settle_unsent(delivery.batch, self._call.stopped or BROKEN)
+            else:
+                self._settle(delivery.batch)
         if not self.tasks and self._is_settled:
             self._jobs.discard(self)
-
-    def _lost_feeder(self) -> None:
-        """Settle all that was not fed."""
-        self._call.stopped = self._call.stopped or BROKEN
-        while self._kept > self._fed:
-            self._drop_one(self._call.stopped)
 
     # the feeder
 
     async def _feed(self) -> None:
         """Start a delivery for each batch as soon as the budgets allow."""
+        reason = ""
         try:
-            await self._drop_what_is_too_late()
+            await self._drop_late_batches()
             while self._fed < self._kept and not self._call.stopped:
                 await self._feed_some()
         except asyncio.CancelledError as error:
             self._cancelled(error)
         except TooLateError as error:
             self._note_wait(error.wait)
-            await self._drop(self._fed, f"too late: {error}")
+            reason = f"too late: {error}"
         except NotSentError as error:
-            await self._drop(self._fed, str(error))
-        if self._call.stopped:
-            await self._drop(self._fed, self._call.stopped)
+            reason = str(error)
+        if self._kept > self._fed:
+            await self._drop(self._fed, reason or self._call.stopped)
 
     async def _feed_some(self) -> None:
         """Wait for permits and start as many deliveries; deliver the last batch here."""
-        me = hooks.this_task()
-        if self._sender.reconnect.unreachable and (others := self.tasks.keys() - {me}):
+        feeder = hooks.this_task()
+        if self._sender.reconnect.unreachable and (others := self.tasks.keys() - {feeder}):
             timeout = self._sender.reach_by(self._call) - self._loop.time()
             if timeout > 0:
                 await asyncio.wait(others, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -196,69 +193,66 @@ class Job:
         permits = await self._sender.permits(self._call, self._kept - self._fed)
         first, self._fed = self._fed, self._fed + len(permits)
         if len(self._settled) + 1 == len(self._spec.batches):
-            self.tasks[me] = batch = self._spec.batch(first)
-            await self._deliver(batch, permits[0])
+            self.tasks[feeder] = delivery = Delivery(self._spec.batch(first), permits[0])
+            await self._deliver(delivery)
             return
         idle = not self._ready
-        self._ready.extend(
-            zip(map(self._spec.batch, range(first, self._fed)), permits, strict=True)
-        )
+        batches = map(self._spec.batch, range(first, self._fed))
+        self._ready.extend(map(Delivery, batches, permits))
         if idle:
-            self._begin()
+            self._start_some()
 
-    async def _drop_what_is_too_late(self) -> None:
-        """Say at once which batches cannot leave before the deadline."""
+    async def _drop_late_batches(self) -> None:
+        """Drop the batches that cannot leave before the deadline."""
         call, budgets = self._call, self._sender.budgets
         if call.deadline == inf:
             return
         if self._loop.time() >= call.deadline:
             await self._drop(0, TOO_LATE)
-        fits = budgets.fits(call.budgets, deadline=call.deadline, priority=call.priority)
-        if fits < self._kept:
-            wait = budgets.wait(call.budgets, count=fits + 1, priority=call.priority)
+        in_time = budgets.fits(call.budgets, deadline=call.deadline, priority=call.priority)
+        if in_time < self._kept:
+            wait = budgets.wait(call.budgets, count=in_time + 1, priority=call.priority)
             self._note_wait(wait)
-            await self._drop(fits, f"too late: its turn is {wait:.3f} s away")
+            await self._drop(in_time, f"too late: its turn would come in {wait:.3f} s")
 
     def _note_wait(self, wait: float) -> None:
-        """Note when what is too late could leave."""
-        self._opens_at = min(self._loop.time() + wait, self._opens_at)
+        self._retry_at = min(self._loop.time() + wait, self._retry_at)
 
-    async def _drop(self, keep: int, why: str) -> None:
-        """Settle as not sent, in slices and from the last, all batches but the first ones."""
+    async def _drop(self, keep: int, reason: str) -> None:
+        """Settle all batches but the first ``keep`` as unsent, from the last, in slices."""
         while self._kept > keep:
-            self._drop_one(why)
+            self._drop_one(reason)
             if self._kept % PER_TURN == 0:
                 await asyncio.sleep(0)
 
-    def _drop_one(self, why: str) -> None:
+    def _drop_one(self, reason: str) -> None:
         self._kept -= 1
-        batch = self._spec.batch(self._kept)
-        batch.take(_unsent(why))
-        self._settle(batch)
+        self._settle_unsent(self._spec.batch(self._kept), reason)
 
     def _cancelled(self, error: asyncio.CancelledError) -> None:
-        """Stop, since a task was cancelled; report it if nobody asked for that."""
+        """Stop the call; report the error unless somebody cancelled the task."""
         if not hooks.cancelled():
             hooks.report("a task of a cancel call was cancelled from inside", error)
         self._call.stopped = self._call.stopped or CANCELLED
 
     # deliveries
 
-    def _begin(self) -> None:
-        """Start some deliveries, and the others in the next turns of the event loop."""
+    def _start_some(self) -> None:
+        """Start some deliveries, and the others in later turns of the event loop."""
         for _ in range(min(PER_TURN, len(self._ready))):
-            batch, permit = self._ready.popleft()
+            delivery = self._ready.popleft()
             if self._call.stopped:
-                self._lose(batch, permit.unsent)
+                self._clean_up(delivery)
             else:
-                self._spawn(self._deliver(batch, permit), batch, permit.unsent)
+                self._spawn(self._deliver(delivery), delivery)
         if self._ready:
-            self._loop.call_soon(self._begin)
+            self._loop.call_soon(self._start_some)
 
-    async def _deliver(self, batch: AnyBatch, permit: Permit) -> None:
-        """Attempt a batch until its answer stands, and settle it."""
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Attempt a batch until its answer is final, and settle it."""
+        batch = delivery.batch
         try:
-            await self._sender.run(batch, permit, self._call)
+            await self._sender.run(batch, delivery.permit, self._call)
         except asyncio.CancelledError as error:
             self._cancelled(error)
         if batch.refused is not None and self.error is None:
@@ -268,7 +262,7 @@ class Job:
         self._settle(batch)
 
     def _settle(self, batch: AnyBatch) -> None:
-        """Take the results of a batch, once, and tell the caller."""
+        """Record the results of a batch once, and pass them to ``on_batch``."""
         if batch.number in self._settled:
             return
         self._settled.add(batch.number)
@@ -276,17 +270,15 @@ class Job:
         self.tally.put(batch.number, results)
         if isinstance(batch, CancelAll):
             self.calls = (batch.call(),)
-        try:
-            if self._on_batch is not None:
-                hooks.call("on_batch", self._on_batch, results)
-        finally:
-            if self._is_settled and not self.done.done():
-                self.done.set_result(None)
+        if self._is_settled and not self.done.done():
+            self.done.set_result(None)
+        if self._on_batch is not None:
+            hooks.call("on_batch", self._on_batch, results)
+
+    def _settle_unsent(self, batch: AnyBatch, reason: str) -> None:
+        batch.take(AttemptResult(Finding(Meaning.NOT_SENT, None, reason)))
+        self._settle(batch)
 
     @property
     def _is_settled(self) -> bool:
         return len(self._settled) == len(self._spec.batches)
-
-
-def _unsent(why: str) -> AttemptResult:
-    return AttemptResult(Finding(Meaning.NOT_SENT, None, why))

@@ -1,7 +1,6 @@
-"""Which failure may be sent again, where, and when.
+"""Which answers are retried, when, and what the answers of two attempts mean together.
 
-A cancel is safe to repeat; what it claims is not, so ``merge`` says what two answers mean together.
-Every retry takes a new token, a new timestamp and a new signature.
+A cancel is safe to repeat. Every retry takes a new token, a new timestamp and a new signature.
 """
 
 from enum import Enum
@@ -12,21 +11,21 @@ from htx_cancel import arguments
 from htx_cancel.status import Finding
 from htx_cancel.wire.codes import Meaning
 
-#: The longest pause of an urgent call, in seconds.
+#: The longest backoff of an urgent call, in seconds.
 URGENT_BACKOFF_MAX = 0.25
 
-#: Seconds between two attempts while a contract is in settlement.
+#: Seconds between two attempts while the contract is in settlement.
 SETTLEMENT_BACKOFF = 2.0
 
 
 class RetryAction(Enum):
-    """What to do after an answer."""
+    """What to do after an answer. Counted attempts are limited by ``max_attempts``."""
 
-    STOP = "the answer stands"
-    BACKOFF = "again after a pause, and counted"
-    WAIT_FOR_BUDGET = "again when the budget allows, not counted"
-    RESYNC_CLOCK = "again once, with the exchange's clock"
-    WAIT_FOR_SETTLEMENT = "again every few seconds, not counted"
+    STOP = "do not retry: the answer is final"
+    BACKOFF = "retry after a backoff, counted"
+    WAIT_FOR_BUDGET = "retry when a token is free, not counted"
+    RESYNC_CLOCK = "retry once with the exchange's clock, counted"
+    WAIT_FOR_SETTLEMENT = "retry every SETTLEMENT_BACKOFF seconds, not counted"
 
 
 RETRY: dict[Meaning, RetryAction] = dict.fromkeys(Meaning, RetryAction.STOP) | {
@@ -43,23 +42,24 @@ RETRY: dict[Meaning, RetryAction] = dict.fromkeys(Meaning, RetryAction.STOP) | {
 
 
 class RetryPolicy(Struct, frozen=True):
-    """How often and how long a batch is tried.
+    """How often and for how long a batch is retried.
 
     Args:
-        max_attempts: the most attempts that count: those refused for the rate or a settlement do
-            not, nor do those that found the exchange unreachable. With 1 there is one attempt,
-            whatever becomes of it.
-        max_elapsed: the most seconds from a batch's first attempt to the beginning of its last.
-            That clock stands still while the batch waits its turn for a token, unless it waits
-            because it was refused for the rate. A call that cannot reach the exchange for so long
-            gives up what it has. A contract in settlement is tried again until the call's deadline,
-            if it has one.
-        backoff_initial: the backoff after the first failure is drawn evenly from 0 to so many
-            seconds; each further failure doubles that.
-        backoff_max: the longest backoff in seconds; of an urgent call it is ``URGENT_BACKOFF_MAX``.
+        max_attempts: the most counted attempts of a batch. An attempt does not count if it was
+            refused for the rate limit or a settlement, or if the exchange was unreachable. With 1
+            there are no retries at all.
+        max_elapsed: the most seconds from the start of a batch's first attempt to the start of its
+            last. The time in which a failed batch waits for a token does not count, unless it was
+            refused for the rate limit. A call that cannot reach the exchange for ``max_elapsed``
+            gives up. If the call has a deadline, a contract in settlement is retried until then.
+        backoff_initial: the upper bound of the first backoff in seconds; every further failure
+            doubles the bound. A backoff is drawn evenly between 0 and its bound.
+        backoff_max: the longest backoff in seconds. Urgent calls wait at most
+            ``URGENT_BACKOFF_MAX``.
 
     Raises:
-        InvalidTypeError, InvalidValueError: for what is no count, or no span of 0 or more seconds.
+        InvalidTypeError, InvalidValueError: if ``max_attempts`` is not a whole number of at least
+            1, or another argument not a finite number of 0 or more.
     """
 
     max_attempts: int = 6
@@ -68,31 +68,30 @@ class RetryPolicy(Struct, frozen=True):
     backoff_max: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be followed."""
+        """Check the values."""
         arguments.whole("max_attempts", self.max_attempts)
         for name in ("max_elapsed", "backoff_initial", "backoff_max"):
             arguments.seconds(name, getattr(self, name), zero=True)
 
     def backoff(self, failures: int, chance: float, *, urgent: bool = False) -> float:
-        """Return the seconds to wait after so many failures; ``chance`` is from 0 to 1."""
+        """Return the seconds to wait after a number of failures; ``chance`` is from 0 to 1."""
         longest = min(self.backoff_max, URGENT_BACKOFF_MAX) if urgent else self.backoff_max
         return chance * min(longest, self.backoff_initial * 2.0 ** min(failures - 1, 60))
 
 
 def merge(earlier: Finding | None, later: Finding) -> Finding:
-    """Say what is known of an id after two attempts: ``status.weight`` is the table.
+    """Return what two attempts together say about an id; ``Finding.weight`` decides.
 
-    ======================================  =========================  ========================
-    earlier attempt                         later attempt              together
-    ======================================  =========================  ========================
-    none, or not sent                       anything                   the later
-    anything                                not sent                   the earlier: it did leave
-    accepted                                anything                   accepted
-    ambiguous (``UNKNOWN``)                 speaks of the order        the later
-    ambiguous (``UNKNOWN``)                 ambiguous                  the later
-    speaks of the order, or is ambiguous    refuses the whole request  the earlier: it may have
-                                                                       been canceled
-    the whole request refused               anything sent              the later
-    ======================================  =========================  ========================
+    =============================  =======================  ======================================
+    earlier attempt                later attempt            the finding that counts
+    =============================  =======================  ======================================
+    none, or not sent              anything                 the later
+    anything                       not sent                 the earlier: its request did leave
+    accepted                       anything                 accepted
+    ambiguous (``UNKNOWN``)        about the order          the later
+    ambiguous (``UNKNOWN``)        ambiguous                the later
+    about the order, or ambiguous  whole request refused    the earlier: the order may be canceled
+    whole request refused          anything that was sent   the later
+    =============================  =======================  ======================================
     """
     return later if earlier is None or later.weight >= earlier.weight else earlier

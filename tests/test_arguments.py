@@ -1,4 +1,4 @@
-"""From what the caller gives to batches."""
+"""Checks of arguments, and how ids become batches."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -16,15 +16,15 @@ ids = st.lists(st.integers(1, 2**63 - 1) | st.text(VISIBLE, min_size=1, max_size
 
 
 def ids_of(given_ids: Iterable[str | int]) -> list[str]:
-    """Check ids, and leave out those seen before."""
+    """Return the ids that ``batches`` yields."""
     return list(chain.from_iterable(arguments.batches(given_ids, "order_id", 1)))
 
 
 @given(ids, st.integers(1, 20))
-def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
+def test_batches_hold_each_id_once_in_order_and_are_as_few_as_possible(
     given_ids: list[str | int], size: int
 ) -> None:
-    """Joined, the batches are the distinct ids in the order given; all but the last are full."""
+    """Joined, they are the distinct ids in the order given; all but the last are full."""
     batches = list(filter(None, arguments.batches(given_ids, "order_id", size)))
     joined = [order_id for batch in batches for order_id in batch]
     assert joined == list(dict.fromkeys(map(str, given_ids)))
@@ -32,56 +32,56 @@ def test_batches_hold_each_id_once_in_order_and_are_as_few_as_can_be(
     assert all(len(batch) == size for batch in batches[:-1])
 
 
-def test_planning_takes_no_more_ids_than_the_batches_asked_for() -> None:
+def test_batches_read_no_id_ahead() -> None:
     """A generator is read batch by batch."""
-    taken: list[int] = []
+    read: list[int] = []
 
     def source() -> Iterator[int]:
         for number in range(1, 100):
-            taken.append(number)
+            read.append(number)
             yield number
 
     batches = arguments.batches(source(), "order_id", 10)
     assert next(batches) == tuple(map(str, range(1, 11)))
-    assert taken == list(range(1, 11))
+    assert read == list(range(1, 11))
 
 
-def test_planning_says_when_to_pause_however_many_ids_are_alike() -> None:
-    """There is an empty batch after so many ids, and no id is read ahead."""
-    taken = 0
+def test_batches_pause_however_many_ids_are_equal() -> None:
+    """An empty batch follows every ``YIELD_EVERY`` ids, and no id is read ahead."""
+    read = 0
 
     def source() -> Iterator[int]:
-        nonlocal taken
+        nonlocal read
         for _ in range(10 * arguments.YIELD_EVERY):
-            taken += 1
+            read += 1
             yield 7
 
     batches = arguments.batches(source(), "order_id", 10)
     for pauses in range(1, 11):
         assert next(batches) == ()
-        assert taken == pauses * arguments.YIELD_EVERY
+        assert read == pauses * arguments.YIELD_EVERY
     assert list(batches) == [("7",)]
 
 
 def test_an_id_beyond_a_floats_precision_keeps_every_digit() -> None:
-    """Ids of 19 digits are strings all the way."""
+    """An id of 19 digits never becomes a float."""
     assert ids_of([1329854625038651393]) == ["1329854625038651393"]
 
 
-def test_the_first_of_two_equal_ids_counts() -> None:
-    """A number and its digits are the same id."""
+def test_only_the_first_of_two_equal_ids_is_kept() -> None:
+    """A number and the string of its digits are the same id."""
     assert ids_of([7, "8", "7", 8, 7, "07"]) == ["7", "8", "07"]
 
 
 class Number(int):
-    """An int that shows itself in its own way."""
+    """An int with a ``__str__`` of its own."""
 
     def __str__(self) -> str:
         return "seven"
 
 
 class Word(str):
-    """A string that is more than a string."""
+    """A str with a ``__str__`` of its own."""
 
     __slots__ = ()
 
@@ -90,14 +90,14 @@ class Word(str):
 
 
 def test_an_id_is_sent_as_a_plain_string_of_its_own_value() -> None:
-    """However a subclass shows itself: what is sent is what was compared."""
+    """Whatever the ``__str__`` of a subclass returns."""
     found = ids_of([Number(7), Word("8"), Word("a")])
     assert found == ["7", "8", "a"]
     assert {type(order_id) for order_id in found} == {str}
 
 
-def test_an_error_shows_no_more_than_the_beginning_of_a_long_value() -> None:
-    """A million characters in a log help nobody."""
+def test_an_error_shows_only_the_beginning_of_a_long_value() -> None:
+    """A log line stays short."""
     with pytest.raises(InvalidValueError) as caught:
         ids_of(["9" * 1_000_000])
     assert len(str(caught.value)) < 200
@@ -106,7 +106,7 @@ def test_an_error_shows_no_more_than_the_beginning_of_a_long_value() -> None:
 @pytest.mark.parametrize(
     "bad", ["", " ", "1 2", "1,2", "1\n", "\x00", "é", "\u0661", "\ud800", "9" * 65]
 )
-def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
+def test_a_string_that_is_not_an_id_is_refused(bad: str) -> None:
     """Empty, blank, comma, control and non-ASCII ids raise a ValueError that shows the value."""
     with pytest.raises(InvalidValueError, match="order_id must be 1 to 64 visible") as caught:
         ids_of(["1", bad])
@@ -114,7 +114,7 @@ def test_a_string_that_is_no_id_is_refused_by_name(bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -1, 2**63, 10**5000], ids=["zero", "below", "above", "huge"])
-def test_a_number_that_is_no_id_is_refused(bad: int) -> None:
+def test_a_number_that_is_not_an_id_is_refused(bad: int) -> None:
     """Zero, negative and too large numbers raise a ValueError."""
     with pytest.raises(InvalidValueError, match="a whole order_id must be from 1 to"):
         ids_of([bad])
@@ -128,19 +128,19 @@ def test_an_id_of_another_type_is_refused(bad: object) -> None:
 
 
 @pytest.mark.parametrize("bad", ["123", b"123", 123, None])
-def test_a_bare_value_in_place_of_a_list_is_refused(bad: object) -> None:
-    """A string is not taken for a list of its characters."""
+def test_a_single_value_instead_of_a_list_is_refused(bad: object) -> None:
+    """A string is not a list of its characters."""
     with pytest.raises(InvalidTypeError, match="order_ids must be an iterable of ids, got"):
         ids_of(bad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", ["", "BTC USD", "BTC-USD\n", "BTÇ"])
 def test_a_contract_code_is_a_word(bad: str) -> None:
-    """Empty or broken contract codes raise a ValueError."""
+    """An empty or malformed contract code raises a ValueError."""
     assert arguments.contract_code("BTC-USD") == "BTC-USD"
     with pytest.raises(
         InvalidValueError,
-        match="contract_code must be a word such as 'BTC-USD' without blanks, got",
+        match="contract_code must be a word such as 'BTC-USD' without spaces, got",
     ):
         arguments.contract_code(bad)
 
@@ -153,8 +153,8 @@ def test_a_contract_code_is_a_string() -> None:
         arguments.contract_code(None)
 
 
-def test_a_choice_is_one_of_the_exchanges_words() -> None:
-    """Direction and offset are HTX's words, or None."""
+def test_a_filter_is_one_of_the_exchanges_words() -> None:
+    """Directions and offsets are HTX's words, or None."""
     assert arguments.choice("direction", None, ("buy", "sell")) is None
     assert arguments.choice("direction", "buy", ("buy", "sell")) == "buy"
     with pytest.raises(
@@ -165,7 +165,7 @@ def test_a_choice_is_one_of_the_exchanges_words() -> None:
         arguments.choice("direction", 1, ("buy", "sell"))
 
 
-def test_exactly_one_kind_of_id_is_given() -> None:
+def test_exactly_one_kind_of_id_must_be_given() -> None:
     """Both kinds, or neither, raise a ValueError."""
     assert arguments.one_kind(order_ids=["1"], client_order_ids=None) == ("order_id", ["1"])
     assert arguments.one_kind(order_ids=None, client_order_ids=["1"]) == ("client_order_id", ["1"])
@@ -178,15 +178,15 @@ def test_exactly_one_kind_of_id_is_given() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan")])
-def test_a_time_span_is_above_zero(bad: float) -> None:
-    """Spans that cannot pass raise a ValueError."""
+def test_a_number_of_seconds_is_above_zero(bad: float) -> None:
+    """Zero, negative and infinite numbers raise a ValueError."""
     assert arguments.seconds("timeout", 3) == 3.0
     with pytest.raises(InvalidValueError, match="timeout must be above 0 seconds and finite, got"):
         arguments.seconds("timeout", bad)
 
 
-def test_settings_of_another_type_are_refused() -> None:
-    """Numbers are numbers, functions are plain functions."""
+def test_settings_of_the_wrong_type_are_refused() -> None:
+    """Numbers must be numbers, and callbacks plain functions."""
 
     async def coroutine_function() -> None:
         raise AssertionError

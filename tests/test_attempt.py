@@ -1,4 +1,4 @@
-"""One request, sent until its answer stands: its time, its pauses, the clock, and who is blamed."""
+"""One request and its retries: timeouts, backoffs, the clock, and which failures blame a host."""
 
 import asyncio
 import random
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.loops
 ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
 REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT
 
-# time
+# timeouts
 
 
 @pytest.mark.parametrize(("settings", "seconds"), [({"request_timeout": 0.5}, 0.5), ({}, 5.0)])
-def test_one_attempt_has_the_time_of_a_request(settings: dict[str, Any], seconds: float) -> None:
-    """Five seconds, if nobody says another."""
+def test_one_attempt_has_the_request_timeout(settings: dict[str, Any], seconds: float) -> None:
+    """The default is five seconds."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -42,10 +42,10 @@ def test_one_attempt_has_the_time_of_a_request(settings: dict[str, Any], seconds
 
 
 class Lossy(Net):
-    """Loses one reply in ten."""
+    """Hosts that lose one reply in ten."""
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request, and sometimes nothing back."""
+        """Send a request, and sometimes lose its reply."""
         lost = len(self.log) % 10 == 9
         reply = await super().send(request, timeout=timeout)
         if lost:
@@ -55,8 +55,8 @@ class Lossy(Net):
 
 
 @pytest.mark.parametrize("delay", [0.001, 0.05, 0.2])
-def test_a_lost_reply_leaves_time_for_another_attempt(delay: float) -> None:
-    """One reply in ten is lost, the call has two seconds, and nothing is unknown."""
+def test_a_lost_reply_leaves_time_for_a_retry(delay: float) -> None:
+    """One reply in ten is lost, the call has two seconds, and no id is unknown."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -68,8 +68,8 @@ def test_a_lost_reply_leaves_time_for_another_attempt(delay: float) -> None:
     run(main())
 
 
-def test_a_slow_exchange_is_given_the_whole_time_of_a_call() -> None:
-    """Nobody knows how long a round trip is, so no attempt is given up for another one."""
+def test_a_slow_exchange_gets_the_whole_timeout() -> None:
+    """The round trip is unknown, so that no attempt is given up for a retry."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -81,8 +81,8 @@ def test_a_slow_exchange_is_given_the_whole_time_of_a_call() -> None:
     run(main())
 
 
-def test_the_third_attempt_has_all_the_time_that_is_left() -> None:
-    """A quarter of two seconds, then half of the rest, were lost; 0.7 s are enough for a reply."""
+def test_the_third_attempt_has_all_the_time_left() -> None:
+    """The first two attempts take 0.5 s and 0.75 s of two; 0.7 s are enough for a reply."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -102,36 +102,38 @@ def test_the_third_attempt_has_all_the_time_that_is_left() -> None:
 
 
 class Cold:
-    """A transport whose first requests first make a connection, and that may not tell."""
+    """A transport that connects before its first requests, and may not set ``left_at``."""
 
-    def __init__(self, inner: Transport, first: int, *, tells: bool) -> None:
+    def __init__(self, inner: Transport, first: int, *, has_left_at: bool) -> None:
         self.inner = inner
         self.first = first
-        self.tells = tells
+        self.has_left_at = has_left_at
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Make a connection for 80 ms, unless there is one; then send."""
+        """Connect in 80 ms if there is no connection; then send."""
         self.first -= 1
         if self.first >= 0:
             await asyncio.sleep(0.08)
         reply = await self.inner.send(request, timeout=timeout)
-        return reply if self.tells else msgspec.structs.replace(reply, left_at=None)
+        return reply if self.has_left_at else msgspec.structs.replace(reply, left_at=None)
 
     async def close(self) -> None:
         """Close."""
         await self.inner.close()
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_the_making_of_connections_is_not_taken_for_the_way(*, tells: bool) -> None:
-    """The second window's calls need no connection; they are not sent too early for that."""
+@pytest.mark.parametrize("has_left_at", [True, False])
+def test_connecting_is_not_taken_for_a_round_trip(*, has_left_at: bool) -> None:
+    """The second window's requests need no new connection, and are not sent too early."""
 
     async def main() -> float:
         exchange = Exchange(window="slide")
         ids = add(exchange, "swap", 1500)
         loop = asyncio.get_running_loop()
         transport = Cold(
-            InProcessTransport(exchange, delay=0.02, jitter=0.001, epoch=EPOCH), 36, tells=tells
+            InProcessTransport(exchange, delay=0.02, jitter=0.001, epoch=EPOCH),
+            36,
+            has_left_at=has_left_at,
         )
         async with CancelClient(
             credentials(), transport=transport, wall_clock=lambda: EPOCH + loop.time()
@@ -144,11 +146,11 @@ def test_the_making_of_connections_is_not_taken_for_the_way(*, tells: bool) -> N
     assert run(main()) == pytest.approx(12.2, abs=0.1)
 
 
-# what is tried again
+# retries
 
 
-def test_an_exchange_that_cannot_be_reached_is_tried_once_without_retries() -> None:
-    """That is what one attempt means."""
+def test_an_unreachable_exchange_is_tried_once_without_retries() -> None:
+    """``max_attempts=1`` means one attempt, counted or not."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -161,8 +163,8 @@ def test_an_exchange_that_cannot_be_reached_is_tried_once_without_retries() -> N
     run(main())
 
 
-def test_trying_again_ends_with_its_time() -> None:
-    """A budget that is refused for ever is given up, as rejected with its code."""
+def test_retries_end_after_max_elapsed() -> None:
+    """An id that is always refused for the rate limit is rejected with that code."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -177,8 +179,8 @@ def test_trying_again_ends_with_its_time() -> None:
     run(main())
 
 
-def test_trying_again_ends_with_the_attempts_allowed() -> None:
-    """Silence six times over is unknown."""
+def test_retries_end_after_max_attempts() -> None:
+    """After six attempts without a reply the id is unknown."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -191,8 +193,8 @@ def test_trying_again_ends_with_the_attempts_allowed() -> None:
     run(main())
 
 
-def test_a_refusal_for_the_rate_is_not_counted_as_a_failure() -> None:
-    """The batch waits for its budget as often as it must, within its time."""
+def test_a_refusal_for_the_rate_limit_is_not_a_counted_attempt() -> None:
+    """The batch waits for its budget as often as needed, within ``max_elapsed``."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -206,15 +208,15 @@ def test_a_refusal_for_the_rate_is_not_counted_as_a_failure() -> None:
     run(main())
 
 
-def test_only_the_ids_that_are_not_settled_are_sent_again() -> None:
-    """A success stays accepted though a neighbour in its batch fails for a while."""
+def test_only_the_ids_that_are_not_settled_are_retried() -> None:
+    """An accepted id stays accepted while another id of its batch is retried."""
 
     async def main() -> None:
         exchange = Exchange()
         good, bad = add(exchange, "swap", 9), add(exchange, "swap", 1, refusal=1004)
         async with in_process(exchange, retry=RetryPolicy(max_attempts=3)) as client:
             outcome = await cancel(client, "swap", [*good, *bad])
-        assert {it.order_id: it.attempts for it in outcome} == {
+        assert {each.order_id: each.attempts for each in outcome} == {
             **dict.fromkeys(good, 1),
             bad[0]: 3,
         }
@@ -223,8 +225,8 @@ def test_only_the_ids_that_are_not_settled_are_sent_again() -> None:
     run(main())
 
 
-def test_a_backoff_longer_than_the_time_left_ends_a_call_at_once() -> None:
-    """What could not be tried again before the deadline does not wait for it."""
+def test_a_backoff_beyond_the_deadline_ends_the_call_at_once() -> None:
+    """A batch that cannot be retried before the deadline does not wait for the deadline."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -240,8 +242,8 @@ def test_a_backoff_longer_than_the_time_left_ends_a_call_at_once() -> None:
     run(main())
 
 
-def test_an_urgent_call_pauses_a_quarter_of_a_second_at_most() -> None:
-    """Five pauses, whatever the policy says about others."""
+def test_an_urgent_call_backs_off_a_quarter_of_a_second_at_most() -> None:
+    """Five short backoffs, although the policy allows ten seconds."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -255,8 +257,8 @@ def test_an_urgent_call_pauses_a_quarter_of_a_second_at_most() -> None:
     run(main())
 
 
-def test_the_time_in_which_a_batch_waits_its_turn_is_not_counted() -> None:
-    """It failed twice, six seconds apart, and is tried a third time within its five seconds."""
+def test_the_wait_for_a_token_does_not_count_as_elapsed() -> None:
+    """A batch fails twice, six seconds apart, and is retried although it has five seconds."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -276,8 +278,8 @@ def test_the_time_in_which_a_batch_waits_its_turn_is_not_counted() -> None:
     run(main())
 
 
-def test_attempts_that_fail_at_once_let_others_run() -> None:
-    """A clock that always fails, without pauses: the event loop turns between the attempts."""
+def test_attempts_that_fail_at_once_let_other_tasks_run() -> None:
+    """A clock always fails, without backoffs: the event loop turns between the attempts."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -308,8 +310,8 @@ def test_attempts_that_fail_at_once_let_others_run() -> None:
     run(main())
 
 
-def test_a_reply_that_nobody_can_look_at_leaves_its_ids_unknown() -> None:
-    """It was sent; what a foreign transport made of the answer is reported, and costs no call."""
+def test_a_reply_that_cannot_be_read_leaves_its_ids_unknown() -> None:
+    """A foreign transport returns nonsense: that is reported, and the token is charged."""
 
     async def main() -> None:
         problems: list[str] = []
@@ -320,8 +322,9 @@ def test_a_reply_that_nobody_can_look_at_leaves_its_ids_unknown() -> None:
             credentials(), transport=Scripted(replies), limits={"coin_m_swap_trade": Limit(1, 1)}
         ) as client:
             outcome = await cancel(client, "swap", range(1, 12))
-        assert [it.status for it in outcome][:10] == [CancelStatus.UNKNOWN] * 10
+        assert [each.status for each in outcome][:10] == [CancelStatus.UNKNOWN] * 10
         assert problems == ["an attempt failed"]
+        assert loop.time() >= 1.0  # the first request charged its token
 
     run(main())
 
@@ -329,8 +332,8 @@ def test_a_reply_that_nobody_can_look_at_leaves_its_ids_unknown() -> None:
 # the clock and the account
 
 
-def test_the_wall_clock_is_read_for_signatures_only() -> None:
-    """Once an attempt; it may jump by minutes, and no call leaves sooner or later for that."""
+def test_the_wall_clock_is_read_only_for_signatures() -> None:
+    """Once an attempt; jumps of minutes do not change when requests leave."""
 
     async def main(jump: float) -> float:
         exchange = Exchange()
@@ -353,24 +356,24 @@ def test_the_wall_clock_is_read_for_signatures_only() -> None:
 
 
 class Skewed(Net):
-    """Refuses what is not stamped with its clock, as a wrong signature, and tells the time."""
+    """Refuses a wrong timestamp as a wrong signature, and replies with its own time."""
 
     ahead = 900.0
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Check the stamp, and let the exchange check the rest."""
-        stamp = parse_qs(urlsplit(request.target).query)["Timestamp"][0]
-        told = EPOCH + now() + self.ahead
-        if abs(msgspec.convert(stamp + "Z", type=datetime).timestamp() - told) <= 300:
+        """Check the timestamp, and let the exchange check the rest."""
+        timestamp = parse_qs(urlsplit(request.target).query)["Timestamp"][0]
+        server_time = EPOCH + now() + self.ahead
+        if abs(msgspec.convert(timestamp + "Z", type=datetime).timestamp() - server_time) <= 300:
             return await super().send(request, timeout=timeout)
         self.log.append((now(), request.origin, request.method))
         await asyncio.sleep(0.01)
         body = {"status": "error", "err_code": 403, "err_msg": "Verification failure"}
-        return Reply(200, {}, msgspec.json.encode(body | {"ts": int(told * 1000)}), now())
+        return Reply(200, {}, msgspec.json.encode(body | {"ts": int(server_time * 1000)}), now())
 
 
-def test_a_wrong_clock_that_is_told_as_a_wrong_signature_is_corrected_once() -> None:
-    """Every request of the burst was signed with it; none of them stops the call."""
+def test_a_wrong_clock_that_looks_like_a_wrong_signature_is_corrected_once() -> None:
+    """Every request of the burst has the wrong time; none of them stops the call."""
 
     async def main() -> None:
         exchange = Exchange(clock_offset=900.0)
@@ -386,8 +389,8 @@ def test_a_wrong_clock_that_is_told_as_a_wrong_signature_is_corrected_once() -> 
     run(main())
 
 
-def test_a_clock_that_stays_wrong_is_tried_once_more_and_no_further() -> None:
-    """One resync, then the refusal stands."""
+def test_a_clock_that_stays_wrong_is_corrected_once() -> None:
+    """After one correction the refusal is final."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -400,8 +403,8 @@ def test_a_clock_that_stays_wrong_is_tried_once_more_and_no_further() -> None:
     run(main())
 
 
-def test_a_refused_key_with_the_right_time_is_no_matter_of_the_clock() -> None:
-    """One attempt, and it stands."""
+def test_a_refused_key_with_the_right_time_is_not_retried() -> None:
+    """The refusal is final after one attempt."""
 
     async def main() -> None:
         exchange = Exchange(secret_key="another")
@@ -413,11 +416,11 @@ def test_a_refused_key_with_the_right_time_is_no_matter_of_the_clock() -> None:
     run(main())
 
 
-# who is blamed
+# which failures blame a host
 
 
-def test_a_host_that_breaks_off_before_a_near_deadline_is_left() -> None:
-    """The deadline was nearer than the request's time, and yet it was not to blame."""
+def test_a_host_that_breaks_the_connection_before_a_near_deadline_goes_down() -> None:
+    """The deadline is nearer than the request timeout, but did not cause the failure."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -436,7 +439,7 @@ def test_a_host_that_breaks_off_before_a_near_deadline_is_left() -> None:
 def test_a_host_is_not_blamed_for_a_near_deadline_or_a_stale_connection(
     behaviour: str, timeout: float | None
 ) -> None:
-    """The next requests go there all the same, and nobody waits to reconnect."""
+    """The next requests still go to that host, and none waits to reconnect."""
 
     async def main() -> None:
         exchange = Exchange()

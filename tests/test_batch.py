@@ -1,4 +1,4 @@
-"""What one request carries, and what its attempts said so far."""
+"""What one request carries, and what its attempts have found out so far."""
 
 import asyncio
 from typing import Any
@@ -21,14 +21,14 @@ from htx_cancel.wire.envelope import AttemptResult
 
 
 def batch(*ids: str) -> CancelBatch:
-    """Return a batch that was never tried."""
+    """Return a batch whose first attempt begins."""
     made = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=Form(10))
     made.begin(0.0)
     return made
 
 
-def test_only_what_is_not_settled_is_sent_again() -> None:
-    """Attempts count the requests that carried an id."""
+def test_only_ids_that_are_not_settled_are_retried() -> None:
+    """``attempts`` counts the requests that carried an id."""
     attempts = batch("1", "2", "3")
     first = {"1": Finding(Meaning.ACCEPTED), "2": Finding(Meaning.BUSY, 1004)}
     assert (
@@ -40,25 +40,25 @@ def test_only_what_is_not_settled_is_sent_again() -> None:
     attempts.begin(2.0)
     second = {"2": Finding(Meaning.CANCELED, 1071), "3": Finding(Meaning.NOT_FOUND, 1061)}
     assert attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, second)) is RetryAction.STOP
-    assert [(it.order_id, it.status, it.attempts) for it in attempts.results()] == [
+    assert [(each.order_id, each.status, each.attempts) for each in attempts.results()] == [
         ("1", CancelStatus.ACCEPTED, 1),
         ("2", CancelStatus.CLOSED, 2),
         ("3", CancelStatus.NOT_FOUND, 2),
     ]
 
 
-def test_a_call_that_names_no_ids_settles_as_a_whole() -> None:
-    """What any try listed is in the results."""
+def test_a_cancel_all_settles_as_a_whole() -> None:
+    """The ids that any reply listed are in the results."""
     attempts = CancelAll(coin_m_swap.ALL_TRAILING_ORDERS, b"{}")
     assert attempts.take(AttemptResult(Finding(Meaning.UNREADABLE))) is RetryAction.BACKOFF
     listed = {"7": Finding(Meaning.ACCEPTED)}
     assert attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, listed)) is RetryAction.STOP
     assert (attempts.call().status, attempts.call().attempts) == (CancelStatus.ACCEPTED, 2)
-    assert [(it.order_id, it.attempts) for it in attempts.results()] == [("7", 2)]
+    assert [(each.order_id, each.attempts) for each in attempts.results()] == [("7", 2)]
 
 
-def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
-    """It is counted, whichever of its ids failed first."""
+def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_limit_backs_off() -> None:
+    """Whichever of its ids failed first."""
     failed = {"1": Finding(Meaning.RATE_LIMITED), "2": Finding(Meaning.BUSY)}
     for ids in (("1", "2"), ("2", "1")):
         answer = AttemptResult(Finding(Meaning.ACCEPTED), None, failed)
@@ -66,21 +66,21 @@ def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_pauses() -> None:
 
 
 def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
-    """The rest of it was not sent, and is not."""
+    """The ids that were not sent yet are not sent."""
     form = Form(2)
     ids = ("1", "2", "3")
     attempts = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=form)
     attempts.begin(0.0)
     assert attempts.take(AttemptResult(Finding(Meaning.AUTH, 1200, "no"))) is RetryAction.STOP
-    assert [(it.status, it.attempts, it.message) for it in attempts.results()] == [
+    assert [(each.status, each.attempts, each.message) for each in attempts.results()] == [
         (CancelStatus.REJECTED, 1, "no"),
         (CancelStatus.REJECTED, 1, "no"),
-        (CancelStatus.UNSENT, 0, "the rest of its request was not sent"),
+        (CancelStatus.UNSENT, 0, "only other ids of its batch were sent"),
     ]
 
 
-def test_only_a_request_that_was_refused_as_a_whole_is_sent_in_another_way() -> None:
-    """Not one that was answered for an id, nor one with a single id."""
+def test_only_a_request_that_was_refused_as_a_whole_is_sent_in_another_form() -> None:
+    """A request with an answer for an id, or with a single id, is not."""
     form = Form(10)
     for ids, named in ((("1", "2"), {"1": Finding(Meaning.ACCEPTED)}), (("1",), {})):
         attempts = CancelBatch(usdt_m.ORDERS, "BTC-USDT", "order_id", ids, number=0, form=form)
@@ -91,13 +91,13 @@ def test_only_a_request_that_was_refused_as_a_whole_is_sent_in_another_way() -> 
 
 
 def v5_algo(**changes: Any) -> Exchange:
-    """Return an exchange whose call for algo orders differs from what we take it for."""
+    """Return an exchange whose call for algo orders differs from our table."""
     path = usdt_m.ALGO_ORDERS.path
     return Exchange(interfaces={**ROUTES, path: replace(ROUTES[path], **changes)})
 
 
 def bodies(exchange: Exchange, path: str) -> list[int]:
-    """List how many ids the requests to a path named, and those that were refused as a minus."""
+    """List the number of ids in each request to a path, negative if it was refused."""
     return [
         len(call.ids) * (1 if call.outcome == "ok" else -1)
         for call in exchange.log
@@ -105,16 +105,16 @@ def bodies(exchange: Exchange, path: str) -> list[int]:
     ]
 
 
-def test_a_request_that_is_refused_as_too_long_is_halved_for_good() -> None:
-    """Until it is taken; the client remembers how many the exchange takes."""
+def test_a_request_that_is_refused_for_too_many_ids_is_halved() -> None:
+    """Until the exchange accepts it; the client remembers the number for later calls."""
 
     async def main() -> None:
         exchange = v5_algo(max_ids=3)
         ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(20)]
         async with in_process(exchange) as client:
             outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids[:10])
-            assert [it.order_id for it in outcome.accepted] == ids[:10]
-            assert {it.attempts for it in outcome} == {2, 3}
+            assert [each.order_id for each in outcome.accepted] == ids[:10]
+            assert {each.attempts for each in outcome} == {2, 3}
             path = usdt_m.ALGO_ORDERS.path
             assert bodies(exchange, path) == [-10, -5, 2, 2, 2, 2, 2]
             assert asyncio.get_running_loop().time() < 0.01
@@ -127,7 +127,7 @@ def test_a_request_that_is_refused_as_too_long_is_halved_for_good() -> None:
 
 
 def test_a_list_that_is_refused_for_its_form_is_tried_as_an_object_once() -> None:
-    """If that is taken, one id goes in a request from then on."""
+    """If the exchange accepts the object, later requests carry one id each."""
 
     async def main() -> None:
         exchange = v5_algo(ids_as="object")
@@ -145,17 +145,17 @@ def test_a_list_that_is_refused_for_its_form_is_tried_as_an_object_once() -> Non
     run(main())
 
 
-def test_a_refusal_of_both_forms_stands() -> None:
-    """A wrong contract is refused in any form: that is found out once a request."""
+def test_a_refusal_of_both_forms_is_final() -> None:
+    """A wrong contract is refused in any form; each call tries both forms once."""
 
     async def main() -> None:
         exchange = Exchange()
         async with in_process(exchange) as client:
             outcome = await client.usdt_m.cancel_algo_orders("NONE-USDT", ["1", "2"])
-            assert {it.status for it in outcome} == {CancelStatus.REJECTED}
+            assert {each.status for each in outcome} == {CancelStatus.REJECTED}
             assert [len(call.ids) for call in exchange.log] == [2, 1, 1]
             outcome = await client.usdt_m.cancel_algo_orders("NONE-USDT", ["1", "2"])
-        assert {it.status for it in outcome} == {CancelStatus.REJECTED}
+        assert {each.status for each in outcome} == {CancelStatus.REJECTED}
         assert [len(call.ids) for call in exchange.log][3:] == [2, 1, 1]
 
     run(main())
@@ -163,8 +163,8 @@ def test_a_refusal_of_both_forms_stands() -> None:
 
 @pytest.mark.parametrize("form", ["object", "objects"])
 @pytest.mark.parametrize("first", [("BTC-USDT", None), ("NONE-USDT", "7"), ("BTC-USDT", "bad")])
-def test_the_form_that_worked_is_kept(form: str, first: tuple[str, str | None]) -> None:
-    """Whatever was refused before it was known, and after, for another reason than its form."""
+def test_the_form_that_worked_stays(form: str, first: tuple[str, str | None]) -> None:
+    """Whatever else was refused before the form was confirmed, and afterwards."""
 
     async def main() -> None:
         exchange = v5_algo(ids_as=form)
@@ -175,8 +175,8 @@ def test_the_form_that_worked_is_kept(form: str, first: tuple[str, str | None]) 
             await cancel_algo(code, [order_id or ids.pop()])
             assert len((await cancel_algo("BTC-USDT", ids[:10])).accepted) == 10
             refused = await cancel_algo("BTC-USDT", ["bad"])
-            assert [(it.status, it.code) for it in refused] == [(CancelStatus.REJECTED, 1067)]
-            assert [it.code for it in exchange.log][-2:] == [200, 1067]  # it was tried once
+            assert [(each.status, each.code) for each in refused] == [(CancelStatus.REJECTED, 1067)]
+            assert [each.code for each in exchange.log][-2:] == [200, 1067]  # one attempt
             exchange.log.clear()
             assert len((await cancel_algo("BTC-USDT", ids[10:20])).accepted) == 10
         assert bodies(exchange, usdt_m.ALGO_ORDERS.path) == ([1] * 10 if form == "object" else [10])
@@ -188,7 +188,7 @@ def test_the_form_that_worked_is_kept(form: str, first: tuple[str, str | None]) 
 def test_a_wrong_contract_does_not_change_the_form_that_worked(
     form: str, requests: list[int]
 ) -> None:
-    """Its refusal tells nothing about the form, before the first success and after it."""
+    """Its refusal says nothing about the form, before the first success or after it."""
 
     async def main() -> None:
         exchange = v5_algo(ids_as=form)
@@ -200,21 +200,21 @@ def test_a_wrong_contract_does_not_change_the_form_that_worked(
             exchange.log.clear()
             wrong.append(await method("NONE-USDT", ["1", "2", "3"]))
             assert len((await method("BTC-USDT", ids[1:])).accepted) == 2
-        assert all(it.status is CancelStatus.REJECTED for outcome in wrong for it in outcome)
+        assert all(each.status is CancelStatus.REJECTED for outcome in wrong for each in outcome)
         path = usdt_m.ALGO_ORDERS.path
         assert bodies(exchange, path)[-len(requests) :] == requests
 
     run(main())
 
 
-def test_a_refusal_of_another_call_for_its_form_stands() -> None:
-    """Only the form of algo cancels is in doubt."""
+def test_a_refusal_of_the_form_of_another_call_is_final() -> None:
+    """Only the form of algo cancels is uncertain."""
 
     async def main() -> None:
         exchange = Exchange()
         async with in_process(exchange) as client:
             outcome = await client.usdt_m.cancel_orders("BTC-USDT", ["bad", "7"])
-            assert {(it.status, it.code) for it in outcome} == {(CancelStatus.REJECTED, 1067)}
+            assert {(each.status, each.code) for each in outcome} == {(CancelStatus.REJECTED, 1067)}
             await client.coin_m_swap.cancel_orders("BTC-USD", ["bad", "7"])
         assert [len(call.ids) for call in exchange.log] == [2, 2]
 
@@ -222,8 +222,8 @@ def test_a_refusal_of_another_call_for_its_form_stands() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"ids_as": "object"}, {"max_ids": 2}])
-def test_small_requests_of_a_later_call_go_at_the_same_time(changes: dict[str, Any]) -> None:
-    """What the first call learned cuts the ids of the next, even if each is tried only once."""
+def test_small_requests_of_a_later_call_leave_at_the_same_time(changes: dict[str, Any]) -> None:
+    """The batches of a later call have the size that the first call learned."""
 
     async def main() -> None:
         exchange = v5_algo(**changes)
@@ -241,14 +241,14 @@ def test_small_requests_of_a_later_call_go_at_the_same_time(changes: dict[str, A
 
 
 def test_a_form_that_is_refused_needs_more_than_one_attempt() -> None:
-    """A client that makes only one says what it did not send, and has learned for the next call."""
+    """With a single attempt the ids are rejected, and the next call uses the learned size."""
 
     async def main() -> None:
         exchange = v5_algo(max_ids=5)
         ids = [exchange.book.add("v5_algo", "BTC-USDT").order_id for _ in range(10)]
         async with in_process(exchange, retry=RetryPolicy(max_attempts=1)) as client:
             outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
-            assert {it.code for it in outcome.rejected} == {1052}
+            assert {each.code for each in outcome.rejected} == {1052}
             assert len(outcome.rejected) == 10
             outcome = await client.usdt_m.cancel_algo_orders("BTC-USDT", ids)
         assert len(outcome.accepted) == 10
@@ -256,8 +256,8 @@ def test_a_form_that_is_refused_needs_more_than_one_attempt() -> None:
     run(main())
 
 
-def test_a_lost_reply_does_not_change_the_form_that_is_tried() -> None:
-    """It tells nothing about it."""
+def test_a_lost_reply_does_not_change_the_form_of_the_retry() -> None:
+    """A lost reply says nothing about the form."""
 
     async def main() -> None:
         exchange = v5_algo(ids_as="object")
@@ -271,10 +271,10 @@ def test_a_lost_reply_does_not_change_the_form_that_is_tried() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "accepted"), [(None, 0), (60.0, 1)])
-def test_a_contract_in_settlement_is_tried_slowly_until_the_deadline(
+def test_a_contract_in_settlement_is_retried_slowly_until_the_deadline(
     timeout: float | None, accepted: int
 ) -> None:
-    """Without a deadline as long as the retries may take; neither counts as an attempt."""
+    """Without a deadline until ``max_elapsed``; these attempts do not count."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -288,42 +288,42 @@ def test_a_contract_in_settlement_is_tried_slowly_until_the_deadline(
             outcome = await cancel(client, "swap", [order_id], timeout=timeout)
         assert len(outcome.accepted) == accepted
         assert len(outcome.rejected) == 1 - accepted
-        assert all(it.retryable for it in outcome.rejected)
+        assert all(each.retryable for each in outcome.rejected)
         assert len(exchange.log) <= loop.time() / SETTLEMENT_BACKOFF + 1
         assert 45.0 < loop.time() < 48.0 if accepted else 12.0 < loop.time() < 13.5
 
     run(main())
 
 
-def test_an_order_that_hangs_on_an_open_one_is_refused_for_now() -> None:
-    """Trying again at once would not help: its entry order has to go first."""
+def test_a_tpsl_order_with_an_open_entry_order_is_refused_for_now() -> None:
+    """A retry at once would not help: the entry order has to be canceled first."""
 
     async def main() -> None:
         exchange = Exchange()
         entry = exchange.book.add("swap", "BTC-USD")
-        hanging = exchange.book.add("swap_tpsl", "BTC-USD", entry=entry.order_id)
+        tpsl = exchange.book.add("swap_tpsl", "BTC-USD", entry=entry.order_id)
         async with in_process(exchange) as client:
-            outcome = await client.coin_m_swap.cancel_tpsl_orders("BTC-USD", [hanging.order_id])
+            outcome = await client.coin_m_swap.cancel_tpsl_orders("BTC-USD", [tpsl.order_id])
             (result,) = outcome
             assert (result.status, result.code) == (CancelStatus.REJECTED, 1408)
             assert (result.retryable, result.attempts) == (True, 1)
             await client.coin_m_swap.cancel_orders("BTC-USD", [entry.order_id])
-            outcome = await client.coin_m_swap.cancel_tpsl_orders("BTC-USD", [hanging.order_id])
+            outcome = await client.coin_m_swap.cancel_tpsl_orders("BTC-USD", [tpsl.order_id])
         assert len(outcome.accepted) == 1
 
     run(main())
 
 
 def test_v5_orders_are_canceled_ten_a_request_or_one_by_one() -> None:
-    """Items are matched by their ids: the exchange tells of the last one first."""
+    """Items of a reply are matched by id, because the exchange lists the last one first."""
 
     async def main() -> None:
         exchange = Exchange()
         ids = add(exchange, "v5", 40)
         async with in_process(exchange) as client:
             outcome = await client.usdt_m.cancel_orders("BTC-USDT", [*ids[:15], "7"])
-            assert [it.order_id for it in outcome.accepted] == ids[:15]
-            assert [it.order_id for it in outcome.not_found] == ["7"]
+            assert [each.order_id for each in outcome.accepted] == ids[:15]
+            assert [each.order_id for each in outcome.not_found] == ["7"]
             assert exchange.calls == {usdt_m.ORDERS.path: 2}
             outcome = await client.usdt_m.cancel_orders("BTC-USDT", ids[15:], one_by_one=True)
         assert len(outcome.accepted) == 25

@@ -1,7 +1,8 @@
-"""Which host a cancel goes to: hosts that fail, their cooldowns, and their trials."""
+"""Which host a cancel goes to: failures, cooldowns, probes and trials."""
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from clients import EPOCH, add, cancel, credentials
@@ -9,10 +10,11 @@ from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
-from htx_cancel.hosts import ASK_AGAIN, COOLDOWN, LONGEST_COOLDOWN
+from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN, PROBE_AGAIN, Host, Hosts
 from htx_cancel.retry import URGENT_BACKOFF_MAX
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
+from htx_cancel.wire.signing import Signer
 from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
@@ -20,8 +22,8 @@ pytestmark = pytest.mark.loops
 ACCEPTED, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNSENT
 
 
-def test_a_host_alone_is_never_asked() -> None:
-    """Calls go there in any case, so nobody needs to know."""
+def test_a_single_host_is_never_probed() -> None:
+    """Requests go to it whatever a probe would say."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -37,7 +39,7 @@ def test_a_host_alone_is_never_asked() -> None:
 
 
 def test_a_silent_host_costs_one_burst_and_then_single_probes() -> None:
-    """1,440 ids take 9 s of limits, 5 s to find out, and 3 s in which those tokens rest."""
+    """1,440 ids take 9 s of rate limits, 5 s of timeouts, and 3 s until those tokens return."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -53,8 +55,8 @@ def test_a_silent_host_costs_one_burst_and_then_single_probes() -> None:
     run(main())
 
 
-def test_a_host_is_left_alone_for_twice_as_long_each_time() -> None:
-    """Up to a bound; one probe at a time, and no signed request until one is answered."""
+def test_the_cooldown_of_a_host_doubles() -> None:
+    """Up to a limit; one probe at a time, and no signed request until a probe is answered."""
 
     async def main() -> None:
         exchange = Exchange(limits=False)
@@ -73,8 +75,8 @@ def test_a_host_is_left_alone_for_twice_as_long_each_time() -> None:
     run(main())
 
 
-def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None:
-    """A whole burst goes there again only after that one was answered."""
+def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_cancel_on_trial() -> None:
+    """A whole burst goes to the host only after the trial was answered."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -98,7 +100,7 @@ def test_a_host_that_answers_the_probe_but_no_cancel_gets_one_on_trial() -> None
 
 
 def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
-    """Its answer takes four seconds; all other batches of that time go to the other host."""
+    """The answer takes four seconds; all other batches go to the other host meanwhile."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -108,7 +110,7 @@ def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
             await cancel(client, "swap", add(exchange, "swap", 1))
             await asyncio.sleep(COOLDOWN)
             net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "late"
-            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1))  # the host is probed
             await asyncio.sleep(0.1)
             net.log.clear()
             outcome = await cancel(client, "swap", add(exchange, "swap", 200))
@@ -118,8 +120,8 @@ def test_no_second_cancel_goes_to_a_host_on_trial() -> None:
     run(main())
 
 
-def test_a_trial_that_goes_away_lets_another_one_go() -> None:
-    """Its deadline was too near to blame the host, which is not forgotten for that."""
+def test_a_trial_without_a_verdict_allows_another_trial() -> None:
+    """The deadline was too near to blame the host, which gets another request."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -130,7 +132,7 @@ def test_a_trial_that_goes_away_lets_another_one_go() -> None:
             await asyncio.sleep(COOLDOWN)
             assert now() > COOLDOWN
             net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "silent"
-            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1))  # the host is probed
             await asyncio.sleep(0.01)
             before = len(net.to(ONE))
             await cancel(client, "swap", add(exchange, "swap", 1), timeout=0.004)  # on trial
@@ -145,8 +147,8 @@ def test_a_trial_that_goes_away_lets_another_one_go() -> None:
     run(main())
 
 
-def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
-    """A clock that fails once does not cost the host."""
+def test_a_trial_that_could_not_be_signed_is_repeated() -> None:
+    """A clock that fails once does not keep the host down."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -168,9 +170,11 @@ def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
             await cancel(client, "swap", add(exchange, "swap", 1))
             net.hosts[ONE] = always("ok")
             await asyncio.sleep(COOLDOWN + 0.5)
-            await cancel(client, "swap", add(exchange, "swap", 1))  # it is asked
+            await cancel(client, "swap", add(exchange, "swap", 1))  # the host is probed
             await asyncio.sleep(0.1)
-            await cancel(client, "swap", add(exchange, "swap", 1))  # on trial, at the second go
+            await cancel(
+                client, "swap", add(exchange, "swap", 1)
+            )  # on trial, at the second attempt
             before = len(net.to(TWO))
             assert (await cancel(client, "swap", add(exchange, "swap", 1))).counts == {ACCEPTED: 1}
             assert len(net.to(TWO)) == before
@@ -179,8 +183,8 @@ def test_a_trial_that_could_not_be_signed_is_made_again() -> None:
     run(main())
 
 
-def test_of_hosts_that_are_all_down_the_one_that_has_not_failed_for_longer_is_used() -> None:
-    """Each failure of one makes it the other one's turn."""
+def test_of_two_hosts_that_are_down_the_one_with_the_older_failure_is_used() -> None:
+    """Attempts alternate between the two hosts."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -194,8 +198,8 @@ def test_of_hosts_that_are_all_down_the_one_that_has_not_failed_for_longer_is_us
     run(main())
 
 
-def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> None:
-    """A silent one costs five seconds an attempt."""
+def test_of_two_hosts_that_are_down_the_one_that_fails_at_once_is_used() -> None:
+    """A silent host costs five seconds an attempt."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -216,8 +220,62 @@ def test_of_two_hosts_that_are_down_one_that_fails_at_once_is_tried_first() -> N
     run(main())
 
 
-def test_a_host_that_answers_5xx_is_left() -> None:
-    """The next attempt goes to the other one."""
+def test_a_host_whose_probe_gets_no_reply_stays_behind_one_that_fails_at_once() -> None:
+    """A silent probe does not make the host look like one that fails at once."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("silent")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[TWO] = always("refuse")
+            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+            await asyncio.sleep(15.0)
+            assert len(net.to(ONE, "GET")) > 1
+            net.hosts[TWO] = always("ok")
+            assert (await call).counts == {ACCEPTED: 1}
+        assert len(net.to(ONE)) == 1
+
+    run(main())
+
+
+def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
+    """A task factory that fails once costs no request, and the host comes up later."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        make_task = loop.get_task_factory() or (
+            lambda loop, work, **_: asyncio.Task(work, loop=loop)
+        )
+
+        def factory(loop: Any, work: Any, **options: Any) -> Any:
+            if work.__qualname__ == "Prober._probe" and not problems:
+                raise RuntimeError("sabotage")
+            return make_task(loop, work, **options)
+
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = always("ok")
+            loop.set_task_factory(factory)
+            for _ in range(2):
+                await asyncio.sleep(2 * COOLDOWN)
+                outcome = await cancel(client, "swap", add(exchange, "swap", 1))
+                assert outcome.counts == {ACCEPTED: 1}
+            await asyncio.sleep(0.1)
+            assert len(net.to(ONE, "GET")) == 1
+        assert problems == ["a probe could not be started"]
+
+    run(main())
+
+
+def test_a_host_that_answers_5xx_goes_down() -> None:
+    """The next attempt goes to the other host."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -231,8 +289,8 @@ def test_a_host_that_answers_5xx_is_left() -> None:
     run(main())
 
 
-def test_a_late_answer_does_not_bring_a_failed_host_back() -> None:
-    """It belongs to a request that began before the host failed."""
+def test_a_late_answer_does_not_bring_a_host_up() -> None:
+    """The answered request began before the host failed."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -251,8 +309,8 @@ def test_a_late_answer_does_not_bring_a_failed_host_back() -> None:
     run(main())
 
 
-def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> None:
-    """It is asked a second after its failure, however often the other one failed meanwhile."""
+def test_a_host_that_lost_one_reply_is_probed_early_while_the_other_host_refuses() -> None:
+    """It is probed a second after its failure, however often the other host fails meanwhile."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -265,13 +323,13 @@ def test_a_host_that_lost_one_reply_is_found_again_while_the_other_refuses() -> 
             for order_id in ids:
                 outcome = await cancel(client, "v5", [order_id], priority=Priority.URGENT)
                 assert outcome.counts == {ACCEPTED: 1}
-            assert now() < 2.0 + ASK_AGAIN + 2 * URGENT_BACKOFF_MAX + 0.1
+            assert now() < 2.0 + PROBE_AGAIN + 2 * URGENT_BACKOFF_MAX + 0.1
 
     run(main())
 
 
-def test_failures_within_a_cooldown_do_not_prolong_it() -> None:
-    """A host that refused a hundred attempts is back five seconds after the first."""
+def test_failures_within_a_cooldown_do_not_extend_the_cooldown() -> None:
+    """A host that refused a hundred attempts is up five seconds after the first."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -294,8 +352,42 @@ def test_failures_within_a_cooldown_do_not_prolong_it() -> None:
     run(main())
 
 
+def two_hosts() -> Hosts:
+    """Return two hosts, of which the first one failed at 1 s and is probed at 6 s."""
+    signer = Signer(credentials(), "one.example")
+    hosts = Hosts([Host(ONE, signer), Host(TWO, signer)])
+    hosts.all[0].fail(0.0, 1.0)
+    assert hosts.due_probes(6.0) == [hosts.all[0]]
+    return hosts
+
+
+def test_a_late_answer_to_a_probe_changes_neither_a_trial_nor_a_host_that_is_up() -> None:
+    """Only a host that is down becomes ready for a trial."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.pass_probe()
+    assert hosts.choose() is first
+    first.pass_probe()
+    assert hosts.choose() is second
+    first.answer(7.0)
+    first.pass_probe()
+    assert [hosts.choose(), hosts.choose()] == [first, first]
+
+
+def test_the_cooldown_of_a_host_that_was_up_again_starts_small() -> None:
+    """The cooldown had doubled before the host was up."""
+    hosts = two_hosts()
+    host = hosts.all[0]
+    host.fail(6.0, 7.0)
+    assert host.cooldown == 2 * COOLDOWN
+    host.answer(18.0)
+    host.fail(19.0, 20.0)
+    assert not hosts.due_probes(20.0 + COOLDOWN - 0.1)
+    assert hosts.due_probes(20.0 + COOLDOWN) == [host]
+
+
 class TwoHosts:
-    """Two addresses of one exchange on virtual time, either of which may be shut."""
+    """Two addresses of one exchange on virtual time, either of which may refuse connections."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.shut: set[str] = set()
@@ -306,17 +398,17 @@ class TwoHosts:
         )
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request through its host."""
+        """Send a request to its host."""
         self.tried.append(request.origin)
         host = self._shut if request.origin in self.shut else self._open
         return await host.send(request, timeout=timeout)
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
-def test_a_failing_host_is_left_and_tried_again_later() -> None:
-    """Each host is signed for its own host; the first one is preferred again when it is back."""
+def test_a_failing_host_is_left_and_used_again_later() -> None:
+    """Each request is signed for its host; the first host is preferred again once it is up."""
 
     async def main() -> None:
         exchange = Exchange(limits=False)
@@ -336,7 +428,7 @@ def test_a_failing_host_is_left_and_tried_again_later() -> None:
             assert hosts.tried == [com, vn, vn, vn]
             hosts.shut = set()
             await asyncio.sleep(6.0)
-            for _ in range(2):  # it is asked, and then it is back
+            for _ in range(2):  # the host is probed, and then it is up
                 await cancel(client, "swap", add(exchange, "swap", 1))
                 await asyncio.sleep(0.1)
             assert hosts.tried[-1] == com

@@ -1,7 +1,8 @@
-"""One cancel call under way: its time, its turn, what it tells, and how it ends."""
+"""One cancel call under way: its timeout, its priority, its callback, and how it ends."""
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,17 +14,20 @@ from transports import Scripted, v1_reply
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome, Priority
+from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 
 
-# time and turn
+# timeout and priority
 
 
-def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() -> None:
-    """Five calls fit into half a second; the others are told as unsent before any reply."""
+def test_a_timeout_returns_what_is_known_and_drops_at_once_what_cannot_leave() -> None:
+    """Five requests fit into half a second; the others are unsent before any reply arrives."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -42,15 +46,15 @@ def test_a_timeout_returns_what_is_known_and_says_at_once_what_cannot_leave() ->
         assert loop.time() < 0.2
         unsent = outcome.unsent[0]
         assert unsent.order_id == ids[50]
-        assert unsent.message.startswith("too late: its turn is 1.")
+        assert unsent.message.startswith("too late: its turn would come in 1.")
         assert unsent.attempts == 0
         assert {exchange.book[key].state for key in ids[50:]} == {"open"}
 
     run(main())
 
 
-def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
-    """The budget is spent, and the next token comes after the timeout."""
+def test_a_cancel_all_that_cannot_leave_in_time_is_unsent() -> None:
+    """The budget is spent, and the next token is free after the timeout."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -60,13 +64,13 @@ def test_a_cancel_of_all_that_cannot_leave_in_time_is_unsent() -> None:
                 await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD")
             outcome = await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", timeout=0.5)
         assert (outcome.call.status, outcome.call.attempts) == (CancelStatus.UNSENT, 0)
-        assert outcome.call.message.startswith("too late: its turn is 1.0")
+        assert outcome.call.message.startswith("too late: its turn would come in 1.0")
 
     run(main())
 
 
-def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
-    """Urgent calls take the tokens that were predicted for a routine one."""
+def test_a_call_that_loses_its_tokens_to_urgent_calls_is_unsent() -> None:
+    """An urgent call takes the tokens that were predicted for a routine call."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -80,14 +84,14 @@ def test_a_turn_that_moves_back_past_the_timeout_is_unsent() -> None:
             outcome = await routine
         assert urgent.counts == {CancelStatus.ACCEPTED: 50}
         assert outcome.counts == {CancelStatus.UNSENT: 50}
-        assert all(it.message.startswith("too late: the next free call is") for it in outcome)
+        assert all(each.message.startswith("too late: the next free token is") for each in outcome)
         assert loop.time() < 1.6
 
     run(main())
 
 
-def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
-    """The call returns in time; what was sent without an answer may be canceled."""
+def test_a_reply_that_arrives_after_the_timeout_is_unknown() -> None:
+    """The call returns in time; orders whose request was not answered may be canceled."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -102,8 +106,8 @@ def test_a_reply_that_is_later_than_the_timeout_is_unknown() -> None:
     run(main())
 
 
-def test_an_urgent_call_leaves_with_the_next_token() -> None:
-    """It does not wait behind a thousand routine orders."""
+def test_an_urgent_call_gets_the_next_token() -> None:
+    """An urgent call does not wait behind a thousand routine orders."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -120,11 +124,11 @@ def test_an_urgent_call_leaves_with_the_next_token() -> None:
     run(main())
 
 
-# what it tells
+# callbacks and outcomes
 
 
-def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
-    """An exception in ``on_batch`` goes to the loop's handler; the outcome is whole."""
+def test_each_batch_is_passed_on_once_and_a_failing_callback_costs_nothing() -> None:
+    """An exception in ``on_batch`` goes to the loop's handler; the outcome is complete."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -136,7 +140,7 @@ def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
 
         def on_batch(results: tuple[OrderResult, ...]) -> None:
             told.extend(result.order_id for result in results)
-            raise RuntimeError("mine")
+            raise RuntimeError("sabotage")
 
         async with in_process(exchange) as client:
             outcome = await cancel(client, "swap", ids, on_batch=on_batch)
@@ -148,15 +152,15 @@ def test_each_batch_is_told_once_and_a_failing_hook_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("how", ["timeout", "close", "refused"])
-def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
-    """What cannot leave is told in slices, and the event loop turns between them."""
+def test_dropping_a_large_call_does_not_block_the_event_loop(how: str) -> None:
+    """Unsent batches are passed on in slices, and the event loop turns between them."""
 
     async def main() -> None:
         exchange = Exchange(secret_key="another" if how == "refused" else SECRET)
         client = in_process(exchange, delay=0.01)
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
-        turns = [0]  # how many batches were told in each turn of the loop
+        turns = [0]  # batches passed on in each turn of the loop
 
         def on_batch(_results: tuple[OrderResult, ...]) -> None:
             told.set()
@@ -183,8 +187,8 @@ def test_dropping_a_great_call_leaves_others_their_turns(how: str) -> None:
     run(main())
 
 
-def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
-    """A hundred thousand results at once would stall the event loop; what is held stays."""
+def test_a_large_outcome_that_nobody_holds_is_freed_in_slices() -> None:
+    """Freeing 100,000 results at once would stall the event loop; held results stay."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -197,12 +201,12 @@ def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
             assert sum(map(len, parts[0].batches)) == 15_000
             outcome = await cancel(client, "swap", add(exchange, "swap", 15_000))
             first, last = outcome.results[0], outcome.results[-1]
-            alone = sys.getrefcount(object()) + 1  # one name holds it
+            alone = sys.getrefcount(object()) + 1  # references to a result that one name holds
             for _ in range(5):
                 await asyncio.sleep(0)
             del outcome
             assert sys.getrefcount(last) == alone
-            assert sys.getrefcount(first) > alone  # its slice has not come
+            assert sys.getrefcount(first) > alone  # its slice is not freed yet
             for _ in range(5):
                 await asyncio.sleep(0)
             assert sys.getrefcount(first) == alone
@@ -210,8 +214,8 @@ def test_a_great_outcome_that_nobody_holds_is_let_go_of_in_slices() -> None:
     run(main())
 
 
-def test_an_outcome_says_in_how_many_seconds_the_unsent_could_leave() -> None:
-    """Whoever waits so long and tries the live ones again gets them all canceled."""
+def test_an_outcome_has_the_seconds_until_unsent_ids_could_leave() -> None:
+    """After that wait, a second call cancels all that were live."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -232,8 +236,8 @@ def test_an_outcome_says_in_how_many_seconds_the_unsent_could_leave() -> None:
     run(main())
 
 
-def test_an_outcome_says_what_refused_the_account() -> None:
-    """A host that is not the one that was signed: one refusal, and the rest never leaves."""
+def test_an_outcome_has_the_refusal_of_the_account() -> None:
+    """The signature names another host: one refusal, and the other batches never leave."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -262,10 +266,10 @@ v1_replies = st.builds(v1_reply, names, names)
     st.lists(st.binary(max_size=30) | v1_replies | v1_replies, max_size=12),
     st.sampled_from(["swap", "swap_trailing", "linear_trigger"]),
 )
-def test_every_id_comes_back_once_in_order_whatever_the_replies(
+def test_every_id_has_one_result_in_order_whatever_the_replies(
     ids: list[int], replies: list[bytes], kind: Kind
 ) -> None:
-    """Random bytes, doubled, missing and contradictory: no id is accepted that no success named."""
+    """With broken or contradictory replies, only ids that a success named are accepted."""
     named = {key for reply in replies for key in successes(reply)}
 
     async def main() -> None:
@@ -278,14 +282,16 @@ def test_every_id_comes_back_once_in_order_whatever_the_replies(
             },
         ) as client:
             outcome = await cancel(client, kind, ids)
-        assert [it.order_id for it in outcome.results] == [str(key) for key in dict.fromkeys(ids)]
-        assert {it.order_id for it in outcome.accepted} <= named
+        assert [each.order_id for each in outcome.results] == [
+            str(key) for key in dict.fromkeys(ids)
+        ]
+        assert {each.order_id for each in outcome.accepted} <= named
 
     run(main())
 
 
 def successes(reply: bytes) -> list[str]:
-    """Read the successes out of a reply made by ``v1_reply``."""
+    """Return the successes of a reply made by ``v1_reply``."""
     _, found, rest = reply.decode(errors="replace").partition('"successes":"')
     return rest.partition('"')[0].split(",") if found else []
 
@@ -293,8 +299,8 @@ def successes(reply: bytes) -> list[str]:
 # how it ends
 
 
-def test_a_cancelled_caller_sends_no_more_and_still_hears_what_lands() -> None:
-    """In flight lands, the rest is told as unsent, and no budget is lost."""
+def test_a_cancelled_caller_sends_no_more_and_still_gets_results() -> None:
+    """Requests in flight are answered, the others are unsent, and no token is lost."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -318,8 +324,8 @@ def test_a_cancelled_caller_sends_no_more_and_still_hears_what_lands() -> None:
     run(main())
 
 
-def test_a_request_that_had_not_begun_to_leave_is_not_sent_once_its_client_is_closed() -> None:
-    """A window's burst leaves in slices; one that is stopped meanwhile is cut there."""
+def test_a_delivery_that_has_not_begun_is_not_sent_after_the_client_is_closed() -> None:
+    """A window's burst starts in slices; closing the client ends it between two slices."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -344,7 +350,7 @@ def test_a_request_that_had_not_begun_to_leave_is_not_sent_once_its_client_is_cl
 
 
 def test_a_call_of_one_batch_takes_one_task() -> None:
-    """Its feeder delivers it; and when it is done the client has forgotten it."""
+    """The feeder delivers the batch, and afterwards the client does not hold the call."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -359,7 +365,7 @@ def test_a_call_of_one_batch_takes_one_task() -> None:
 
 
 def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
-    """As ``asyncio.run`` does at the end of a program: nothing is tried again."""
+    """``asyncio.run`` cancels all tasks at the end of a program; nothing is retried then."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -372,13 +378,59 @@ def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
             outcome = await call
             assert asyncio.get_running_loop().time() < 0.11
         assert outcome.counts == {CancelStatus.UNKNOWN: 50, CancelStatus.UNSENT: 50}
-        assert {result.message for result in outcome} == {"its task was cancelled"}
+        assert {result.message for result in outcome} == {"the call's task was cancelled"}
 
     run(main())
 
 
-def test_a_refused_key_stops_its_call() -> None:
-    """No more requests than were in flight when the first reply came."""
+def test_a_stopped_call_does_not_retry_what_is_in_flight() -> None:
+    """The caller is cancelled before a busy reply arrives."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1)
+        results: list[OrderResult] = []
+        plan = FaultPlan({ids[0]: ["busy"]})
+        async with in_process(exchange, delay=0.2, faults=plan) as client:
+            call = asyncio.create_task(cancel(client, "swap", ids, on_batch=results.extend))
+            await asyncio.sleep(0.1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await asyncio.sleep(5.0)
+        assert [(each.status, each.attempts) for each in results] == [(CancelStatus.REJECTED, 1)]
+
+    run(main())
+
+
+class Stubborn(Scripted):
+    """A transport that swallows the cancellation of its task."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Answer when the task is cancelled."""
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(timeout)
+        return await super().send(request, timeout=timeout)
+
+
+def test_a_transport_that_swallows_a_cancellation_gets_no_retry() -> None:
+    """The swallowed cancellation still ends the retries."""
+
+    async def main() -> None:
+        transport = Stubborn([NoAnswerError("lost"), v1_reply(["7"], [])])
+        async with CancelClient(credentials(), transport=transport) as client:
+            call = asyncio.create_task(cancel(client, "swap", [7]))
+            await asyncio.sleep(0.1)
+            for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
+                task.cancel()
+            assert (await call).counts == {CancelStatus.UNKNOWN: 1}
+        assert len(transport.replies) == 1
+
+    run(main())
+
+
+def test_a_refused_key_stops_the_call() -> None:
+    """Only the requests in flight when the first reply arrived are sent."""
 
     async def main() -> None:
         exchange = Exchange(secret_key="another")

@@ -1,4 +1,4 @@
-"""A call settles whatever happens: at every await something fails, or its caller or client goes."""
+"""A call settles whatever fails at any await, and whenever its caller or client goes away."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -37,42 +37,42 @@ ACCEPTED, CLOSED, UNSENT = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelSta
 
 
 class Sabotage:
-    """Fails once: at the n-th thing that is counted."""
+    """Fails once: at the n-th event that is counted."""
 
     def __init__(self, at: int, error: Error) -> None:
         self.left = at
         self.error = error
 
     def strikes(self) -> bool:
-        """Count one thing; say whether it is the one that fails."""
+        """Count one event; return whether it is the one that fails."""
         self.left -= 1
         return self.left == 0
 
     def count(self) -> None:
-        """Count one thing, and fail if it is the one."""
+        """Count one event, and fail if it is the n-th."""
         if self.strikes():
             raise self.error()
 
 
 class Struck(Coroutine[Any, Any, Any]):
-    """A coroutine of ours into which an exception is thrown at one of its awaits."""
+    """A coroutine of the client that gets an exception at one of its awaits."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], sabotage: Sabotage) -> None:
         self._work = work
         self._sabotage = sabotage
 
     def send(self, value: Any) -> Any:
-        """Go on, or fail where it waits; before it began, too."""
+        """Continue, or throw where the coroutine waits or before it has begun."""
         if self._sabotage.strikes():
             return self._work.throw(self._sabotage.error())
         return self._work.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Pass on what the loop throws."""
+        """Pass on an exception of the event loop."""
         return self._work.throw(*error)
 
     def close(self) -> None:
-        """End it."""
+        """Close the coroutine."""
         self._work.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -80,7 +80,7 @@ class Struck(Coroutine[Any, Any, Any]):
 
 
 def make_task(loop: Any, work: Any, **given: Any) -> "asyncio.Task[Any]":
-    """Make a task as this run of the test does: plain, or with its first step at once."""
+    """Return a task, plain or eager as in this run of the test."""
     make = virtualtime.task_factory
     return asyncio.Task(work, loop=loop, **given) if make is None else make(loop, work, **given)
 
@@ -107,14 +107,14 @@ def strike_starts(loop: VirtualLoop, sabotage: Sabotage) -> None:
 
 
 class Transport:
-    """Two hosts of one exchange, down for a while at first; one that may be sabotaged."""
+    """Two hosts of one exchange, both down at first; sending may be sabotaged."""
 
     def __init__(self, exchange: Exchange, faults: FaultPlan, sabotage: Sabotage | None) -> None:
         self._inner = InProcessTransport(exchange, delay=0.02, epoch=EPOCH, faults=faults)
         self._sabotage = sabotage
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Carry a request."""
+        """Send a request."""
         now = asyncio.get_running_loop().time()
         self._inner.down = set(URLS) if now < 0.7 else {URLS[0]} if now < 1.5 else set()
         reply = await self._inner.send(request, timeout=timeout)
@@ -123,43 +123,43 @@ class Transport:
         return reply
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 class Run:
-    """One call under sabotage, and what came of it."""
+    """One call under sabotage, and its results."""
 
-    def __init__(self, what: str, at: int, error: Error) -> None:
+    def __init__(self, target: str, at: int, error: Error) -> None:
         self.sabotage = Sabotage(at, error)
-        self.what = what
+        self.target = target
         self.loop = VirtualLoop()
-        self.told: list[OrderResult] = []
+        self.received: list[OrderResult] = []
         self.exchange = Exchange()
         self.ids = add(self.exchange, "swap_trailing", BATCHES * 10)
 
-    def struck(self, what: str) -> Sabotage | None:
-        """Return the sabotage, if it is for this."""
-        return self.sabotage if self.what == what else None
+    def struck(self, target: str) -> Sabotage | None:
+        """Return the sabotage if it is for this target."""
+        return self.sabotage if self.target == target else None
 
     def clock(self) -> float:
-        """Tell the time, perhaps."""
+        """Return the wall clock, or fail."""
         if clock := self.struck("clock"):
             clock.count()
         return EPOCH + self.loop.time()
 
     def on_event(self, _event: BudgetEvent) -> None:
-        """Hear of a wait, a refusal or a limit."""
+        """Receive an event, or fail."""
         if hook := self.struck("on_event"):
             hook.count()
 
     def on_batch(self, results: tuple[OrderResult, ...]) -> None:
-        """Hear of a batch."""
-        self.told.extend(results)
+        """Record the results of a batch, and perhaps fail."""
+        self.received.extend(results)
         if hook := self.struck("on_batch"):
             hook.count()
 
     async def main(self) -> Outcome:
-        """Cancel through trouble of every kind, and see that nothing is left behind."""
+        """Cancel through faults of every kind, and check that nothing is left behind."""
         plan = FaultPlan(
             {self.ids[5]: ["busy"], self.ids[25]: ["lost_after"], self.ids[35]: ["rate"]}
         )
@@ -174,9 +174,9 @@ class Run:
             request_timeout=0.5,
             retry=RetryPolicy(max_elapsed=20.0),
         ) as client:
-            if self.what == "awaits":
+            if self.target == "awaits":
                 strike_awaits(self.loop, self.sabotage)
-            if self.what == "starts":
+            if self.target == "starts":
                 strike_starts(self.loop, self.sabotage)
             outcome = await asyncio.wait_for(
                 cancel(client, "swap_trailing", self.ids, on_batch=self.on_batch), 60
@@ -189,11 +189,11 @@ class Run:
         return outcome
 
     def go(self) -> bool:
-        """Run it and check it; say whether anything was struck."""
+        """Run and check the call; return whether the sabotage happened."""
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             outcome = runner.run(self.main())
         assert [result.order_id for result in outcome] == self.ids
-        assert sorted(result.order_id for result in self.told) == sorted(self.ids)
+        assert sorted(result.order_id for result in self.received) == sorted(self.ids)
         for result in outcome:
             order = self.exchange.book[result.order_id]
             if result.status is CancelStatus.ACCEPTED:
@@ -208,11 +208,13 @@ class Run:
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("what", ["awaits", "starts", "clock", "transport", "on_batch", "on_event"])
-def test_a_call_settles_whatever_fails_inside(what: str, error: Error) -> None:
-    """Each id comes back once with a true status, nothing leaks, and it is reported once."""
+@pytest.mark.parametrize(
+    "target", ["awaits", "starts", "clock", "transport", "on_batch", "on_event"]
+)
+def test_a_call_settles_whatever_fails_inside(target: str, error: Error) -> None:
+    """Each id has one true result, nothing leaks, and the exception is reported once."""
     at = 1
-    while Run(what, at, error).go():
+    while Run(target, at, error).go():
         at += 1
     assert at > 2
 
@@ -220,8 +222,8 @@ def test_a_call_settles_whatever_fails_inside(what: str, error: Error) -> None:
 # callers and clients that go away
 
 
-def settled(results: dict[str, OrderResult], exchange: Exchange, ids: list[str]) -> None:
-    """Check that every id was told once, and nothing that the book contradicts."""
+def check(results: dict[str, OrderResult], exchange: Exchange, ids: list[str]) -> None:
+    """Check that every id has a result that the book does not contradict."""
     assert set(results) == set(ids)
     for key, result in results.items():
         order = exchange.book[key]
@@ -234,14 +236,14 @@ def settled(results: dict[str, OrderResult], exchange: Exchange, ids: list[str])
 
 
 def stages() -> list[tuple[str, float, int]]:
-    """List where to cancel: by turns of the loop at the start, then by the clock."""
+    """List when to cancel: after turns of the loop at the start, then after seconds."""
     turns = [("turns", 0.0, count) for count in range(25)]
     return turns + [("clock", 0.01 * step, 0) for step in range(1, 60)]
 
 
 @pytest.mark.parametrize("kind", ["swap_trailing", "v5"])
-def test_a_caller_may_go_away_at_any_await(kind: Kind) -> None:
-    """Cancelled at each turn and moment in turn: tokens come back, every id is told once."""
+def test_a_caller_may_be_cancelled_at_any_await(kind: Kind) -> None:
+    """Whenever the caller is cancelled, all tokens return and every id is passed on once."""
 
     async def main(seconds: float, turns: int) -> None:
         exchange = Exchange()
@@ -265,8 +267,8 @@ def test_a_caller_may_go_away_at_any_await(kind: Kind) -> None:
                 await call
             await nothing_is_left_later(client)
         assert sum(map(len, batches)) == len(told)
-        if told:  # otherwise it was cancelled before it had looked at its ids
-            settled(told, exchange, ids)
+        if told:  # otherwise it was cancelled before its ids were checked
+            check(told, exchange, ids)
         assert told or not exchange.calls
 
     for _, seconds, turns in stages():
@@ -274,7 +276,7 @@ def test_a_caller_may_go_away_at_any_await(kind: Kind) -> None:
 
 
 def test_a_client_may_be_closed_at_any_await() -> None:
-    """The call returns with every id, and what it says is true."""
+    """The call returns every id with a true status."""
 
     async def main(seconds: float, turns: int) -> None:
         exchange = Exchange()
@@ -288,7 +290,7 @@ def test_a_client_may_be_closed_at_any_await() -> None:
         if seconds:
             await asyncio.sleep(seconds)
         await client.aclose(drain=0.05)
-        settled({result.order_id: result for result in await call}, exchange, ids)
+        check({result.order_id: result for result in await call}, exchange, ids)
         await nothing_is_left_later(client)
 
     for _, seconds, turns in stages():

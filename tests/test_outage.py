@@ -1,4 +1,4 @@
-"""An outage from begin to end: what cancel calls do while nobody can be reached, and after."""
+"""An outage from beginning to end: cancel calls while the exchange is unreachable, and after."""
 
 import asyncio
 
@@ -14,15 +14,15 @@ from htx_cancel.sandbox.rules import Kind
 pytestmark = pytest.mark.loops
 
 ACCEPTED, UNSENT = CancelStatus.ACCEPTED, CancelStatus.UNSENT
-#: Three thousand ids in one call, in as many calls, and in some, where tokens are few.
+#: Three thousand ids in one call, in 3,000 calls, and in 30 calls with few tokens.
 LOADS: list[tuple[Kind, int, int]] = [("v5", 1, 3000), ("v5", 3000, 1), ("swap_trailing", 30, 100)]
 
 
 @pytest.mark.parametrize(("kind", "calls", "ids"), LOADS)
-def test_an_urgent_id_passes_all_retries_when_an_outage_ends(
+def test_an_urgent_call_goes_before_all_retries_when_an_outage_ends(
     kind: Kind, calls: int, ids: int
 ) -> None:
-    """Two seconds without a connection; it is accepted within half a second of their end."""
+    """After two seconds without a connection it is accepted within half a second."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -37,7 +37,7 @@ def test_an_urgent_id_passes_all_retries_when_an_outage_ends(
             await asyncio.sleep(1.0)
             tasks = asyncio.all_tasks() - set(routine) - {urgent, asyncio.current_task()}
             in_flight = sum(each.in_flight for each in client.budgets.snapshot())
-            tried = calls + (72 if kind == "v5" else 5)  # those of the first window, one a call
+            tried = calls + (72 if kind == "v5" else 5)  # the first window, and one a call
             assert len(tasks) <= calls + 1 + tried + in_flight + 1  # a feeder a call, one pacer
             net.hosts[ONE] = always("ok")
             assert (await urgent).counts == {ACCEPTED: 1}
@@ -51,10 +51,10 @@ def test_an_urgent_id_passes_all_retries_when_an_outage_ends(
 
 @pytest.mark.parametrize("seconds", [5.0, 30.0])
 @pytest.mark.parametrize(("kind", "calls", "ids"), LOADS)
-def test_a_call_that_reaches_nobody_gives_up_in_its_time(
+def test_a_call_gives_up_after_max_elapsed_of_an_outage(
     seconds: float, kind: Kind, calls: int, ids: int
 ) -> None:
-    """All are unsent when the retries' time is over, whatever their number."""
+    """All ids are unsent after ``max_elapsed``, whatever their number."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -70,8 +70,8 @@ def test_a_call_that_reaches_nobody_gives_up_in_its_time(
     run(main())
 
 
-def test_a_deadline_ends_a_call_that_reaches_nobody() -> None:
-    """Its timeout is shorter than its retries' time."""
+def test_a_timeout_ends_a_call_in_an_outage() -> None:
+    """The timeout is shorter than ``max_elapsed``."""
 
     async def main() -> None:
         exchange = Exchange()

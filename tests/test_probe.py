@@ -1,4 +1,4 @@
-"""Public requests: connections opened ahead of need, and hosts that are asked."""
+"""Public requests: warm-ups and probes."""
 
 import asyncio
 from typing import Self
@@ -30,14 +30,14 @@ class Uneven:
         return Reply(200, {}, b"{}")
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 @pytest.mark.parametrize(("timeout", "answered"), [(0.01, 0), (0.2, 2), (None, 4)])
-def test_warming_up_returns_in_time_with_how_many_had_answered(
+def test_a_warm_up_returns_in_time_with_the_number_of_answers(
     timeout: float | None, answered: int
 ) -> None:
-    """A request that hangs costs no more than the timeout, and nothing runs on."""
+    """A request that hangs costs at most the timeout, and no task is left."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -52,8 +52,8 @@ def test_warming_up_returns_in_time_with_how_many_had_answered(
     run(main())
 
 
-def test_the_timeout_bounds_the_calls_that_follow_as_well() -> None:
-    """Ten quiet calls of a slow exchange take longer than anybody may want to wait."""
+def test_the_timeout_limits_the_sequential_requests_as_well() -> None:
+    """Ten sequential requests to a slow exchange would take longer than the timeout."""
 
     async def main() -> None:
         async with in_process(Exchange(), delay=0.1) as client:
@@ -64,7 +64,7 @@ def test_the_timeout_bounds_the_calls_that_follow_as_well() -> None:
 
 
 def test_a_timeout_of_the_warm_up_is_checked() -> None:
-    """As that of a cancel is."""
+    """As the timeout of a cancel is."""
 
     async def main() -> None:
         async with in_process(Exchange()) as client:
@@ -76,8 +76,8 @@ def test_a_timeout_of_the_warm_up_is_checked() -> None:
     run(main())
 
 
-def test_warming_up_ends_with_the_client() -> None:
-    """A host that takes a request and answers none holds nobody up."""
+def test_a_warm_up_ends_with_the_client() -> None:
+    """A request that is never answered does not delay closing."""
 
     async def main() -> None:
         client = CancelClient(credentials(), transport=Uneven(), wall_clock=lambda: EPOCH)
@@ -91,14 +91,14 @@ def test_warming_up_ends_with_the_client() -> None:
 
 
 class CountingProxy:
-    """Passes connections on to a server on loopback, and counts them."""
+    """Forwards connections to a server on loopback, and counts them."""
 
     def __init__(self, base_url: str) -> None:
         self.opened = 0
         self._port = int(base_url.rpartition(":")[2])
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", 0)
         self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -106,7 +106,7 @@ class CountingProxy:
         self._server.close()
         await self._server.wait_closed()
 
-    async def _pass_on(self, inner: asyncio.StreamReader, outer: asyncio.StreamWriter) -> None:
+    async def _forward(self, inner: asyncio.StreamReader, outer: asyncio.StreamWriter) -> None:
         self.opened += 1
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         await asyncio.gather(copy(inner, writer), copy(reader, outer))
@@ -121,7 +121,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def test_a_warm_client_opens_no_connection_for_its_first_cancel() -> None:
-    """``warm_up`` opens them; a host that is down is counted out."""
+    """``warm_up`` opens the connections; a host that is down does not count."""
     exchange = Exchange()
     ids = add(exchange, "swap", 10)
     async with (
@@ -137,14 +137,14 @@ async def test_a_warm_client_opens_no_connection_for_its_first_cancel() -> None:
         assert await client.warm_up(3) == 3
         assert exchange.calls == {"/api/v1/timestamp": 3 + 10}
         assert host.opened == 3
-        assert client.budgets.round_trip > 0  # the way was learnt
+        assert client.budgets.round_trip > 0  # the round trip was learned
         outcome = await cancel(client, "swap", ids)
         assert outcome.counts == {CancelStatus.ACCEPTED: 10}
         assert host.opened == 3
 
 
-def test_closing_waits_for_no_answer_of_a_host_that_is_asked() -> None:
-    """Nobody needs it any more."""
+def test_closing_does_not_wait_for_a_probe() -> None:
+    """A silent host does not delay ``aclose``."""
 
     async def main() -> None:
         exchange = Exchange()

@@ -1,4 +1,4 @@
-"""What may be sent again, and what two answers mean together."""
+"""Which answers are retried, and what two answers mean together."""
 
 import pytest
 from hypothesis import given
@@ -13,12 +13,12 @@ findings = st.builds(Finding, st.sampled_from(Meaning))
 
 
 def status(finding: Finding) -> CancelStatus:
-    """Name the status of a finding."""
+    """Return the status of a finding."""
     return STATUS[finding.meaning][0]
 
 
-def test_every_meaning_says_whether_to_send_again() -> None:
-    """The table is complete; what the exchange settled, or forbids, is never sent again."""
+def test_every_meaning_has_a_retry_action() -> None:
+    """The table is complete; final answers and refusals of an order are not retried."""
     assert set(RETRY) == set(Meaning)
     assert {key for key in Meaning if RETRY[key] is RetryAction.STOP} == {
         Meaning.ACCEPTED,
@@ -56,41 +56,41 @@ def test_every_meaning_says_whether_to_send_again() -> None:
 def test_two_answers_mean_together_what_the_table_says(
     earlier: Meaning | None, later: Meaning, together: Meaning
 ) -> None:
-    """One row a case of ``merge``."""
+    """Each case is a row of the table in the docstring of ``merge``."""
     before = None if earlier is None else Finding(earlier)
     assert merge(before, Finding(later)).meaning is together
 
 
 @given(st.lists(findings, min_size=1, max_size=6))
-def test_tries_never_add_up_to_more_than_was_said(attempt_count: list[Finding]) -> None:
-    """Accepted needs a try that said so; unsent needs that no try left."""
+def test_attempts_together_never_mean_more_than_one_of_them(attempts: list[Finding]) -> None:
+    """Accepted needs an accepted attempt; unsent needs that no attempt was sent."""
     known = None
-    for finding in attempt_count:
+    for finding in attempts:
         known = merge(known, finding)
-    assert known in attempt_count
-    said = [finding.meaning for finding in attempt_count]
-    assert (status(known) is CancelStatus.ACCEPTED) <= (Meaning.ACCEPTED in said)
-    assert (status(known) is CancelStatus.UNSENT) == (set(said) == {Meaning.NOT_SENT})
+    assert known in attempts
+    meanings = [finding.meaning for finding in attempts]
+    assert (status(known) is CancelStatus.ACCEPTED) <= (Meaning.ACCEPTED in meanings)
+    assert (status(known) is CancelStatus.UNSENT) == (set(meanings) == {Meaning.NOT_SENT})
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
-def test_a_pause_is_within_its_bounds(attempt_count: int, chance: float) -> None:
-    """Full jitter: from nothing to the doubled first pause, never above the longest."""
+def test_a_backoff_is_within_its_bounds(failures: int, chance: float) -> None:
+    """Full jitter: from 0 to the doubled first backoff, never above the longest."""
     policy = RetryPolicy(backoff_initial=0.1, backoff_max=2.0)
-    pause = policy.backoff(attempt_count, chance)
-    assert 0 <= pause <= min(2.0, 0.1 * 2.0 ** min(attempt_count - 1, 10))
+    backoff = policy.backoff(failures, chance)
+    assert 0 <= backoff <= min(2.0, 0.1 * 2.0 ** min(failures - 1, 10))
 
 
-def test_a_pause_doubles_up_to_the_longest() -> None:
-    """Or to a quarter of a second where the call is urgent."""
+def test_a_backoff_doubles_up_to_the_longest() -> None:
+    """An urgent call waits at most a quarter of a second."""
     policy = RetryPolicy(backoff_initial=0.1, backoff_max=2.0)
     assert [policy.backoff(n, 1.0) for n in (1, 2, 3, 5, 6, 99)] == [0.1, 0.2, 0.4, 1.6, 2.0, 2.0]
     assert [policy.backoff(n, 1.0, urgent=True) for n in (1, 2, 3, 99)] == [0.1, 0.2, 0.25, 0.25]
     assert policy.backoff(3, 0.5) == 0.2
 
 
-def test_a_policy_that_cannot_be_followed_is_refused() -> None:
-    """Counts and spans are checked when the policy is made."""
+def test_an_invalid_policy_is_refused() -> None:
+    """All values are checked when the policy is made."""
     with pytest.raises(InvalidValueError, match="max_attempts must be at least 1"):
         RetryPolicy(max_attempts=0)
     with pytest.raises(InvalidTypeError, match="max_attempts must be a whole number"):

@@ -1,4 +1,4 @@
-"""No key and no signature is ever shown, whatever goes wrong."""
+"""No key and no signature is ever shown, whatever fails."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.loops
 def test_no_key_and_no_signature_is_ever_shown(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Through every fault: not in a log, warning, repr, result or printed line."""
+    """With every fault: not in a log, warning, repr, result or printed line."""
     canary = Credentials("canary-access", "canary-secret")
     seen: list[str] = []
 
@@ -56,7 +56,7 @@ def test_no_key_and_no_signature_is_ever_shown(
 async def test_no_key_and_no_signature_is_shown_by_a_broken_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Over real sockets, with the loop's and aiohttp's own logs at their loudest."""
+    """Over real sockets, with debug logs of the event loop and of aiohttp."""
     asyncio.get_running_loop().set_debug(True)
     seen: list[Any] = []
     with caplog.at_level(logging.DEBUG):

@@ -1,4 +1,4 @@
-"""Every fault on the way, on every endpoint: a true status, no exception, no leak."""
+"""Every fault of the network or exchange, on every kind: a true status, and no leak."""
 
 import asyncio
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.loops
 KINDS: list[Kind] = ["swap", "swap_trigger", "swap_trailing", "linear_trigger", "v5"]
 ACCEPTED, CLOSED, UNKNOWN = CancelStatus.ACCEPTED, CancelStatus.CLOSED, CancelStatus.UNKNOWN
 REJECTED, UNSENT = CancelStatus.REJECTED, CancelStatus.UNSENT
-#: For each fault: the status after one try, and after as many as the policy allows, with the
-#: number of requests that carried the ids then.
+#: For each fault: the status after one attempt, the status after retries, and the number of
+#: requests that carried the ids by then.
 MATRIX: dict[str, tuple[CancelStatus, CancelStatus, int]] = {
     "refused_connection": (UNSENT, ACCEPTED, 1),
     "lost_before": (UNKNOWN, ACCEPTED, 2),
@@ -42,18 +42,18 @@ MATRIX: dict[str, tuple[CancelStatus, CancelStatus, int]] = {
 
 
 def test_the_matrix_is_complete() -> None:
-    """Each fault that the sandbox can play has its row."""
+    """Each fault that the sandbox can simulate has a row."""
     assert set(MATRIX) == set(FAULTS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", MATRIX)
-def test_each_fault_gives_the_status_that_is_true(fault: str, kind: Kind) -> None:
-    """One try says what is known; more tries make it accepted or closed, never both."""
-    once, at_last, attempts = MATRIX[fault]
+def test_each_fault_gives_a_true_status(fault: str, kind: Kind) -> None:
+    """One attempt gives what is known; retries make the id accepted or closed."""
+    once, with_retries, attempts = MATRIX[fault]
 
     async def main() -> None:
-        for policy, status, sent in ((ONCE, once, 1), (None, at_last, attempts)):
+        for policy, status, sent in ((ONCE, once, 1), (None, with_retries, attempts)):
             exchange = Exchange()
             ids = add(exchange, kind, 1)
             plan = FaultPlan({ids[0]: [fault]})
@@ -73,13 +73,13 @@ def test_each_fault_gives_the_status_that_is_true(fault: str, kind: Kind) -> Non
 
 
 @pytest.mark.parametrize("fault", MATRIX)
-def test_each_fault_of_a_call_that_names_no_ids_is_told_by_the_call(fault: str) -> None:
-    """Where the first try was executed unseen, the second finds nothing open."""
-    once, at_last, attempts = MATRIX[fault]
+def test_each_fault_of_a_cancel_all_is_in_the_call_result(fault: str) -> None:
+    """If the first attempt was executed without a reply, the second finds nothing open."""
+    once, with_retries, attempts = MATRIX[fault]
     path = "/swap-api/v1/swap_track_cancelall"
 
     async def main() -> None:
-        for policy, status, sent in ((ONCE, once, 1), (None, at_last, attempts)):
+        for policy, status, sent in ((ONCE, once, 1), (None, with_retries, attempts)):
             exchange = Exchange()
             ids = add(exchange, "swap_trailing", 2)
             plan = FaultPlan({path: [fault]})
@@ -90,15 +90,15 @@ def test_each_fault_of_a_call_that_names_no_ids_is_told_by_the_call(fault: str) 
                 await nothing_is_left_later(client)
             found = CancelStatus.NOT_FOUND if status is CLOSED else status
             assert (outcome.call.status, outcome.call.attempts) == (found, sent * (found != UNSENT))
-            assert [it.order_id for it in outcome] == (ids if status is ACCEPTED else [])
+            assert [each.order_id for each in outcome] == (ids if status is ACCEPTED else [])
 
     run(main())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", MATRIX)
-async def test_each_fault_is_met_on_a_socket_too(fault: str, kind: Kind) -> None:
-    """The same rows over real connections; nothing stays open."""
+async def test_each_fault_gives_a_true_status_on_a_socket(fault: str, kind: Kind) -> None:
+    """The same rows over real connections, and no task is left."""
     once, _, _ = MATRIX[fault]
     exchange = Exchange()
     ids = add(exchange, kind, 1)
@@ -118,5 +118,5 @@ async def test_each_fault_is_met_on_a_socket_too(fault: str, kind: Kind) -> None
             await server.down()
         outcome = await cancel(client, kind, ids)
     assert outcome.results[0].status is once
-    await asyncio.sleep(0.01)  # the server's tasks, cancelled by now, end in a turn of the loop
+    await asyncio.sleep(0.01)  # the server's cancelled tasks end in a turn of the loop
     assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}

@@ -1,4 +1,4 @@
-"""Transports that answer from a script, or with what a function makes of a request."""
+"""Transports that answer from a list, or with the result of a function."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -14,13 +14,13 @@ from htx_cancel.wire.transport import Reply, Request
 
 
 class Scripted:
-    """A transport that answers from a list, then with silence."""
+    """A transport that answers from a list, and then not at all."""
 
     def __init__(self, replies: list[bytes | Exception]) -> None:
         self.replies = replies
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Answer with what is next."""
+        """Return or raise the next item of the list."""
         assert timeout > 0
         assert SECRET not in repr(request)
         await asyncio.sleep(0)
@@ -30,25 +30,25 @@ class Scripted:
         return Reply(200, {}, reply)
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 def v1_reply(successes: list[str], errors: list[str]) -> bytes:
-    """Make a reply that may name ids twice, in both lists, or of nobody."""
+    """Return a reply whose lists may overlap, repeat ids, or name unknown ones."""
     listed = ",".join(f'{{"order_id":"{key}","err_code":1063}}' for key in errors)
     joined = ",".join(successes)
     return f'{{"status":"ok","data":{{"errors":[{listed}],"successes":"{joined}"}}}}'.encode()
 
 
 class Answering:
-    """A transport that answers each request with what a function makes of its parameters."""
+    """A transport that answers each request with a function of its parameters."""
 
     def __init__(self, answer: Callable[[Mapping[str, Any]], object]) -> None:
         self.answer = answer
         self.asked: list[dict[str, Any]] = []
 
     async def send(self, request: Request, *, timeout: float) -> Reply:
-        """Answer at once, or raise what the function returns."""
+        """Return what the function returns, or raise it if it is an exception."""
         assert timeout > 0
         await asyncio.sleep(0)
         given = dict(parse_qsl(urlsplit(request.target).query))
@@ -62,15 +62,15 @@ class Answering:
         return Reply(200, {}, msgspec.json.encode(answer))
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
     def client(self, **settings: Any) -> CancelClient:
-        """Return a client that sends through it."""
+        """Return a client with this transport."""
         return CancelClient(credentials(), transport=self, wall_clock=lambda: EPOCH, **settings)
 
 
 def found(state: str) -> Callable[[Mapping[str, Any]], object]:
-    """Answer that the order is there, in a state."""
+    """Answer that the order is in a state."""
     return lambda params: {"code": 200, "data": {"order_id": params["order_id"], "state": state}}
 
 
@@ -80,5 +80,5 @@ def missing(_params: Mapping[str, Any]) -> object:
 
 
 def lost(_params: Mapping[str, Any]) -> object:
-    """Do not answer."""
+    """Raise the error of a lost reply."""
     return NoAnswerError("lost")
