@@ -211,12 +211,10 @@ local function elsewhere(budget, shares, one)
   return lacked, urgent, theirs
 end
 
--- Take tokens from home: so many, evenly spread, of those after the first ones.
-local function fetch(budget, lent, count, first, among)
-  for i = 0, math.min(count, #budget.home - first) - 1 do
-    local place = first + 1 + math.floor(i * among / count) - i
-    local at = table.remove(budget.home, math.min(place, #budget.home))
-    table.insert(lent, math.max(at - now, 0))
+-- Take tokens from home: the next ones after the first ``skip``.
+local function fetch(budget, lent, count, skip)
+  for _ = 1, math.min(count, #budget.home - skip) do
+    table.insert(lent, math.max(table.remove(budget.home, skip + 1) - now, 0))
   end
 end
 
@@ -233,9 +231,8 @@ local function lend(budget, shares, carried, first_need)
     lack = math.max(lack, math.floor(budget.n / (#names + 1)) - (held - need.used))
   end
   local lent = {}
-  fetch(budget, lent, carried, skip, budget.aside + carried)
-  lack = lack - #lent
-  fetch(budget, lent, lack, skip + (need.urgent > 0 and 0 or budget.aside), lack)
+  fetch(budget, lent, carried, skip)
+  fetch(budget, lent, lack - #lent, skip + (need.urgent > 0 and 0 or budget.aside))
   budget.held[me] = held + #lent > 0 and held + #lent or nil
   return lent
 end
