@@ -219,28 +219,28 @@ def test_tokens_that_others_held_within_a_window_may_be_what_they_used() -> None
 def test_a_share_is_used_as_far_as_it_was_held_and_then_all_of_it() -> None:
     """What is used of it beyond that counts as held, for the store to know."""
     budget = ledger(1, calls=8)
-    budget.live_on(0.5, held_only=True)
+    budget.use_share(0.5, held_only=True)
     assert (budget.room(10.0), budget.held) == (1, 1)
-    budget.live_on(0.5)
+    budget.use_share(0.5)
     assert (budget.room(10.0), budget.held) == (4, 4)
-    budget.live_on(None)
+    budget.use_share(None)
     assert budget.room(10.0) == 4
 
 
 def test_a_larger_holding_than_the_share_is_still_held() -> None:
     """But not used."""
     budget = ledger(5)
-    budget.live_on(0.4)
+    budget.use_share(0.4)
     assert (budget.room(10.0), budget.held) == (2, 5)
 
 
 def test_a_share_below_one_token_rests_longer() -> None:
     """Half a token of one a second is one in two seconds."""
     budget = ledger(1, floor=0.0, calls=1)
-    budget.live_on(0.5)
+    budget.use_share(0.5)
     use(budget, 10.0)
     assert [budget.room(10.0 + at) for at in (1.9, 2.0 + MARGIN)] == [0, 1]
-    budget.live_on(None)
+    budget.use_share(None)
     use(budget, 20.0)
     assert budget.room(20.0 + REST) == 1
 
@@ -259,7 +259,7 @@ def test_tokens_due_are_expected_though_they_are_not_here() -> None:
 def test_the_store_s_limit_leaves_what_is_held() -> None:
     """Only what it is of changes."""
     budget = ledger(3)
-    budget.obey(Limit(9, 2.0))
+    budget.set_limit(Limit(9, 2.0))
     assert (budget.calls, budget.seconds, budget.room(10.0)) == (9, 2.0, 3)
 
 

@@ -7,7 +7,7 @@ from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.leased import LeasedBudget, Link
 from htx_cancel.limits.loan import Loan, Needs
 from htx_cancel.limits.round_trip import RoundTrips
-from htx_cancel.limits.store import MICROSECONDS, Lent
+from htx_cancel.limits.store import MICROSECONDS, Lent, Want
 
 NOW = 100.0
 WINDOW = 3.0
@@ -26,9 +26,21 @@ def loan(idle: int, used: tuple[float, ...] = ()) -> Loan:
     return found
 
 
-def given(found: Loan, needs: Needs, along: int = 0) -> list[float]:
-    """Return in how many seconds each token is free that the next message gives back."""
-    return [it / MICROSECONDS for it in found.want(needs, along, NOW).given]
+def is_due(found: Loan, needs: Needs) -> bool:
+    """Return whether the store should get a message when calls have these needs."""
+    found.needs = needs
+    return found.is_due(NOW)
+
+
+def want(found: Loan, needs: Needs, accompanying: int = 0) -> Want:
+    """Return what the next message says when calls have these needs."""
+    found.needs = needs
+    return found.want(accompanying, NOW)
+
+
+def given(found: Loan, needs: Needs, accompanying: int = 0) -> list[float]:
+    """Return for each token that the next message gives back the seconds until it is free."""
+    return [at / MICROSECONDS for at in want(found, needs, accompanying).given]
 
 
 def rest(ago: float) -> object:
@@ -45,12 +57,12 @@ def test_idle_tokens_are_kept_for_calls_here_that_need_them_soon(needs: Needs) -
     """The store gets one idle token of three and those that rest longest; then there is nothing."""
     found = loan(3, (1.0, 2.0))
     found.owe(2, urgent=False)
-    assert found.is_due(needs, NOW)
+    assert is_due(found, needs)
     assert given(found, needs) == [0.0, rest(1.0)]
     found.owe(9, urgent=False)
     assert given(found, needs) == [rest(2.0)]
     found.urgent_told = 2
-    assert not found.is_due(needs, NOW)
+    assert not is_due(found, needs)
 
 
 @pytest.mark.parametrize("needs", [NARROW, URGENT])
@@ -58,7 +70,7 @@ def test_an_urgent_call_elsewhere_gets_the_soonest(needs: Needs) -> None:
     """Whatever is needed here."""
     found = loan(2, (1.0, 2.0))
     found.owe(3, urgent=True)
-    assert found.is_due(needs, NOW)
+    assert is_due(found, needs)
     assert given(found, needs) == [0.0, 0.0, rest(2.0)]
 
 
@@ -66,7 +78,7 @@ def test_tokens_that_go_along_are_the_soonest_but_for_those_kept() -> None:
     """As many as go with the tokens of a scarcer budget, those that are owed among them."""
     found = loan(3, (1.0, 2.0))
     assert given(found, NARROW, 3) == [0.0, rest(2.0), rest(1.0)]
-    assert found.given_now == 3
+    assert found.given == 3
     found = loan(3, (1.0, 2.0))
     found.owe(2, urgent=False)
     assert given(found, NARROW, 2) == [0.0, rest(1.0)]
@@ -76,42 +88,42 @@ def test_tokens_that_go_along_are_the_soonest_but_for_those_kept() -> None:
 def test_what_nobody_needs_here_goes_to_others(waiting: tuple[int, int, int]) -> None:
     """If others wait for more than they hold, and no call waits here."""
     found = loan(2, (1.0,))
-    assert not found.is_due(IDLE, NOW)
-    found.others = True
-    assert found.is_due(IDLE, NOW)
+    assert not is_due(found, IDLE)
+    found.others_wait = True
+    assert is_due(found, IDLE)
     assert given(found, Needs(waiting, 0, 0, {})) == []
     assert given(found, IDLE) == [0.0, 0.0]
-    assert not found.is_due(IDLE, NOW)
+    assert not is_due(found, IDLE)
 
 
 def test_the_store_hears_of_needs_once() -> None:
     """Of more tokens than it was told, and than are held; of urgent calls that have none."""
     found = loan(1, (1.0,))
     few, more = Needs((0, 1, 0), 0, 0, {}), Needs((0, 2, 0), 0, 0, {})
-    assert not found.is_due(few, NOW)
-    assert found.is_due(more, NOW)
-    found.want(more, 0, NOW)
-    assert not found.is_due(more, NOW)
+    assert not is_due(found, few)
+    assert is_due(found, more)
+    want(found, more)
+    assert not is_due(found, more)
     found = loan(0, (1.0, 2.0))
     urgent = Needs((1, 0, 0), 0, 0, {})
-    assert found.is_due(urgent, NOW)
-    assert found.want(urgent, 0, NOW).pressing == 1
-    assert not found.is_due(urgent, NOW)
-    assert found.want(urgent, 0, NOW).pressing == 0
+    assert is_due(found, urgent)
+    assert want(found, urgent).pressing == 1
+    assert not is_due(found, urgent)
+    assert want(found, urgent).pressing == 0
 
 
 def test_an_urgent_call_that_has_a_token_is_no_news() -> None:
     """It leaves at once."""
-    assert not loan(1).is_due(Needs((1, 0, 0), 0, 0, {}), NOW)
+    assert not is_due(loan(1), Needs((1, 0, 0), 0, 0, {}))
 
 
 def test_a_recall_since_the_last_message_outlives_its_answer() -> None:
     """An answer that left before it knows nothing of it."""
     found = loan(3)
-    found.want(IDLE, 0, NOW)
+    want(found, IDLE)
     found.owe(2, urgent=False)
     found.take(Lent("pool", 10, 3 * MICROSECONDS, 3, [], 0, 0, 3, others=False), NOW)
     assert found.owed == 2
-    found.want(IDLE, 0, NOW)
+    want(found, IDLE)
     found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, 0, 1, others=False), NOW)
     assert found.owed == 0

@@ -43,7 +43,7 @@ class Process:
             claim=len(self.tokens),
             given=[round(max(at - now, 0) * US) + 1 for at in given],
             used=sum(at > now for at in self.tokens),
-            under_way=0,
+            in_flight=0,
             soonest=round((min(self.tokens, default=now) - now) * US),
             **needs,  # type: ignore[arg-type]
         )
@@ -88,15 +88,22 @@ class Sharing(RuleBasedStateMachine):
     which = st.integers(0, 2)
     need = st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 2))
 
-    def _message(self, number: int, need: tuple[int, int, int], narrow: int = 0) -> bytes:
+    def _message(self, number: int, need: tuple[int, int, int], composite: int = 0) -> bytes:
         process = self.processes[number]
-        wants = {"waiting": need, "narrow": narrow, "scarcer": {NAME: 1}, "along": narrow}
+        wants = {
+            "waiting": need,
+            "composite": composite,
+            "scarcer": {NAME: 1},
+            "accompanying": composite,
+        }
         return store.encode(process.message(self.now, self.CALLS, self.WINDOW, **wants))
 
-    @rule(number=which, need=need, narrow=st.integers(0, 3), doubled=st.booleans())
-    def sync(self, number: int, need: tuple[int, int, int], narrow: int, *, doubled: bool) -> None:
+    @rule(number=which, need=need, composite=st.integers(0, 3), doubled=st.booleans())
+    def sync(
+        self, number: int, need: tuple[int, int, int], composite: int, *, doubled: bool
+    ) -> None:
         """Let a process speak to the store."""
-        message = self._message(number, need, narrow)
+        message = self._message(number, need, composite)
         answer = store.decode_answer(self.server.run(message))
         assert answer.read
         if doubled:
@@ -192,12 +199,12 @@ TestSharingMany.settings = settings(max_examples=60, stateful_step_count=60, dea
 class Book:
     """A server, and processes that speak to it."""
 
-    def __init__(self, *, age: float = 1e6, kept: int = 0, empty: bool = False) -> None:
+    def __init__(self, *, age: float = 1e6, keep_for_urgent: int = 0, empty: bool = False) -> None:
         self.now = 1000.0
         self.server = LuaServer(lambda: self.now, age=age, empty=empty)
         self.serials = Counter[str]()
         self.known: set[str] = set()
-        self.kept = kept
+        self.keep_for_urgent = keep_for_urgent
 
     def sync(self, process: str, **want: object) -> Lent:
         """Send what a process holds and needs; return what it may hold."""
@@ -214,7 +221,7 @@ class Book:
             "claim": 0,
             "given": [],
             "used": 0,
-            "under_way": 0,
+            "in_flight": 0,
             "soonest": US,
             "waiting": (0, 0, 0),
         }
@@ -225,7 +232,7 @@ class Book:
             US // 4,
             process in self.known,
             False,
-            self.kept,
+            self.keep_for_urgent,
             [Want(**{**given, **want}) for want in wants],  # type: ignore[arg-type]
         )
         self.known.add(process)
@@ -252,7 +259,7 @@ def test_a_lone_process_gets_what_it_needs_and_some_ahead() -> None:
 
 def test_equals_get_equal_shares() -> None:
     """The one that holds all is told to give, and who waits is told to fetch."""
-    book = Book(kept=0)
+    book = Book()
     assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
     assert book.sync("b", calls=6, waiting=(0, 6, 0)).held == 0
     assert book.recalls() == {"a": [(3, False)]}
@@ -296,14 +303,14 @@ def test_an_urgent_call_that_had_no_need_before_gets_all_at_once() -> None:
     assert book.sync("a", waiting=(5, 0, 0), pressing=5).held == 5
 
 
-@pytest.mark.parametrize(("under_way", "give"), [(4, 0), (3, 1)])
-def test_who_waits_urgently_is_not_asked_for_what_it_can_use(under_way: int, give: int) -> None:
+@pytest.mark.parametrize(("in_flight", "give"), [(4, 0), (3, 1)])
+def test_who_waits_urgently_is_not_asked_for_what_it_can_use(in_flight: int, give: int) -> None:
     """It would ask for the same token again. What is more it gives, but not the soonest."""
     book = Book()
     book.sync("a", waiting=(5, 0, 0), pressing=5)
     for process in "bcd":
         book.sync(process, waiting=(0, 5, 0))
-    lent = book.sync("a", claim=5, used=5, under_way=under_way, waiting=(1, 0, 0))
+    lent = book.sync("a", claim=5, used=5, in_flight=in_flight, waiting=(1, 0, 0))
     assert (lent.held, lent.give) == (5, give)
     book.sync("e", waiting=(1, 0, 0), pressing=1)
     assert book.recalls() == ({"a": [(give, False)]} if give else {})
@@ -333,7 +340,7 @@ def test_an_urgent_call_gets_the_soonest_token_of_anybody() -> None:
 
 def test_routine_calls_leave_what_is_kept_for_urgent_ones() -> None:
     """In the book, for any process."""
-    book = Book(kept=2)
+    book = Book(keep_for_urgent=2)
     lent = book.sync("a", waiting=(0, 9, 0))
     assert (lent.held, lent.fair) == (3, 5)
     assert book.sync("b", waiting=(0, 9, 0)).held == 0
@@ -346,7 +353,7 @@ def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
     """As many tokens as they can use."""
     book = Book()
     assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
-    book.sync("b", calls=6, waiting=(0, 6, 0), narrow=4)
+    book.sync("b", calls=6, waiting=(0, 6, 0), composite=4)
     assert book.recalls() == {"a": [(5, False)]}
 
 
@@ -360,27 +367,29 @@ def test_tokens_go_along_with_those_of_a_scarcer_budget() -> None:
     """To whoever is lent these, and to nobody before."""
     book = Book()
     hungry: dict[str, object] = {"waiting": (0, 8, 0)}
-    assert [it.held for it in book.sync_all("a", hungry, wide(**hungry, narrow=8))] == [5, 8]
-    book.sync_all("b", hungry, wide(**hungry, narrow=2))
-    book.sync_all("c", hungry, wide(**hungry, narrow=2))
+    assert [it.held for it in book.sync_all("a", hungry, wide(**hungry, composite=8))] == [5, 8]
+    book.sync_all("b", hungry, wide(**hungry, composite=2))
+    book.sync_all("c", hungry, wide(**hungry, composite=2))
     book.sync_all(
         "a",
         {**hungry, "claim": 3, "used": 3, "given": [50, 50]},
-        wide(**hungry, claim=4, used=4, given=[10, 20, 30, 40], narrow=6, along=4),
+        wide(**hungry, claim=4, used=4, given=[10, 20, 30, 40], composite=6, accompanying=4),
     )
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
-    scarce, found = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(**hungry, narrow=2))
+    scarce, found = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(**hungry, composite=2))
     assert (scarce.fresh, found.fresh) == ([50], [10, 20])
-    scarce, found = book.sync_all("c", {"waiting": (0, 1, 0)}, wide(**hungry, narrow=2))
+    scarce, found = book.sync_all("c", {"waiting": (0, 1, 0)}, wide(**hungry, composite=2))
     assert (scarce.fresh, found.fresh) == ([50], [30, 40])
 
 
 def test_they_are_part_of_what_the_process_lacks() -> None:
     """Beside them it is lent no more than without them."""
     book = Book()
-    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
-    book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=2, given=[9] * 6, narrow=2, along=2))
-    lent = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(waiting=(0, 3, 0), narrow=2))
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), composite=8))
+    book.sync_all(
+        "a", {"claim": 4, "given": [9]}, wide(claim=2, given=[9] * 6, composite=2, accompanying=2)
+    )
+    lent = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(waiting=(0, 3, 0), composite=2))
     assert [it.held for it in lent] == [1, 3]
 
 
@@ -388,15 +397,17 @@ def test_they_are_part_of_what_the_process_lacks() -> None:
 def test_what_was_put_aside_is_everybody_s_when_nobody_needs_it(*, taken: bool) -> None:
     """No call charges both budgets any more, or the scarcer tokens went to others."""
     book = Book()
-    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
-    book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], narrow=2, along=2))
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), composite=8))
+    book.sync_all(
+        "a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], composite=2, accompanying=2)
+    )
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
     assert book.sync("c", **wide(waiting=(0, 8, 0), scarcer={})).held == 0
     assert book.sync("e", **wide(waiting=(1, 0, 0), pressing=1)).held == 1
     book.sync("e", **wide(given=[9]))
     if taken:
         assert book.sync("c", waiting=(0, 5, 0)).fresh == [9]
-    book.sync_all("a", {"claim": 4}, wide(claim=6, used=6, narrow=2 if taken else 0))
+    book.sync_all("a", {"claim": 4}, wide(claim=6, used=6, composite=2 if taken else 0))
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 2
 
 
@@ -613,7 +624,7 @@ def test_who_was_lent_a_sooner_token_is_not_told_to_give_one_at_once() -> None:
 
 def test_no_token_is_sooner_than_one_that_is_free_already() -> None:
     """It was given back, and another urgent call waits here: for something else than a token."""
-    book = Book(kept=1)
+    book = Book(keep_for_urgent=1)
     book.sync("a", waiting=(0, 9, 0))
     for held in (1, 2):
         lent = book.sync("b", claim=held - 1, waiting=(held, 0, 0), soonest=0, pressing=1)
@@ -637,7 +648,7 @@ def test_who_holds_idle_tokens_gives_half_of_them_at_once() -> None:
 
 def test_an_urgent_call_that_finds_a_free_token_disturbs_nobody() -> None:
     """Others are told to fill up what is kept, at their leisure."""
-    book = Book(kept=1)
+    book = Book(keep_for_urgent=1)
     book.sync("a", waiting=(0, 4, 0))
     assert book.sync("c", waiting=(1, 0, 0), pressing=1).fresh == [0]
     assert book.recalls() == {"a": [(1, False)]}

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
+import msgspec
 import pytest
 from clients import EPOCH, add, credentials, in_process
 from lua_store import LuaStore, Network
@@ -34,7 +35,6 @@ from htx_cancel.limits.store import (
     Recall,
     Want,
     decode_answer,
-    decode_message,
     encode,
 )
 from htx_cancel.sandbox import Exchange, InProcessTransport
@@ -373,7 +373,7 @@ def take_all(world: World) -> int:
         claim=0,
         given=[],
         used=0,
-        under_way=0,
+        in_flight=0,
         soonest=round(seconds * 1e6),
         waiting=(0, LIMITS[POOL].calls, 0),
     )
@@ -384,7 +384,7 @@ def take_all(world: World) -> int:
         grace=round(GRACE * 1e6),
         known=False,
         bye=False,
-        kept=0,
+        keep_for_urgent=0,
         wants=[want],
     )
     return decode_answer(world.network.run(encode(message))).lents[0].held
@@ -591,7 +591,9 @@ class Recalling(LuaStore):
 
     async def sync(self, message: bytes) -> bytes:
         """Take a message there and an answer back."""
-        self.given += [at for want in decode_message(message).wants for at in want.given]
+        self.given += [
+            at for want in msgspec.msgpack.decode(message, type=Message).wants for at in want.given
+        ]
         if self.queue is not None:
             recall = encode([Recall(POOL, 1, urgent=False)])
             asyncio.get_running_loop().call_later(0.03, self.queue.put_nowait, recall)
@@ -624,7 +626,9 @@ class Forgetful(LuaStore):
 
     async def sync(self, message: bytes) -> bytes:
         """Take a message there and an answer back."""
-        given = [at for want in decode_message(message).wants for at in want.given]
+        given = [
+            at for want in msgspec.msgpack.decode(message, type=Message).wants for at in want.given
+        ]
         self.given += [round(now() + at / 1e6, 3) for at in given]
         answer = await super().sync(message)
         if given:
@@ -718,7 +722,7 @@ def test_a_store_that_talks_nonsense_is_away() -> None:
             await one.send_many(36)
             await asyncio.sleep(5.0)
             assert [it.kind for it in world.events] == ["store_lost", "store_back"]
-            assert set(told) == {"an answer of the store could not be taken"}
+            assert set(told) == {"the answer of the shared budgets' store is invalid"}
             world.check()
 
     run(main())

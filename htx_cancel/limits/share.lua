@@ -1,8 +1,8 @@
 -- The book of one UID: where each token of its budgets is.
 --
 -- A pure function from (book, message, time) to (book, answer, notices). KEYS[1] is the key of the
--- book, which is one value. ARGV[1] is a Message of limits/store.py, ARGV[2] the prefix of the names
--- of the processes' channels.
+-- book, which is one value. ARGV[1] is a Message of limits/store.py. ARGV[2] is the prefix of the
+-- channel names.
 --
 -- Rules:
 --
@@ -12,24 +12,24 @@
 -- * A message claims the tokens that its process holds. If the book says that it holds more, the
 --   difference comes home, free when the message says, else one window and the grace later. If the
 --   process claims more than the book says, it may keep the difference only from unknown tokens.
--- * A new process may begin a book if there is none. The store may have been flushed while other
---   processes hold tokens, so the new book lends nothing for CLAIMED_WITHIN, in which they claim them.
+-- * A new process may begin a book if there is none. Other processes may still hold tokens, if the
+--   store was flushed. They claim these within CLAIM_TIME, in which the new book lends nothing.
 -- * A message is ignored unless its serial is greater than that of the last message of its process.
 -- * When a lease has ended, the tokens of its process are free after the grace and one window. If a
---   process claims tokens while all are at home and free, the leases of all processes had ended: all
---   were cut off from the store, and the script treats this as a loss of the book.
+--   process claims tokens while all are at home and free, all leases had ended: all processes were
+--   cut off from the store. The script treats this as a loss of the book.
 -- * Tokens go to urgent calls first, then to calls that also charge a scarcer budget, then in equal
 --   shares to routine calls, then to background calls. Part of the tokens that no process lacks is
 --   lent ahead of need. A process that had no need before is lent an equal part at first; a notice
 --   tells it to ask again for the rest.
--- * With a token of a scarcer budget, its giver gives back the tokens of a wider budget that go with
---   it. They are set aside for the process that the scarcer token is lent to.
+-- * With a token of a scarcer budget, a process gives back the tokens of a wider budget that
+--   accompany it. They are set aside for the process to which the scarcer token is lent.
 -- * Time is the server's, in microseconds, and never runs backwards. Messages contain only delays.
 
 local ROTATION = 4  -- windows after which the remainder of an even division goes to other processes
-local CLAIMED_WITHIN = 1200000  -- microseconds; each live process has sent a message, despite a failure
+local CLAIM_TIME = 1200000  -- microseconds: two renewals, the first of which may fail
 local BOOK_EXPIRES = 86400  -- seconds after the last message
-local MIN_GAIN = 5000  -- microseconds by which a token must be sooner to be worth a swap and its trip
+local MIN_GAIN = 5000  -- microseconds by which a token must be sooner to be worth a swap
 
 local me, serial, lease, grace, known, bye, keep_for_urgent, wants =
   unpack(cmsgpack.unpack(ARGV[1]))
@@ -57,7 +57,7 @@ local function set_unknown(budget, known_at)
   budget.home, budget.held, budget.needs, budget.asked = {}, {}, {}, {}
 end
 
--- After a loss no token is at home until all leases have ended and their calls have left the window.
+-- After a loss no token is at home until all leases have ended, and their calls left the window.
 local function lose(budget)
   set_unknown(budget, now + lease + grace + budget.window)
 end
@@ -86,7 +86,7 @@ end
 
 if not raw then  -- the first message ever, or the first one after a loss
   book.distrusted_until = known and now + lease + grace or 0
-  book.heard_at = now + CLAIMED_WITHIN
+  book.heard_at = now + CLAIM_TIME
 end
 book.procs[me] = {serial = serial, ends = now + lease}
 local names = {}
@@ -300,7 +300,7 @@ local lent_now = {}  -- tokens just lent to the caller, by budget
 
 -- Set the tokens aside that came with tokens of scarcer budgets, as long as these are at home and a
 -- call needs both; return how many go to the caller with the scarcer tokens that it was just lent.
-local function set_aside(budget, scarcer, along)
+local function set_aside(budget, scarcer, accompanying)
   local from_aside, most, composite = 0, 0, 0
   for name, ratio in pairs(scarcer) do
     budget.scarcer[name] = ratio
@@ -311,7 +311,7 @@ local function set_aside(budget, scarcer, along)
     most = most + ratio * (other and #other.home or 0)
   end
   for _, need in pairs(budget.needs) do composite = composite + need.composite end
-  budget.aside = budget.aside + along
+  budget.aside = budget.aside + accompanying
   from_aside = math.min(from_aside, budget.aside)
   budget.aside = math.min(budget.aside - from_aside, most, composite)
   return from_aside
@@ -337,7 +337,7 @@ end
 -- Take what a message says of one budget; return the answer, a Lent of limits/store.py.
 local function take(want)
   local title, n, window, taught, claim, given, used, in_flight, soonest, waiting, composite,
-    scarcer, along, pressing, hold = unpack(want)
+    scarcer, accompanying, pressing, hold = unpack(want)
   local budget = book.budgets[title] or open(title, n, window, claim)
   if taught then budget.n, budget.window = n, window end
   hold_until(title, budget, now + hold)
@@ -348,7 +348,7 @@ local function take(want)
   budget.needs[me] = {used = used, in_flight = in_flight, soonest = now + soonest,
     urgent = waiting[1], routine = waiting[2], background = waiting[3], composite = composite}
   budget.asked[me] = nil
-  local from_aside = set_aside(budget, scarcer, along)
+  local from_aside = set_aside(budget, scarcer, accompanying)
   local shares = divide_all(budget)
   local lent = bye and {} or lend(budget, shares, from_aside, first_need)
   lent_now[title] = #lent
