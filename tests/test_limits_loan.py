@@ -56,10 +56,10 @@ URGENT = Needs((2, 0, 0), 0, 0, {})
 def test_idle_tokens_are_kept_for_calls_here_that_need_them_soon(needs: Needs) -> None:
     """The store gets one idle token of three and those that rest longest; then there is nothing."""
     found = loan(3, (1.0, 2.0))
-    found.owe(2, urgent=False)
+    found.recall(2, urgent=False)
     assert is_due(found, needs)
     assert given(found, needs) == [0.0, rest(1.0)]
-    found.owe(9, urgent=False)
+    found.recall(9, urgent=False)
     assert given(found, needs) == [rest(2.0)]
     found.urgent_told = 2
     assert not is_due(found, needs)
@@ -69,7 +69,7 @@ def test_idle_tokens_are_kept_for_calls_here_that_need_them_soon(needs: Needs) -
 def test_an_urgent_call_elsewhere_gets_the_soonest(needs: Needs) -> None:
     """Whatever is needed here."""
     found = loan(2, (1.0, 2.0))
-    found.owe(3, urgent=True)
+    found.recall(3, urgent=True)
     assert is_due(found, needs)
     assert given(found, needs) == [0.0, 0.0, rest(2.0)]
 
@@ -80,7 +80,7 @@ def test_tokens_that_go_along_are_the_soonest_but_for_those_kept() -> None:
     assert given(found, NARROW, 3) == [0.0, rest(2.0), rest(1.0)]
     assert found.given == 3
     found = loan(3, (1.0, 2.0))
-    found.owe(2, urgent=False)
+    found.recall(2, urgent=False)
     assert given(found, NARROW, 2) == [0.0, rest(1.0)]
 
 
@@ -121,7 +121,7 @@ def test_a_recall_since_the_last_message_outlives_its_answer() -> None:
     """An answer that left before it knows nothing of it."""
     found = loan(3)
     want(found, IDLE)
-    found.owe(2, urgent=False)
+    found.recall(2, urgent=False)
     found.take(Lent("pool", 10, 3 * MICROSECONDS, 3, [], 0, 0, 3, others=False), NOW)
     assert found.owed == 2
     want(found, IDLE)

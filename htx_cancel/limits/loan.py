@@ -46,8 +46,9 @@ class Loan:
         self.hold_told = -inf  #: until when a refusal holds the budget, as the store knows
         self.hold_sent = -inf  #: the same, as the last message said
 
-    def owe(self, count: int, *, urgent: bool) -> None:
-        """Note that the store recalls tokens."""
+    def recall(self, count: int, *, urgent: bool) -> None:
+        """Note that the store recalls tokens; a count of 0 means that it has some to fetch."""
+        self.fetch = self.fetch or count == 0
         self.owed = max(self.owed, count)
         self.recalled = max(self.recalled, count)
         self.urgently = (self.urgently and self.owed > 0) or urgent

@@ -19,7 +19,6 @@ from contextlib import suppress
 from enum import Enum
 from math import ceil, inf
 from secrets import token_hex
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
@@ -39,7 +38,6 @@ from htx_cancel.limits.store import (
     MICROSECONDS,
     Answer,
     Message,
-    Recall,
     Store,
     Want,
     decode_answer,
@@ -93,16 +91,14 @@ class SharedBudgets(Budgets):
 
     Args:
         store: keeps the book, for example a ``RedisStore``.
-        limits: as for ``Budgets``. If the store knows another limit, that one counts.
+        limits: as for ``Budgets``. If the store knows another limit, the store's counts.
         keep_for_urgent: tokens of every budget that only urgent calls may use, in all processes.
         when_cut_off: what to do while the store is away: ``FAIR_SHARE``, use an equal part, by the
             number of processes last seen; ``HOLD``, send nothing; or a ``Share``. With
             ``FAIR_SHARE`` requests may be refused if other processes can reach the store; refused
             requests are sent again.
-        max_in_flight: as for ``Budgets``.
-        charge_pools: as for ``Budgets``.
+        max_in_flight, charge_pools, round_trips: as for ``Budgets``.
         on_event: as for ``Budgets``; also receives the events about the store.
-        round_trips: as for ``Budgets``.
 
     Raises:
         InvalidTypeError, InvalidValueError: for an invalid argument, and for use before it is
@@ -165,12 +161,7 @@ class SharedBudgets(Budgets):
         self._tasks = [loop.create_task(self._sync_when_due()), loop.create_task(self._listen())]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -179,7 +170,7 @@ class SharedBudgets(Budgets):
         loop = asyncio.get_running_loop()
         self._count_needs(loop.time())
         for loan in self._loans.values():
-            loan.owe(loan.budget.held, urgent=True)
+            loan.recall(loan.budget.held, urgent=True)
         await self._sync(bye=True)
         self._drop_tokens(loop.time())
         self._loans.clear()
@@ -317,7 +308,8 @@ class SharedBudgets(Budgets):
             if differs:
                 self._tell(BudgetEvent("other_limit", (lent.name,)))
         if self._link.state != "linked":
-            self._use_share(None)
+            for budget in self._leased.values():
+                budget.use_share(None)
         self._link.state, self._link.processes = "linked", answer.processes
         self._link.ends_at = sent_at + LEASE
         if self._told_lost:
@@ -333,16 +325,13 @@ class SharedBudgets(Budgets):
             try:
                 async for notice in self._store.notices(self.process):
                     for recall in decode_notice(notice):
-                        self._recall(recall)
+                        if recall.name in self._loans:
+                            loan = self._loans[recall.name]
+                            loan.recall(recall.give, urgent=recall.urgent)
+                    self._changed.set()
             except (Exception, asyncio.CancelledError):  # noqa: BLE001 - of a foreign client
                 _raise_if_cancelled()
             await asyncio.sleep(RETRY_AFTER)
-
-    def _recall(self, recall: Recall) -> None:
-        if (loan := self._loans.get(recall.name)) is not None:
-            loan.fetch = loan.fetch or recall.give == 0
-            loan.owe(recall.give, urgent=recall.urgent)
-            self._changed.set()
 
     # without the store
 
@@ -368,31 +357,23 @@ class SharedBudgets(Budgets):
             self._drop_tokens(now)
         else:
             self._link.state, self._link.ends_at = "own_share", inf
-            self._use_share(self._part, held_only=self._known)
+            self._use_own_share(held_only=self._known)
             longest = max(budget.seconds for budget in self._leased.values())
-            self._set_lease_timer(now + LEASE + GRACE + longest, self._use_whole_share)
+            # By then the leases of all other processes have ended.
+            self._set_lease_timer(now + LEASE + GRACE + longest, self._use_own_share)
         self._told_lost = True
         self._tell(BudgetEvent("store_lost", ()))
-        self._dispatch(now)
 
     def _drop_tokens(self, now: float) -> None:
         for loan in self._loans.values():
             loan.budget.hold(0, [], now)
 
-    def _use_whole_share(self) -> None:
-        """Use the whole share: the leases of all other processes have ended."""
-        self._use_share(self._part)
-        self._dispatch(asyncio.get_running_loop().time())
-
-    @property
-    def _part(self) -> float:
-        if isinstance(self._when_cut_off, Share):
-            return self._when_cut_off.part
-        return 1 / self._link.processes
-
-    def _use_share(self, part: float | None, *, held_only: bool = False) -> None:
+    def _use_own_share(self, *, held_only: bool = False) -> None:
+        policy = self._when_cut_off
+        part = policy.part if isinstance(policy, Share) else 1 / self._link.processes
         for budget in self._leased.values():
             budget.use_share(part, held_only=held_only)
+        self._dispatch(asyncio.get_running_loop().time())
 
     def _state(self, budget: Budget, now: float) -> BudgetState:
         leased = self._leased[budget.name]
