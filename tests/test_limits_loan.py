@@ -74,6 +74,15 @@ def test_an_urgent_call_elsewhere_gets_the_soonest(needs: Needs) -> None:
     assert given(found, needs) == [0.0, 0.0, rest(2.0)]
 
 
+def test_a_routine_recall_after_an_urgent_one_is_not_urgent() -> None:
+    """Once the tokens of the urgent recall are given, idle ones are kept for urgent calls here."""
+    found = loan(3)
+    found.recall(1, urgent=True)
+    assert given(found, URGENT) == [0.0]
+    found.recall(2, urgent=False)
+    assert given(found, URGENT) == []
+
+
 def test_tokens_that_go_along_are_the_soonest_but_for_those_kept() -> None:
     """As many as go with the tokens of a scarcer budget, those that are owed among them."""
     found = loan(3, (1.0, 2.0))

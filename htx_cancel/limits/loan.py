@@ -49,9 +49,9 @@ class Loan:
     def recall(self, count: int, *, urgent: bool) -> None:
         """Note that the store recalls tokens; a count of 0 means that it has some to fetch."""
         self.fetch = self.fetch or count == 0
+        self.urgently = urgent or (self.urgently and self.owed > 0)
         self.owed = max(self.owed, count)
         self.recalled = max(self.recalled, count)
-        self.urgently = (self.urgently and self.owed > 0) or urgent
 
     @property
     def taught(self) -> bool:
