@@ -42,7 +42,11 @@ class LuaServer:
         self._script = self._lua.eval(source.encode())
         if not empty:
             self._clock = lambda: clock() - 10.0
-            self.run(encode(Message("founder", 1, 0, 0, known=False, bye=True, keep_for_urgent=0, wants=[])))
+            self.run(
+                encode(
+                    Message("founder", 1, 0, 0, known=False, bye=True, keep_for_urgent=0, wants=[])
+                )
+            )
             self._clock, self._earlier = clock, None
 
     def run(self, message: bytes) -> bytes:
