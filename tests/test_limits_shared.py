@@ -344,6 +344,23 @@ def test_a_process_that_stood_still_asks_before_it_sends(*, under_way: bool) -> 
     run(main())
 
 
+def test_a_process_that_stalled_while_the_store_failed_goes_on_by_itself() -> None:
+    """The lease ended before a message failed: the first failure shows that the store is away."""
+
+    async def main() -> None:
+        async with World() as world:
+            stalled = await world.join()
+            await stalled.send()
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.stall(LEASE + 1.0)
+            stalled.store.down = True
+            assert await stalled.send() < 0.1
+            assert [event.kind for event in world.events] == ["store_lost"]
+
+    run(main())
+
+
 def test_a_process_that_stood_still_as_it_joined_does_without_the_store() -> None:
     """It has no word of the store yet, and says that it is away until there is one."""
 

@@ -36,7 +36,7 @@ class LeasedBudget(Budget):
         self.held = 0  #: tokens lent to this process
         self.fair = 0  #: tokens that this process can count on
         self.link = link
-        self._share: float | None = None  # of the limit, while the store is away
+        self._share: float | None = None  # of the limit, while the store is unavailable
         self._share_cap = inf  # tokens
         self._full_rests: deque[float] = deque()  # of idle tokens: when each is free elsewhere
         self._held_before: deque[tuple[float, int]] = deque()  # (until, tokens held)
@@ -157,7 +157,7 @@ class LeasedBudget(Budget):
         return given
 
     def use_share(self, share: float | None, *, held_only: bool = False) -> None:
-        """Use a share of the limit while the store is away; ``None`` when the store is back.
+        """Use a share of the limit while the store is unavailable; ``None`` when the store is back.
 
         With ``held_only``, use no more tokens than are held: others may still hold the rest.
         """

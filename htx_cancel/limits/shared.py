@@ -9,8 +9,8 @@ Rules:
   not, and may have lent tokens. Tokens that it gave back are not reported again: the store treats
   any that it misses as free one window later.
 * A lease counts from the departure of the message that the store answered.
-* When the lease has ended and the last message was not answered, the store is away, and the process
-  does what ``when_cut_off`` says. A process that stood still asks the store before it grants.
+* When the lease has ended and the last message was not answered, the store is unavailable, and the
+  process does what ``when_cut_off`` says. A process that stalled asks the store before it grants.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ GRACE = 0.25  #: seconds after the end of its lease in which a request may still
 
 
 class Share(Struct, frozen=True):
-    """While the store is away, use this part of every limit: above 0 and at most 1.
+    """While the store is unavailable, use this part of every limit: above 0 and at most 1.
 
     Nothing is refused if the parts of all processes add up to 1 at most.
 
@@ -76,8 +76,8 @@ class _Policy(Enum):
         return self.name
 
 
-FAIR_SHARE = _Policy.FAIR_SHARE  #: while the store is away, use an equal part of every limit
-HOLD = _Policy.HOLD  #: while the store is away, send nothing
+FAIR_SHARE = _Policy.FAIR_SHARE  #: while the store is unavailable, use an equal part of every limit
+HOLD = _Policy.HOLD  #: while the store is unavailable, send nothing
 
 WhenCutOff = Share | _Policy
 LAST: Rank = (int(Priority.BACKGROUND), inf)  #: a place in the queue behind all others
@@ -93,7 +93,7 @@ class SharedBudgets(Budgets):
         store: keeps the book, for example a ``RedisStore``.
         limits: as for ``Budgets``. If the store knows another limit, the store's counts.
         keep_for_urgent: tokens of every budget that only urgent calls may use, in all processes.
-        when_cut_off: what to do while the store is away: ``FAIR_SHARE``, use an equal part, by the
+        when_cut_off: what to do while the store is unavailable: ``FAIR_SHARE``, use an equal part, by the
             number of processes last seen; ``HOLD``, send nothing; or a ``Share``. With
             ``FAIR_SHARE`` requests may be refused if other processes can reach the store; refused
             requests are sent again.
@@ -153,11 +153,10 @@ class SharedBudgets(Budgets):
     # joining and leaving
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._count_needs(loop.time())
         await self._sync()
         if self._failed:
             self._cut_off()
+        loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._sync_when_due()), loop.create_task(self._listen())]
         return self
 
@@ -167,12 +166,10 @@ class SharedBudgets(Budgets):
             task.cancel()
         await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
         self._stop_lease_timer()
-        loop = asyncio.get_running_loop()
-        self._count_needs(loop.time())
         for loan in self._loans.values():
             loan.recall(loan.budget.held, urgent=True)
         await self._sync(bye=True)
-        self._drop_tokens(loop.time())
+        self._drop_tokens(asyncio.get_running_loop().time())
         self._loans.clear()
         self._link.state, self._link.ends_at = "cut_off", -inf
         await self._store.close()
@@ -210,7 +207,7 @@ class SharedBudgets(Budgets):
             self._changed.set()
 
     def _count_needs(self, now: float) -> None:
-        """Count what calls need of each budget that calls of this process have ever asked for."""
+        """Count what calls need of each budget that any call of this process has used."""
         for lane in self._lanes.values():
             for budget in lane.budgets:
                 if budget.name not in self._loans:
@@ -252,7 +249,7 @@ class SharedBudgets(Budgets):
             if now >= until or (not self._failed and any(loan.is_due(now) for loan in loans)):
                 try:
                     await self._sync()
-                except Exception as error:  # noqa: BLE001 - ours, or an answer that makes no sense
+                except Exception as error:  # noqa: BLE001 - an invalid answer, or our own bug
                     hooks.report("the answer of the shared budgets' store is invalid", error)
                     self._failed = True
                 continue
@@ -290,9 +287,9 @@ class SharedBudgets(Budgets):
                 answer = decode_answer(await self._store.sync(encode(message)))
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - of a foreign client
             _raise_if_cancelled()
-            # If this process stood still, the timeout says nothing about the store.
-            stood_still = asyncio.get_running_loop().time() >= now + 2 * ANSWER_WITHIN
-            self._failed = not (stood_still and self._known)
+            # If this process stalled, the timeout says nothing about the store.
+            stalled = asyncio.get_running_loop().time() >= now + 2 * ANSWER_WITHIN
+            self._failed = not (stalled and self._known)
             return
         self._failed = not answer.read
         if answer.read and not bye:
