@@ -93,8 +93,8 @@ class SharedBudgets(Budgets):
         store: keeps the book, for example a ``RedisStore``.
         limits: as for ``Budgets``. If the store knows another limit, the store's counts.
         keep_for_urgent: tokens of every budget that only urgent calls may use, in all processes.
-        when_cut_off: what to do while the store is unavailable: ``FAIR_SHARE``, use an equal part, by the
-            number of processes last seen; ``HOLD``, send nothing; or a ``Share``. With
+        when_cut_off: what to do while the store is unavailable: ``FAIR_SHARE``, use an equal part,
+            by the number of processes last seen; ``HOLD``, send nothing; or a ``Share``. With
             ``FAIR_SHARE`` requests may be refused if other processes can reach the store; refused
             requests are sent again.
         max_in_flight, charge_pools, round_trips: as for ``Budgets``.

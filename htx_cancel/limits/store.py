@@ -88,7 +88,7 @@ class Holdings(Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Keeps the book of one UID. If a method raises any exception, the store counts as unavailable."""
+    """Keeps the book of one UID. Its methods may raise anything while it is unavailable."""
 
     async def sync(self, message: bytes) -> bytes:
         """Take a message, return the answer."""
