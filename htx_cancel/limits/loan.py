@@ -44,7 +44,6 @@ class Loan:
         self.fetch = False  #: whether the store has tokens that are needed here
         self.limit: Limit | None = None  #: as the store states it
         self.hold_told = -inf  #: until when a refusal holds the budget, as the store knows
-        self.hold_sent = -inf  #: the same, as the last message said
 
     def recall(self, count: int, *, urgent: bool) -> None:
         """Note that the store recalls tokens; a count of 0 means that it has some to fetch."""
@@ -102,7 +101,7 @@ class Loan:
         pressing = max(waiting[0] - self.urgent_told, 0)
         self.urgent_told, self.demand = waiting[0], self._needed
         # A hold that the store knows is not sent back: it would grow with each message.
-        self.hold_sent = budget.held_until if budget.held_until > self.hold_told else now
+        hold = budget.held_until - now if budget.held_until > self.hold_told else 0.0
         return Want(
             name=budget.name,
             calls=budget.calls,
@@ -118,7 +117,7 @@ class Loan:
             scarcer=self.needs.scarcer,
             accompanying=accompanying,
             pressing=pressing,
-            hold=_microseconds(self.hold_sent - now),
+            hold=_microseconds(hold),
         )
 
     def _give(self, accompanying: int, now: float) -> list[float]:
@@ -145,9 +144,10 @@ class Loan:
             budget.set_limit(limit)
         self.limit, self.others_wait, budget.fair = limit, lent.others, lent.fair
         budget.hold(lent.held, fresh, now)
-        self.hold_told = max(self.hold_told, self.hold_sent)
-        if lent.hold and now + lent.hold / MICROSECONDS > budget.held_until:
-            self.hold_told = budget.held_until = now + lent.hold / MICROSECONDS
+        if lent.hold:
+            hold_until = now + lent.hold / MICROSECONDS
+            self.hold_told = max(self.hold_told, hold_until)
+            budget.held_until = max(budget.held_until, hold_until)
         if not self.urgently or not self.owed:
             self.owed, self.urgently = max(lent.give, self.recalled), False
         return lost, differs

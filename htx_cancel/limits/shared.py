@@ -69,6 +69,8 @@ class Share(Struct, frozen=True):
 
 
 class _Policy(Enum):
+    """What a process does while the store is unavailable."""
+
     FAIR_SHARE = "an equal part, by the number of processes last seen"
     HOLD = "send nothing"
 
