@@ -136,3 +136,17 @@ def test_a_recall_since_the_last_message_outlives_its_answer() -> None:
     want(found, IDLE)
     found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, 0, 1, others=False), NOW)
     assert found.owed == 0
+
+
+def test_a_hold_that_the_store_knows_is_not_sent_back() -> None:
+    """A slow answer prolongs the hold by its delay, and a faster one does not make that news."""
+    found = loan(1)
+    for seconds in (1.0, 0.9):
+        hold = round(seconds * MICROSECONDS)
+        found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, hold, 1, others=False), NOW)
+        assert found.budget.held_until == NOW + 1.0
+        assert not is_due(found, IDLE)
+        assert want(found, IDLE).hold == 0
+    found.budget.held_until = NOW + 2.0
+    assert is_due(found, IDLE)
+    assert want(found, IDLE).hold == 2 * MICROSECONDS
