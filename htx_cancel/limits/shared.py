@@ -265,6 +265,8 @@ class SharedBudgets(Budgets):
         """Return what to tell the store of each budget, the scarcest first."""
         wants = []
         for loan in sorted(self._loans.values(), key=lambda loan: _rate(loan.budget)):
+            if loan.needs.scarcer:  # smaller if tokens of scarcer budgets were just given
+                loan.needs = self._needs(loan.budget, now)
             scarcer = loan.needs.scarcer.items()
             accompanying = sum(ratio * self._loans[name].given for name, ratio in scarcer)
             wants.append(loan.want(accompanying, now))
