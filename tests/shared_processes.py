@@ -226,7 +226,7 @@ class Worker:
         self._client = client
         self._budgets = budgets
 
-    def hear(self, event: BudgetEvent) -> None:
+    def note_event(self, event: BudgetEvent) -> None:
         """Note an event, except waits."""
         if event.kind != "wait":
             known = hasattr(self, "_budgets")
@@ -265,7 +265,7 @@ async def worker(
     found, store = Worker(), RedisStore(store_url, account="tests")
     async with (
         SharedBudgets(
-            store, limits=limits, when_cut_off=when_cut_off, on_event=found.hear
+            store, limits=limits, when_cut_off=when_cut_off, on_event=found.note_event
         ) as budgets,
         CancelClient(credentials(), base_url=base_url, budgets=budgets) as client,
     ):

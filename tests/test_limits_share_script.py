@@ -63,8 +63,8 @@ class Process:
         self.known = True
         self.ends_at = sent_at + LEASE
         (lent,) = answer.lents
-        kept = lent.held - len(lent.fresh)
-        self.tokens = sorted(self.tokens)[-kept:] if kept else []
+        remaining = lent.held - len(lent.fresh)
+        self.tokens = sorted(self.tokens)[-remaining:] if remaining else []
         self.tokens += [now + delay / US for delay in lent.fresh]
         assert len(self.tokens) == lent.held
 

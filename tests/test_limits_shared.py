@@ -3,7 +3,6 @@
 import asyncio
 import pickle
 import random
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -68,13 +67,13 @@ class World:
     ) -> "Process":
         """Start a process, and let it join."""
         store = store or LuaStore(self.network)
-        budgets = SharedBudgets(store, on_event=self.hear, **{**self._options, **options})
+        budgets = SharedBudgets(store, on_event=self.note_event, **{**self._options, **options})
         budgets.process = name or budgets.process
         process = Process(self, store, budgets)
         await self._stack.enter_async_context(budgets)
         return process
 
-    def hear(self, event: BudgetEvent) -> None:
+    def note_event(self, event: BudgetEvent) -> None:
         """Note an event, except waits."""
         if event.kind != "wait":
             self.events.append(event)
@@ -347,9 +346,7 @@ def test_a_process_that_stalled_asks_before_it_sends(*, under_way: bool) -> None
             await stalled_process.send()
             renewal = stalled_process.budgets._synced_at + RENEWAL
             await asyncio.sleep(renewal + (0.05 if under_way else 0.3) - now())
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, VirtualLoop)
-            loop.stall(LEASE + 1.0)
+            virtual_loop().stall(LEASE + 1.0)
             assert take_all(world) == 12
             assert await stalled_process.send() > LEASE
             assert "store_lost" not in world.kinds
@@ -364,9 +361,7 @@ def test_a_process_that_stalled_while_the_store_failed_goes_on_by_itself() -> No
         async with World() as world:
             stalled = await world.join()
             await stalled.send()
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, VirtualLoop)
-            loop.stall(LEASE + 1.0)
+            virtual_loop().stall(LEASE + 1.0)
             stalled.store.down = True
             assert await stalled.send() < 0.1
             assert world.kinds == ["store_lost"]
@@ -379,8 +374,7 @@ def test_a_process_that_stalled_as_it_joined_goes_on_without_the_store() -> None
 
     async def main() -> None:
         async with World() as world:
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, VirtualLoop)
+            loop = virtual_loop()
             store = LuaStore(world.network, delay=0.1)
             loop.call_later(0.05, loop.stall, LEASE + 1.0)
             one = await world.join(store=store)
@@ -390,6 +384,13 @@ def test_a_process_that_stalled_as_it_joined_goes_on_without_the_store() -> None
             assert world.kinds == ["store_lost", "store_back"]
 
     run(main())
+
+
+def virtual_loop() -> VirtualLoop:
+    """Return the running loop, which can stall."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
 
 
 def take_all(world: World) -> int:
@@ -955,8 +956,7 @@ def test_a_permit_that_is_too_old_is_not_used() -> None:
     async def main() -> None:
         exchange = Exchange()
         ids = add(exchange, "swap", 1)
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
+        loop = virtual_loop()
         stalled: list[int] = []
 
         def stalling_clock() -> float:
@@ -982,23 +982,18 @@ def test_a_permit_that_is_too_old_is_not_used() -> None:
     run(main())
 
 
-def use(budgets: SharedBudgets) -> Callable[[], Awaitable[object]]:
-    """Return a function that asks for a permit."""
-    return lambda: budgets.acquire((POOL,))
-
-
 def test_shared_budgets_must_be_entered_before_use() -> None:
     """They cannot be used after their end, but can be entered again."""
 
     async def main() -> None:
         async with World() as world:
             store = LuaStore(world.network)
-            budgets = SharedBudgets(store, limits=LIMITS, on_event=world.hear)
+            budgets = SharedBudgets(store, limits=LIMITS, on_event=world.note_event)
             for _ in range(2):
                 with pytest.raises(InvalidValueError, match="entered with 'async with'"):
-                    await use(budgets)()
+                    await budgets.acquire((POOL,))
                 async with budgets:
-                    await use(budgets)()
+                    await budgets.acquire((POOL,))
                     await asyncio.sleep(1.0)
                     assert state(budgets).store == "linked"
             assert store.closed
@@ -1013,14 +1008,14 @@ def test_shared_budgets_belong_to_one_loop() -> None:
     async def joined() -> SharedBudgets:
         budgets = SharedBudgets(LuaStore(Network()))
         async with budgets:
-            await use(budgets)()
+            await budgets.acquire((POOL,))
         return budgets
 
     budgets = run(joined())
 
     async def other() -> None:
         async with budgets:
-            await use(budgets)()
+            await budgets.acquire((POOL,))
 
     with pytest.raises(WrongLoopError):
         run(other())
