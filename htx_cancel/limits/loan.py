@@ -62,12 +62,6 @@ class Loan:
         return min(self.budget.used + sum(self.needs.waiting), self.budget.calls)
 
     @property
-    def _can_give(self) -> bool:
-        budget = self.budget
-        resting = min(budget.used, budget.held) - budget.in_flight
-        return budget.idle > self._keep or resting > 0
-
-    @property
     def _keep(self) -> int:
         return 0 if self.urgently else max(self.needs.keep, self.needs.waiting[0])
 
@@ -79,11 +73,12 @@ class Loan:
         """Return whether the store should get a message about this budget now."""
         budget, waiting = self.budget, self.needs.waiting
         budget.settle(now)
+        resting = min(budget.used, budget.held) - budget.in_flight
         return (
             self.fetch
             or self.taught
             or budget.held_until > max(now, self.hold_told)
-            or (self.owed > 0 and self._can_give)
+            or (self.owed > 0 and (budget.idle > self._keep or resting > 0))
             or (self._only_others_wait and budget.idle > 0)
             or (waiting[0] > self.urgent_told and budget.room(now, urgent=True) <= 0)
             or (any(waiting) and self._needed > max(budget.held, self.demand))

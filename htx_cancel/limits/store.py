@@ -107,14 +107,9 @@ decode_notice = msgspec.msgpack.Decoder(list[Recall]).decode
 
 def holdings(book: bytes) -> list[Holdings]:
     """Return which process holds how many tokens of each budget, by a store's book."""
-    budgets = msgspec.msgpack.decode(book)["budgets"]
-    return [
-        Holdings(
-            name,
-            int(budget["n"]),
-            budget["window"] / MICROSECONDS,
-            len(budget["home"]),
-            {process: int(tokens) for process, tokens in dict(budget["held"] or {}).items()},
-        )
-        for name, budget in sorted(budgets.items())
-    ]
+    found = []
+    for name, budget in sorted(msgspec.msgpack.decode(book)["budgets"].items()):
+        held = {process: int(tokens) for process, tokens in dict(budget["held"] or {}).items()}
+        seconds = budget["window"] / MICROSECONDS
+        found.append(Holdings(name, int(budget["n"]), seconds, len(budget["home"]), held))
+    return found
