@@ -1,7 +1,7 @@
-"""The store's script without a server: in an embedded Lua, on any clock, with any trouble.
+"""Run the store's script in an embedded Lua, on any clock and with any network fault.
 
-What a server offers to ``share.lua`` is written here a second time: its clock, its one value, its
-name and age, MessagePack, and messages to subscribers.
+This module replaces all that a server offers to ``share.lua``: its clock, its one value, its run id
+and uptime, MessagePack, and messages to subscribers.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from htx_cancel.limits.store import Message, encode
 SCRIPT = (files("htx_cancel.limits") / "share.lua").read_text()
 CHANNELS = b"book:"
 
-Trouble = Literal["lost_before", "lost_after", "late", "doubled"]
+Fault = Literal["lost_before", "lost_after", "late", "doubled"]
 
 
 class LuaServer:
     """A server with one book; ``clock`` is its time in seconds.
 
-    A process that has left began the book a while ago, unless it is ``empty``.
+    Unless it is ``empty``, a process that has left began its book 10 s ago.
     """
 
     def __init__(
@@ -42,7 +42,11 @@ class LuaServer:
         self._script = self._lua.eval(source.encode())
         if not empty:
             self._clock = lambda: clock() - 10.0
-            self.run(encode(Message("founder", 1, 0, 0, known=False, bye=True, kept=0, wants=[])))
+            self.run(
+                encode(
+                    Message("founder", 1, 0, 0, known=False, bye=True, keep_for_urgent=0, wants=[])
+                )
+            )
             self._clock, self._earlier = clock, None
 
     def run(self, message: bytes) -> bytes:
@@ -55,7 +59,7 @@ class LuaServer:
         return answer
 
     def restart(self, *, keep: bool) -> None:
-        """Become another server: with the book as it was before the last message, or without it."""
+        """Restart with the book as it was before the last message, or without a book."""
         self.run_id += 1
         self._started = self._clock()
         self.book = self._earlier if keep else None
@@ -87,14 +91,14 @@ class LuaServer:
         if isinstance(value, list):
             return self._lua.table(*map(self._to_lua, value))
         if isinstance(value, dict):
-            entries = {self._to_lua(key): self._to_lua(it) for key, it in value.items()}
+            entries = {self._to_lua(key): self._to_lua(item) for key, item in value.items()}
             return self._lua.table_from(entries)
         return value.encode() if isinstance(value, str) else value
 
 
 def _to_python(value: Any) -> Any:
     if lua51.lua_type(value) == "table":
-        entries = {_to_python(key): _to_python(it) for key, it in value.items()}
+        entries = {_to_python(key): _to_python(item) for key, item in value.items()}
         if set(entries) == set(range(1, len(entries) + 1)):
             return [entries[number] for number in range(1, len(entries) + 1)]
         return entries
@@ -104,9 +108,9 @@ def _to_python(value: Any) -> Any:
 
 
 class LuaStore:
-    """A process's way to a ``LuaServer`` on the running loop, some seconds long each way.
+    """The connection of one process to a ``LuaServer``; ``delay`` is seconds, each way.
 
-    ``down`` is whether it leads nowhere; ``share`` of the messages meet ``troubles``.
+    While it is ``down``, each message fails. ``fault_rate`` is the part of messages with a fault.
     """
 
     def __init__(
@@ -114,8 +118,8 @@ class LuaStore:
         network: "Network",
         *,
         delay: float = 0.0003,
-        share: float = 0.0,
-        troubles: Sequence[Trouble] = ("lost_before", "lost_after", "late", "doubled"),
+        fault_rate: float = 0.0,
+        faults: Sequence[Fault] = ("lost_before", "lost_after", "late", "doubled"),
         seed: int = 0,
     ) -> None:
         self.down = False
@@ -123,33 +127,33 @@ class LuaStore:
         self.closed = False
         self._network = network
         self._delay = delay
-        self._share = share
-        self._troubles = troubles
+        self._fault_rate = fault_rate
+        self._faults = faults
         self._chance = random.Random(seed)
 
     async def sync(self, message: bytes) -> bytes:
-        """Take a message there and an answer back, or fail as a network does."""
+        """Carry a message to the server and the answer back, or fail as a network does."""
         self.syncs += 1
         await asyncio.sleep(self._delay)
-        trouble = None
-        if self._chance.random() < self._share:
-            trouble = self._chance.choice(self._troubles)
-        if self.down or trouble == "lost_before":
-            raise ConnectionError("the store is away")
-        if trouble == "late":
+        fault = None
+        if self._chance.random() < self._fault_rate:
+            fault = self._chance.choice(self._faults)
+        if self.down or fault == "lost_before":
+            raise ConnectionError("the store is unavailable")
+        if fault == "late":
             late = self._chance.uniform(0.0, 3.0)
             asyncio.get_running_loop().call_later(late, self._network.run, message)
-            raise ConnectionError("no answer, yet")
+            raise ConnectionError("the message is delayed")
         answer = self._network.run(message)
-        if trouble == "doubled":
+        if fault == "doubled":
             answer = self._network.run(message)
         await asyncio.sleep(self._delay)
-        if trouble == "lost_after":
+        if fault == "lost_after":
             raise ConnectionError("the answer was lost")
         return answer
 
     async def notices(self, process: str) -> AsyncIterator[bytes]:
-        """Yield what the server publishes for a process."""
+        """Yield the notices that the server publishes for a process."""
         queue = self._network.queues[process]
         while True:
             notice = await queue.get()
@@ -158,19 +162,19 @@ class LuaStore:
                 yield notice
 
     async def close(self) -> None:
-        """Note that it was closed."""
+        """Note that the store was closed."""
         self.closed = True
 
 
 class Network:
-    """A server, and the messages on their way to its subscribers."""
+    """A server, and the queues of its subscribers."""
 
     def __init__(self, *, age: float = 1e6) -> None:
         self.server = LuaServer(asyncio.get_running_loop().time, age=age)
         self.queues: defaultdict[str, asyncio.Queue[bytes]] = defaultdict(asyncio.Queue)
 
     def run(self, message: bytes) -> bytes:
-        """Run the script, and pass on what it publishes."""
+        """Run the script on a message, and queue the notices that it publishes."""
         answer = self.server.run(message)
         for process, notice in self.server.published:
             self.queues[process].put_nowait(notice)

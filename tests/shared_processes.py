@@ -1,7 +1,7 @@
-"""Real processes that share budgets: workers, an exchange, a store, and ways to it that fail.
+"""Run real processes that share budgets: workers, an exchange, a store, and proxies to the store.
 
-Each process is asked over a pipe; what it can be asked are the methods of ``Judge`` and ``Worker``.
-The exchange's clock is ``time.time()``, which all processes of one host share.
+Tests call the methods of ``ServedExchange`` and ``Worker`` in their processes over a pipe. The
+exchange's clock is ``time.time()``, which all processes of one host share.
 """
 
 import asyncio
@@ -38,35 +38,35 @@ from htx_cancel.sandbox.rules import ROUTES, Kind
 from htx_cancel.sandbox.windows import WindowRule
 
 POOL, FIVE = "usdt_m_trade", "/linear-swap-api/v1/swap_trigger_cancel"
-#: What is canceled here, the budget that it charges, and the orders in one call.
+#: The kinds of orders; for each, the budget that a cancel charges, and the orders in one call.
 KINDS: dict[Kind, tuple[str, int]] = {"v5": (POOL, 1), "linear_trigger": (FIVE, 20)}
-PATIENCE = 30.0  #: seconds after which a process is taken to hang
+PATIENCE = 30.0  #: seconds after which a process counts as hung
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["htx_cancel.sandbox", "redis.asyncio"])  # these take longest
+_CONTEXT.set_forkserver_preload(["htx_cancel.sandbox", "redis.asyncio"])  # the slowest imports
 
 
 class GoneError(Exception):
-    """The process that was asked has ended."""
+    """The process that was called has ended."""
 
 
 class Peer:
-    """A process that serves what ``make`` makes, and answers what it is asked."""
+    """A process that runs the object that ``make`` yields; ``ask`` calls its methods."""
 
     def __init__(
         self, make: Callable[..., AbstractAsyncContextManager[object]], *given: object
     ) -> None:
-        self._pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs, make, given), daemon=True)
+        self._pipe, other_end = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(other_end, make, given), daemon=True)
         self._process.start()
-        theirs.close()
+        other_end.close()
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._numbers = count()
         self.alive = True
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._hear)
 
     async def ask(self, what: str, *given: object) -> Any:
-        """Call a method there; raise ``GoneError`` if the process ends before it answers."""
+        """Call a method in the process; raise ``GoneError`` if the process ends first."""
         if not self.alive:
             raise GoneError
         number = next(self._numbers)
@@ -102,12 +102,12 @@ class Peer:
         self._asked.clear()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send the process a signal."""
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
     async def close(self) -> None:
-        """Let it end by itself, and see that it does."""
+        """Let the process end by itself, and check that it does."""
         self._leave()
         await asyncio.to_thread(self._process.join, PATIENCE)
         hangs = self._process.is_alive()
@@ -132,15 +132,15 @@ async def _answer(
     make: Callable[..., AbstractAsyncContextManager[object]],
     given: tuple[object, ...],
 ) -> None:
-    """Answer until the other end of the pipe is closed."""
+    """Answer calls until the other end of the pipe is closed."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     tasks = set[asyncio.Task[None]]()
 
     async def answer(number: int, what: str, args: tuple[object, ...]) -> None:
         error, found = "", None
         try:
-            found = await getattr(it, what)(*args)
-        except Exception as trouble:  # noqa: BLE001 - it is raised at the other end
+            found = await getattr(served, what)(*args)
+        except Exception as trouble:  # noqa: BLE001 - raised at the other end
             error = repr(trouble)
         with suppress(OSError):
             pipe.send((number, error, found))
@@ -155,39 +155,39 @@ async def _answer(
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async with make(*given) as it:
+    async with make(*given) as served:
         loop.add_reader(pipe.fileno(), hear)
         await over.wait()
         for task in tasks:
             task.cancel()
 
 
-class Judge:
-    """An exchange that tells the truth, in a process of its own."""
+class ServedExchange:
+    """An exchange in a process of its own, which can be asked for the true state of its orders."""
 
     def __init__(self, exchange: Exchange, server: SandboxServer) -> None:
         self._exchange = exchange
         self._server = server
-        self._told = 0
+        self._events = 0
 
     async def base_url(self) -> str:
-        """Say where it listens."""
+        """Return the URL at which the exchange listens."""
         return self._server.base_url
 
     async def place(self, kind: Kind, number: int) -> list[str]:
-        """Put orders into the book; return their ids."""
+        """Put orders into the exchange's book; return their ids."""
         return add(self._exchange, kind, number)
 
     async def truth(self, ids: list[str]) -> list[tuple[bool, str]]:
-        """Say of each order whether a cancel of it was taken, and its state."""
+        """Return for each order whether a cancel was accepted, and its state."""
         orders = [self._exchange.book[order_id] for order_id in ids]
         return [(order.instructed, order.state) for order in orders]
 
     async def arrivals(self) -> list[tuple[str, float, bool]]:
-        """List the calls since the last time: the budget, when it arrived, whether refused."""
-        fresh = self._exchange.log[self._told :]
-        self._told += len(fresh)
-        return [(_budget(it.path), it.now, it.outcome == "rate") for it in fresh]
+        """Return the requests since the last call: budget, time of arrival, whether refused."""
+        fresh = self._exchange.log[self._events :]
+        self._events += len(fresh)
+        return [(_budget(entry.path), entry.now, entry.outcome == "rate") for entry in fresh]
 
 
 def _budget(path: str) -> str:
@@ -196,80 +196,76 @@ def _budget(path: str) -> str:
 
 
 @asynccontextmanager
-async def judge(
+async def served_exchange(
     window: WindowRule, limits: dict[str, Limit], delay: float, jitter: float
-) -> AsyncIterator[Judge]:
-    """Serve an exchange."""
-    numbers = {name: (it.calls, it.seconds) for name, it in limits.items()}
+) -> AsyncIterator[ServedExchange]:
+    """Serve an exchange until the end of the block."""
+    numbers = {name: (limit.calls, limit.seconds) for name, limit in limits.items()}
     exchange = Exchange(window=window, limits=numbers)
     async with SandboxServer(exchange, delay=delay, jitter=jitter, seed=1) as server:
-        yield Judge(exchange, server)
+        yield ServedExchange(exchange, server)
 
 
-class Told(Struct, array_like=True, frozen=True):
+class WorkerEvent(Struct, array_like=True, frozen=True):
     """An event of a worker's budgets."""
 
     kind: str
     names: tuple[str, ...]
     at: float  #: epoch seconds
-    state: str  #: of its store
+    state: str  #: of the worker's store
 
 
 class Worker:
     """A client with shared budgets, in a process of its own."""
 
     def __init__(self) -> None:
-        self._told: list[Told] = []
+        self._events: list[WorkerEvent] = []
 
     def begin(self, client: CancelClient, budgets: SharedBudgets) -> None:
-        """Work with these."""
+        """Set the client and the budgets to work with."""
         self._client = client
         self._budgets = budgets
 
-    def hear(self, event: BudgetEvent) -> None:
-        """Note an event that is no wait."""
+    def note_event(self, event: BudgetEvent) -> None:
+        """Note an event, except waits."""
         if event.kind != "wait":
             known = hasattr(self, "_budgets")
             state = self._budgets.snapshot()[0].store if known else ""
-            self._told.append(Told(event.kind, event.names, time.time(), state))
+            self._events.append(WorkerEvent(event.kind, event.names, time.time(), state))
 
     async def name(self) -> str:
-        """Say how the book names it."""
+        """Return the name of this process in the book."""
         return self._budgets.process
 
     async def cancel(self, kind: Kind, ids: list[str], urgent: bool) -> list[tuple[str, str]]:
-        """Cancel orders; return each one's status."""
+        """Cancel orders; return the id and status of each."""
         priority = Priority.URGENT if urgent else Priority.ROUTINE
         outcome = await cancel(self._client, kind, ids, priority=priority)
-        return [(it.order_id, it.status.value) for it in outcome]
+        return [(result.order_id, result.status.value) for result in outcome]
 
-    async def events(self) -> list[Told]:
-        """List what was told that is no wait."""
-        return self._told
+    async def events(self) -> list[WorkerEvent]:
+        """Return the events so far, except waits."""
+        return self._events
 
     async def state(self) -> str:
-        """Say how it stands with the store."""
-        (state,) = {it.store for it in self._budgets.snapshot()}
+        """Return the state of the link to the store."""
+        (state,) = {budget.store for budget in self._budgets.snapshot()}
         return state
 
     async def held(self, name: str) -> int:
-        """Say how many tokens of a budget it may use."""
-        return {it.name: it for it in self._budgets.snapshot()}[name].held
-
-    async def busy(self) -> int:
-        """Count its calls that wait or are under way."""
-        return sum(it.waiting + it.in_flight for it in self._budgets.snapshot())
+        """Return how many tokens of a budget this process holds."""
+        return {budget.name: budget.held for budget in self._budgets.snapshot()}[name]
 
 
 @asynccontextmanager
 async def worker(
     base_url: str, store_url: str, limits: dict[str, Limit], when_cut_off: WhenCutOff
 ) -> AsyncIterator[Worker]:
-    """Join the others, with a client."""
+    """Join the other processes, with a client."""
     found, store = Worker(), RedisStore(store_url, account="tests")
     async with (
         SharedBudgets(
-            store, limits=limits, when_cut_off=when_cut_off, on_event=found.hear
+            store, limits=limits, when_cut_off=when_cut_off, on_event=found.note_event
         ) as budgets,
         CancelClient(credentials(), base_url=base_url, budgets=budgets) as client,
     ):
@@ -277,11 +273,11 @@ async def worker(
         yield found
 
 
-class Way:
-    """A way to the store that can be cut: a Unix socket that carries to another one.
+class Proxy:
+    """A proxy between Unix sockets, through which one process reaches the store.
 
-    A cut one carries nothing, as a network does; what was written meanwhile arrives late. A closed
-    one resets every connection. ``delay`` is seconds, each way.
+    While it is cut, data is delayed, as in a network. While it is closed, connections are reset.
+    ``delay`` is seconds, each way.
     """
 
     def __init__(self, path: Path, to: Path) -> None:
@@ -290,8 +286,8 @@ class Way:
         self._path = path
         self._to = to
         self._closed = False
-        self._clear = asyncio.Event()
-        self._clear.set()
+        self._passes = asyncio.Event()
+        self._passes.set()
         self._writers = set[asyncio.StreamWriter]()
         self._tasks = set[asyncio.Task[None]]()
 
@@ -309,19 +305,19 @@ class Way:
         await asyncio.sleep(0)
 
     def cut(self) -> None:
-        """Carry nothing."""
-        self._clear.clear()
+        """Delay all data until ``mend``."""
+        self._passes.clear()
 
     def close(self) -> None:
-        """Reset all connections, and whatever is tried anew."""
+        """Reset all connections, and new ones until ``mend``."""
         self._closed = True
         for writer in self._writers:
             writer.transport.abort()
 
     def mend(self) -> None:
-        """Carry again."""
+        """Pass data again."""
         self._closed = False
-        self._clear.set()
+        self._passes.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._carry(reader, writer))
@@ -332,13 +328,13 @@ class Way:
         ends = [writer]
         self._writers.add(writer)
         try:
-            await self._clear.wait()
+            await self._passes.wait()
             if self._closed:
                 return
-            there, to_store = await asyncio.open_unix_connection(self._to)
+            from_store, to_store = await asyncio.open_unix_connection(self._to)
             ends.append(to_store)
             self._writers.add(to_store)
-            await asyncio.gather(self._pump(reader, to_store), self._pump(there, writer))
+            await asyncio.gather(self._pump(reader, to_store), self._pump(from_store, writer))
         except OSError:
             pass
         finally:
@@ -350,21 +346,21 @@ class Way:
         while data := await reader.read(65536):
             if self.delay:
                 await asyncio.sleep(self.delay)
-            await self._clear.wait()
+            await self._passes.wait()
             writer.write(data)
             await writer.drain()
         writer.close()
 
 
 class Member(Struct):
-    """A worker, and its way to the store."""
+    """A worker, and its proxy to the store."""
 
     peer: Peer
-    way: Way
+    proxy: Proxy
 
 
 def contradiction(status: str, instructed: bool, state: str) -> str:
-    """Say how a status contradicts the book; ``""`` if it does not."""
+    """Return how a status contradicts the exchange's book; ``""`` if it does not."""
     if status == CancelStatus.ACCEPTED and not (instructed and state == "canceled"):
         return "accepted, and not canceled"
     if status in (CancelStatus.UNSENT, CancelStatus.REJECTED) and instructed:
@@ -375,7 +371,7 @@ def contradiction(status: str, instructed: bool, state: str) -> str:
 
 
 class World:
-    """An exchange, a store, workers on both, and what was said of each order."""
+    """An exchange, a store, workers that use both, and the status of each order."""
 
     def __init__(
         self,
@@ -389,9 +385,9 @@ class World:
         self.store = store
         self.limits = limits
         self.members: list[Member] = []
-        self.said: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
         self.abandoned = 0  #: orders whose worker was killed
-        self.wrong: Counter[str] = Counter()
+        self.contradictory: Counter[str] = Counter()
         self._folder = folder
         self._window = window
         self._when_cut_off = when_cut_off
@@ -400,7 +396,7 @@ class World:
         self._peers: list[Peer] = []
 
     async def __aenter__(self) -> Self:
-        self.exchange = Peer(judge, self._window, self.limits, 0.004, 0.003)
+        self.exchange = Peer(served_exchange, self._window, self.limits, 0.004, 0.003)
         self._stack.push_async_callback(self.exchange.close)
         self._base_url = await self.exchange.ask("base_url")
         self.book = await self._stack.enter_async_context(_reader(self.store))
@@ -411,67 +407,71 @@ class World:
         await self._stack.aclose()
 
     async def join(self) -> Member:
-        """Let a worker join."""
-        path = self._folder / f"way-{len(self._peers)}"
-        way = await self._stack.enter_async_context(Way(path, self.store.socket))
-        peer = Peer(worker, self._base_url, way.url, self.limits, self._when_cut_off)
+        """Start a worker, and let it join."""
+        path = self._folder / f"proxy-{len(self._peers)}"
+        proxy = await self._stack.enter_async_context(Proxy(path, self.store.socket))
+        peer = Peer(worker, self._base_url, proxy.url, self.limits, self._when_cut_off)
         self._peers.append(peer)
-        member = Member(peer, way)
+        member = Member(peer, proxy)
         self.members.append(member)
         return member
 
-    async def pull(self, member: Member, kind: Kind, calls: int, *, urgent: bool = False) -> None:
-        """Place orders, let a worker cancel them, and note what it says."""
+    async def cancel_new(
+        self, member: Member, kind: Kind, calls: int, *, urgent: bool = False
+    ) -> None:
+        """Place orders, let a worker cancel them, and note their statuses."""
         ids = await self.exchange.ask("place", kind, calls * KINDS[kind][1])
         try:
-            said = await member.peer.ask("cancel", kind, ids, urgent)
+            statuses = await member.peer.ask("cancel", kind, ids, urgent)
         except GoneError:
             self.abandoned += len(ids)
             return
-        self.wrong["ids that are not those given"] += [it for it, _ in said] != ids
-        self.said.update(said)
+        self.contradictory["other ids than those given"] += [
+            order_id for order_id, _ in statuses
+        ] != ids
+        self.statuses.update(statuses)
 
     @asynccontextmanager
     async def flooded(
         self, members: Iterable[Member], kinds: Iterable[Kind] = KINDS
     ) -> AsyncIterator[None]:
-        """Let each of them have more to cancel than it can, until the end of the block."""
+        """Give each member more orders than it can cancel, until the end of the block."""
         over = asyncio.Event()
 
         async def flood(member: Member, kind: Kind) -> None:
             while member.peer.alive and not over.is_set():
                 calls = max(self.limits[KINDS[kind][0]].calls // 4, 2)
-                await self.pull(member, kind, calls)
+                await self.cancel_new(member, kind, calls)
 
         kinds = list(kinds)
         floods = [flood(member, kind) for member in members for kind in kinds for _ in range(2)]
-        async with beside(*floods):
+        async with in_background(*floods):
             yield
             over.set()
 
     async def arrivals(self, name: str = POOL) -> list[float]:
-        """List when calls of a budget arrived, refused ones too."""
+        """Return when requests of a budget arrived, including refused ones."""
         self._arrivals += await self.exchange.ask("arrivals")
         return [at for budget, at, _ in self._arrivals if budget == name]
 
     async def refused(self) -> Counter[str]:
-        """Count what the exchange refused, by budget."""
+        """Count the requests that the exchange refused, by budget."""
         self._arrivals += await self.exchange.ask("arrivals")
         return Counter(budget for budget, _, refused in self._arrivals if refused)
 
     async def contradictions(self) -> Counter[str]:
-        """Hold every status against the book; count what contradicts it."""
-        wrong = self.wrong.copy()
-        truths = await self.exchange.ask("truth", list(self.said))
-        for status, truth in zip(self.said.values(), truths, strict=True):
-            wrong[contradiction(status, *truth)] += 1
-        del wrong[""]
-        return +wrong
+        """Compare every status with the exchange's book; count the contradictions."""
+        contradictory = self.contradictory.copy()
+        truths = await self.exchange.ask("truth", list(self.statuses))
+        for status, truth in zip(self.statuses.values(), truths, strict=True):
+            contradictory[contradiction(status, *truth)] += 1
+        del contradictory[""]
+        return +contradictory
 
     async def too_many(self) -> list[tuple[str, float]]:
-        """List the calls that were one too many in some window, wherever it begins.
+        """Return the requests that were one too many in some window, whenever it begins.
 
-        Where there is none, no rule refuses any.
+        If there is none, no rule of an exchange refuses any.
         """
         found = []
         for name, limit in self.limits.items():
@@ -482,18 +482,18 @@ class World:
         return found
 
     async def check_limits(self) -> None:
-        """Check that nothing was refused, and would not have been under any rule."""
+        """Check that no request was refused, nor would have been under another rule."""
         assert await self.refused() == Counter()
         assert await self.too_many() == []
 
     async def holdings(self) -> dict[str, Holdings]:
-        """Read who holds what."""
+        """Return the holdings in the store's book, by budget."""
         book = await self.book.book()
-        return {} if book is None else {it.name: it for it in holdings(book)}
+        return {} if book is None else {budget.name: budget for budget in holdings(book)}
 
     async def events(self, member: Member) -> list[str]:
-        """List what a worker was told that is no wait."""
-        return [told.kind for told in await member.peer.ask("events")]
+        """Return the kinds of a worker's events, except waits."""
+        return [event.kind for event in await member.peer.ask("events")]
 
 
 @asynccontextmanager
@@ -504,8 +504,8 @@ async def _reader(store: StoreServer) -> AsyncIterator[RedisStore]:
 
 
 @asynccontextmanager
-async def beside(*work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Do some work beside the block, and wait for its end after it."""
+async def in_background(*work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Run work during the block; wait for its end after the block."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
@@ -523,6 +523,6 @@ async def until(
 ) -> float:
     """Wait for a condition; return when it was met, in epoch seconds."""
     async with asyncio.timeout(within):
-        while not await condition():  # noqa: ASYNC110 - it is another process's
+        while not await condition():  # noqa: ASYNC110 - another process meets it
             await asyncio.sleep(0.05)
     return time.time()

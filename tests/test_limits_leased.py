@@ -1,4 +1,4 @@
-"""The ledger of tokens that a process holds on a lease: what it may use, and what it gives."""
+"""Test the ledger of leased tokens: which may be used, and which are given back."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ FLOOR = 0.1  #: of the round trip
 
 
 def ledger(held: int = 5, *, floor: float = FLOOR, calls: int = 5) -> LeasedBudget:
-    """Make a ledger of five tokens a second, so many of them here."""
+    """Make a ledger of five tokens per second, of which ``held`` are held."""
     trips, link = RoundTrips(), Link()
     trips.floor, link.ends_at = floor, 1e9
     budget = LeasedBudget("five", Limit(calls, 1.0), trips, link)
@@ -27,14 +27,14 @@ def ledger(held: int = 5, *, floor: float = FLOOR, calls: int = 5) -> LeasedBudg
 
 
 def use(budget: LeasedBudget, *times: float) -> None:
-    """Use a token at each of these times, answered at once."""
+    """Use a token at each of these times; each reply arrives at once."""
     for at in times:
         budget.take(at)
         budget.replied(at, at)
 
 
-def test_what_is_held_is_what_there_is() -> None:
-    """Not the limit; and nothing once the lease has ended."""
+def test_only_held_tokens_can_be_used() -> None:
+    """The limit does not count, and nothing can be used once the lease has ended."""
     budget = ledger(2)
     assert budget.room(0.0) == 2
     budget.link.ends_at = 3.0
@@ -43,14 +43,14 @@ def test_what_is_held_is_what_there_is() -> None:
 
 
 def test_a_lent_token_rests_until_it_is_free() -> None:
-    """Without the credit of a round trip: another process used it."""
+    """The floor of the round trip is not subtracted, because another process used it."""
     budget = ledger(0)
     budget.hold(3, [0.0, 0.4, 0.7], 10.0)
     assert [budget.room(at) for at in (10.0, 10.39, 10.41, 10.69, 10.71)] == [1, 1, 2, 2, 3]
 
 
 def test_a_token_that_changes_process_rests_in_full() -> None:
-    """For its own process it is free a round trip sooner."""
+    """For the process that used it, it is free one round trip sooner."""
     budget = ledger(1)
     use(budget, 10.0)
     sooner = 10.0 + REST - FLOOR + 1e-9
@@ -59,8 +59,8 @@ def test_a_token_that_changes_process_rests_in_full() -> None:
     assert budget.held == budget.room(sooner) == 0
 
 
-def test_of_idle_tokens_the_one_is_used_that_others_must_wait_for() -> None:
-    """The other one goes at once."""
+def test_the_idle_token_that_rests_longest_elsewhere_is_used_first() -> None:
+    """The other one can be given without a rest."""
     budget = ledger(2)
     use(budget, 10.0)
     sooner = 10.0 + REST - FLOOR + 1e-9
@@ -70,7 +70,7 @@ def test_of_idle_tokens_the_one_is_used_that_others_must_wait_for() -> None:
 
 
 def test_a_token_that_was_lost_is_not_given() -> None:
-    """The book knows when it is free; what is given rests as long as any that was used here."""
+    """The book knows when it is free; a given token rests at least as long."""
     for soonest in (True, False):
         budget = ledger(3)
         use(budget, 10.0, 10.2, 10.4)
@@ -80,8 +80,8 @@ def test_a_token_that_was_lost_is_not_given() -> None:
         assert budget.give(1, 10.6, soonest=soonest) == []
 
 
-def test_nor_is_one_that_was_lost_idle() -> None:
-    """It could be used here sooner than elsewhere, and that is the time that counts."""
+def test_a_lost_token_does_not_count_as_idle() -> None:
+    """The given token still rests in full for other processes."""
     budget = ledger(2)
     use(budget, 10.0, 10.01)
     now = 10.01 + REST - FLOOR + 1e-9
@@ -90,8 +90,8 @@ def test_nor_is_one_that_was_lost_idle() -> None:
     assert budget.give(2, now) == [10.01 + REST]
 
 
-def test_nor_is_one_in_its_place_while_a_call_is_under_way() -> None:
-    """The call has the token that is left."""
+def test_a_token_in_flight_is_not_given_in_place_of_a_lost_one() -> None:
+    """The call uses the token that is left."""
     budget = ledger(2)
     use(budget, 10.0)
     budget.take(10.1)
@@ -99,8 +99,8 @@ def test_nor_is_one_in_its_place_while_a_call_is_under_way() -> None:
     assert budget.give(1, 10.3) == []
 
 
-def test_when_the_soonest_token_is_free_does_not_depend_on_a_hold() -> None:
-    """Nor on the lease: another's would be of no more use."""
+def test_the_soonest_token_does_not_depend_on_a_hold() -> None:
+    """A token of another process would be held, too."""
     budget = ledger(2)
     use(budget, 10.0)
     assert budget.soonest(10.1) == 10.1
@@ -110,8 +110,8 @@ def test_when_the_soonest_token_is_free_does_not_depend_on_a_hold() -> None:
     assert budget.next_at(10.3) == 99.0
 
 
-def test_a_token_that_has_rested_in_full_goes_at_once() -> None:
-    """And is not remembered."""
+def test_a_token_that_has_rested_in_full_is_free_at_once_elsewhere() -> None:
+    """Its rest is not remembered."""
     budget = ledger(2)
     use(budget, 10.0)
     budget.room(10.0 + REST - FLOOR + 1e-9)
@@ -120,8 +120,8 @@ def test_a_token_that_has_rested_in_full_goes_at_once() -> None:
     assert budget.give(2, 12.0) == [12.0, 12.0]
 
 
-def test_none_that_is_under_way_is_given() -> None:
-    """Nor is one given twice."""
+def test_no_token_in_flight_is_given() -> None:
+    """No token is given twice."""
     budget = ledger(3)
     budget.take(10.0)
     assert budget.give(5, 10.0) == [10.0, 10.0]
@@ -134,7 +134,7 @@ def test_none_that_is_under_way_is_given() -> None:
 
 @pytest.mark.parametrize("gave_up", [False, True])
 def test_idle_tokens_go_first_and_then_those_that_rest_longest(*, gave_up: bool) -> None:
-    """For an urgent call elsewhere the soonest go."""
+    """For an urgent call elsewhere, the soonest tokens go."""
     for soonest, expected in ((False, [10.5, 10.3 + REST]), (True, [10.5, 10.1 + REST])):
         budget = ledger(4)
         for at in (10.1, 10.2, 10.3):
@@ -148,8 +148,8 @@ def test_idle_tokens_go_first_and_then_those_that_rest_longest(*, gave_up: bool)
 
 
 @pytest.mark.parametrize("soonest", [False, True])
-def test_some_idle_tokens_may_be_kept(*, soonest: bool) -> None:
-    """The others are given first, and then those that rest."""
+def test_idle_tokens_can_be_kept(*, soonest: bool) -> None:
+    """The other idle tokens are given first, then the resting ones."""
     budget = ledger(3)
     use(budget, 10.0)
     assert budget.give(3, 10.5, keep=1, soonest=soonest) == [10.5, 10.0 + REST]
@@ -158,8 +158,8 @@ def test_some_idle_tokens_may_be_kept(*, soonest: bool) -> None:
     assert budget.give(1, 10.5, soonest=soonest) == [10.5]
 
 
-def test_tokens_that_change_hands_are_nobody_s_foreign_use() -> None:
-    """Lent ones were used by another process, given ones by this one, within the window."""
+def test_uses_of_tokens_that_change_process_are_not_foreign() -> None:
+    """Within the window, another process used the lent tokens, and this one the given tokens."""
     budget = ledger(0)
     budget.hold(5, [0.5, 0.5, 0.6], 10.0)
     mark = budget.returned
@@ -173,8 +173,8 @@ def test_tokens_that_change_hands_are_nobody_s_foreign_use() -> None:
     assert not budget.foreign
 
 
-def test_what_changed_hands_long_ago_is_forgotten() -> None:
-    """Neither what was lent nor what was given is counted once its window is over."""
+def test_changes_older_than_a_window_are_forgotten() -> None:
+    """Neither lent nor given tokens count once their window is over."""
     lent, gave = ledger(0), ledger(5)
     lent.hold(5, [0.5, 0.6, 0.7], 10.0)
     use(gave, 10.0, 10.1)
@@ -190,8 +190,8 @@ def test_what_changed_hands_long_ago_is_forgotten() -> None:
         assert len(budget.foreign) == 1
 
 
-def test_what_neither_we_nor_others_can_have_used_is_strangers() -> None:
-    """Of six a second four are here: two may be used elsewhere, and three were."""
+def test_more_use_than_all_processes_can_have_had_is_foreign() -> None:
+    """Four of six tokens are held: two may be used elsewhere, and a third use is foreign."""
     budget = ledger(4, calls=6)
     mark = budget.returned
     use(budget, 10.0)
@@ -201,8 +201,8 @@ def test_what_neither_we_nor_others_can_have_used_is_strangers() -> None:
     assert len(budget.foreign) == 1
 
 
-def test_tokens_that_others_held_within_a_window_may_be_what_they_used() -> None:
-    """Though they are here by now."""
+def test_tokens_held_elsewhere_within_a_window_may_have_been_used_there() -> None:
+    """Even if they are held here by now."""
     budget = ledger(1)
     budget.hold(5, [0.0] * 4, 10.0)
     mark = budget.returned
@@ -216,37 +216,37 @@ def test_tokens_that_others_held_within_a_window_may_be_what_they_used() -> None
     assert len(budget.foreign) == 4
 
 
-def test_a_share_is_used_as_far_as_it_was_held_and_then_all_of_it() -> None:
-    """What is used of it beyond that counts as held, for the store to know."""
+def test_a_share_is_first_limited_to_the_held_tokens() -> None:
+    """Later the whole share can be used, and counts as held, so that the store learns of it."""
     budget = ledger(1, calls=8)
-    budget.live_on(0.5, held_only=True)
+    budget.use_share(0.5, held_only=True)
     assert (budget.room(10.0), budget.held) == (1, 1)
-    budget.live_on(0.5)
+    budget.use_share(0.5)
     assert (budget.room(10.0), budget.held) == (4, 4)
-    budget.live_on(None)
+    budget.use_share(None)
     assert budget.room(10.0) == 4
 
 
 def test_a_larger_holding_than_the_share_is_still_held() -> None:
-    """But not used."""
+    """The tokens beyond the share stay held, but are not used."""
     budget = ledger(5)
-    budget.live_on(0.4)
+    budget.use_share(0.4)
     assert (budget.room(10.0), budget.held) == (2, 5)
 
 
 def test_a_share_below_one_token_rests_longer() -> None:
-    """Half a token of one a second is one in two seconds."""
+    """Half of one token per second is one token in two seconds."""
     budget = ledger(1, floor=0.0, calls=1)
-    budget.live_on(0.5)
+    budget.use_share(0.5)
     use(budget, 10.0)
     assert [budget.room(10.0 + at) for at in (1.9, 2.0 + MARGIN)] == [0, 1]
-    budget.live_on(None)
+    budget.use_share(None)
     use(budget, 20.0)
     assert budget.room(20.0 + REST) == 1
 
 
-def test_tokens_due_are_expected_though_they_are_not_here() -> None:
-    """At least one, whatever is reserved."""
+def test_expected_slots_include_tokens_to_count_on() -> None:
+    """They include at least one token, whatever the reserve is."""
     budget = ledger(1)
     assert len(budget.expected_slots(10.0)) == 1
     budget.fair = 3
@@ -256,16 +256,16 @@ def test_tokens_due_are_expected_though_they_are_not_here() -> None:
     assert (nothing.slots(10.0), nothing.expected_slots(10.0)) == ([], [10.0])
 
 
-def test_the_store_s_limit_leaves_what_is_held() -> None:
-    """Only what it is of changes."""
+def test_the_limit_of_the_store_does_not_change_the_held_tokens() -> None:
+    """Only the calls and the window change."""
     budget = ledger(3)
-    budget.obey(Limit(9, 2.0))
+    budget.set_limit(Limit(9, 2.0))
     assert (budget.calls, budget.seconds, budget.room(10.0)) == (9, 2.0, 3)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_processes_near_and_far_keep_the_limit_together(seed: int) -> None:
-    """A token of one that is far is not used by one that is near before its window is over."""
+def test_processes_near_to_and_far_from_the_exchange_keep_the_limit(seed: int) -> None:
+    """A near process does not use a token of a far process before its window is over."""
 
     async def main() -> None:
         chance = random.Random(seed)
@@ -273,9 +273,9 @@ def test_processes_near_and_far_keep_the_limit_together(seed: int) -> None:
             far = await world.join(store=LuaStore(world.network, delay=0.02))
             near = await world.join()
 
-            async def keep_busy(it: Process, trip: float) -> None:
+            async def keep_busy(process: Process, trip: float) -> None:
                 while now() < 60.0:
-                    sends = (it.send(trip=trip) for _ in range(chance.randint(1, 12)))
+                    sends = (process.send(trip=trip) for _ in range(chance.randint(1, 12)))
                     await asyncio.gather(*sends)
                     await asyncio.sleep(chance.choice((0.0, 0.5, 3.0)))
 

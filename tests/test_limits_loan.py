@@ -1,4 +1,4 @@
-"""What a process gives back, and when the store should hear of it."""
+"""Test which tokens a process gives back, and when it sends the store a message."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.leased import LeasedBudget, Link
 from htx_cancel.limits.loan import Loan, Needs
 from htx_cancel.limits.round_trip import RoundTrips
-from htx_cancel.limits.store import MICROSECONDS, Lent
+from htx_cancel.limits.store import MICROSECONDS, Lent, Want
 
 NOW = 100.0
 WINDOW = 3.0
@@ -15,7 +15,7 @@ IDLE = Needs((0, 0, 0), 0, 0, {})
 
 
 def loan(idle: int, used: tuple[float, ...] = ()) -> Loan:
-    """Hold idle tokens, and others that were used so many seconds ago."""
+    """Make a loan of idle tokens, and of tokens used that many seconds ago."""
     link = Link()
     link.ends_at = NOW + 2.0
     found = Loan(LeasedBudget("pool", Limit(10, WINDOW), RoundTrips(), link))
@@ -26,92 +26,127 @@ def loan(idle: int, used: tuple[float, ...] = ()) -> Loan:
     return found
 
 
-def given(found: Loan, needs: Needs, along: int = 0) -> list[float]:
-    """Return in how many seconds each token is free that the next message gives back."""
-    return [it / MICROSECONDS for it in found.want(needs, along, NOW).given]
+def is_due(found: Loan, needs: Needs) -> bool:
+    """Return whether the store should get a message when calls have these needs."""
+    found.needs = needs
+    return found.is_due(NOW)
+
+
+def want(found: Loan, needs: Needs, accompanying: int = 0) -> Want:
+    """Return what the next message says when calls have these needs."""
+    found.needs = needs
+    return found.want(accompanying, NOW)
+
+
+def given(found: Loan, needs: Needs, accompanying: int = 0) -> list[float]:
+    """Return for each token that the next message gives back the seconds until it is free."""
+    return [at / MICROSECONDS for at in want(found, needs, accompanying).given]
 
 
 def rest(ago: float) -> object:
-    """Say when a token is free that was used so many seconds ago."""
+    """Return in how many seconds a token is free that was used ``ago`` seconds ago."""
     return pytest.approx(WINDOW + MARGIN - ago, abs=1e-5)
 
 
-NARROW = Needs((0, 2, 0), 2, 2, {"five": 3})
+COMPOSITE = Needs((0, 2, 0), 2, 2, {"five": 3})
 URGENT = Needs((2, 0, 0), 0, 0, {})
 
 
-@pytest.mark.parametrize("needs", [NARROW, URGENT])
+@pytest.mark.parametrize("needs", [COMPOSITE, URGENT])
 def test_idle_tokens_are_kept_for_calls_here_that_need_them_soon(needs: Needs) -> None:
-    """The store gets one idle token of three and those that rest longest; then there is nothing."""
+    """The store gets one of three idle tokens, and the resting ones; then none is left to give."""
     found = loan(3, (1.0, 2.0))
-    found.owe(2, urgent=False)
-    assert found.is_due(needs, NOW)
+    found.recall(2, urgent=False)
+    assert is_due(found, needs)
     assert given(found, needs) == [0.0, rest(1.0)]
-    found.owe(9, urgent=False)
+    found.recall(9, urgent=False)
     assert given(found, needs) == [rest(2.0)]
     found.urgent_told = 2
-    assert not found.is_due(needs, NOW)
+    assert not is_due(found, needs)
 
 
-@pytest.mark.parametrize("needs", [NARROW, URGENT])
-def test_an_urgent_call_elsewhere_gets_the_soonest(needs: Needs) -> None:
-    """Whatever is needed here."""
+@pytest.mark.parametrize("needs", [COMPOSITE, URGENT])
+def test_an_urgent_call_elsewhere_gets_the_soonest_tokens(needs: Needs) -> None:
+    """Even if calls here need them."""
     found = loan(2, (1.0, 2.0))
-    found.owe(3, urgent=True)
-    assert found.is_due(needs, NOW)
+    found.recall(3, urgent=True)
+    assert is_due(found, needs)
     assert given(found, needs) == [0.0, 0.0, rest(2.0)]
 
 
-def test_tokens_that_go_along_are_the_soonest_but_for_those_kept() -> None:
-    """As many as go with the tokens of a scarcer budget, those that are owed among them."""
+def test_a_routine_recall_after_an_urgent_one_is_not_urgent() -> None:
+    """Once the tokens of the urgent recall are given, idle ones are kept for urgent calls here."""
+    found = loan(3)
+    found.recall(1, urgent=True)
+    assert given(found, URGENT) == [0.0]
+    found.recall(2, urgent=False)
+    assert given(found, URGENT) == []
+
+
+def test_accompanying_tokens_are_the_soonest_except_those_kept() -> None:
+    """Owed tokens count towards the accompanying ones."""
     found = loan(3, (1.0, 2.0))
-    assert given(found, NARROW, 3) == [0.0, rest(2.0), rest(1.0)]
-    assert found.given_now == 3
+    assert given(found, COMPOSITE, 3) == [0.0, rest(2.0), rest(1.0)]
+    assert found.given == 3
     found = loan(3, (1.0, 2.0))
-    found.owe(2, urgent=False)
-    assert given(found, NARROW, 2) == [0.0, rest(1.0)]
+    found.recall(2, urgent=False)
+    assert given(found, COMPOSITE, 2) == [0.0, rest(1.0)]
 
 
 @pytest.mark.parametrize("waiting", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
-def test_what_nobody_needs_here_goes_to_others(waiting: tuple[int, int, int]) -> None:
-    """If others wait for more than they hold, and no call waits here."""
+def test_idle_tokens_that_only_others_need_are_given(waiting: tuple[int, int, int]) -> None:
+    """They are given if other processes wait and no call waits here."""
     found = loan(2, (1.0,))
-    assert not found.is_due(IDLE, NOW)
-    found.others = True
-    assert found.is_due(IDLE, NOW)
+    assert not is_due(found, IDLE)
+    found.others_wait = True
+    assert is_due(found, IDLE)
     assert given(found, Needs(waiting, 0, 0, {})) == []
     assert given(found, IDLE) == [0.0, 0.0]
-    assert not found.is_due(IDLE, NOW)
+    assert not is_due(found, IDLE)
 
 
-def test_the_store_hears_of_needs_once() -> None:
-    """Of more tokens than it was told, and than are held; of urgent calls that have none."""
+def test_the_store_is_told_of_needs_once() -> None:
+    """It learns of a need for more tokens than it knows, and of urgent calls without a token."""
     found = loan(1, (1.0,))
     few, more = Needs((0, 1, 0), 0, 0, {}), Needs((0, 2, 0), 0, 0, {})
-    assert not found.is_due(few, NOW)
-    assert found.is_due(more, NOW)
-    found.want(more, 0, NOW)
-    assert not found.is_due(more, NOW)
+    assert not is_due(found, few)
+    assert is_due(found, more)
+    want(found, more)
+    assert not is_due(found, more)
     found = loan(0, (1.0, 2.0))
     urgent = Needs((1, 0, 0), 0, 0, {})
-    assert found.is_due(urgent, NOW)
-    assert found.want(urgent, 0, NOW).pressing == 1
-    assert not found.is_due(urgent, NOW)
-    assert found.want(urgent, 0, NOW).pressing == 0
+    assert is_due(found, urgent)
+    assert want(found, urgent).pressing == 1
+    assert not is_due(found, urgent)
+    assert want(found, urgent).pressing == 0
 
 
 def test_an_urgent_call_that_has_a_token_is_no_news() -> None:
-    """It leaves at once."""
-    assert not loan(1).is_due(Needs((1, 0, 0), 0, 0, {}), NOW)
+    """The call leaves at once, so the store need not know."""
+    assert not is_due(loan(1), Needs((1, 0, 0), 0, 0, {}))
 
 
 def test_a_recall_since_the_last_message_outlives_its_answer() -> None:
-    """An answer that left before it knows nothing of it."""
+    """The answer left the store before the recall."""
     found = loan(3)
-    found.want(IDLE, 0, NOW)
-    found.owe(2, urgent=False)
+    want(found, IDLE)
+    found.recall(2, urgent=False)
     found.take(Lent("pool", 10, 3 * MICROSECONDS, 3, [], 0, 0, 3, others=False), NOW)
     assert found.owed == 2
-    found.want(IDLE, 0, NOW)
+    want(found, IDLE)
     found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, 0, 1, others=False), NOW)
     assert found.owed == 0
+
+
+def test_a_hold_that_the_store_knows_is_not_sent_back() -> None:
+    """A slow answer prolongs the hold by its delay, and a faster one does not make that news."""
+    found = loan(1)
+    for seconds in (1.0, 0.9):
+        hold = round(seconds * MICROSECONDS)
+        found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, hold, 1, others=False), NOW)
+        assert found.budget.held_until == NOW + 1.0
+        assert not is_due(found, IDLE)
+        assert want(found, IDLE).hold == 0
+    found.budget.held_until = NOW + 2.0
+    assert is_due(found, IDLE)
+    assert want(found, IDLE).hold == 2 * MICROSECONDS

@@ -1,4 +1,4 @@
-"""Shared budgets through TLS, a cluster and Sentinel: what only ``redis-server`` has."""
+"""Test shared budgets through TLS, a cluster and Sentinel, which need ``redis-server``."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +13,7 @@ import redis.asyncio
 import trustme
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.sentinel import Sentinel
-from servers import LIMITS, POOL, RIGHTS, StoreServer, free_port, grants, old_enough
+from servers import LIMITS, POOL, RIGHTS, StoreServer, free_port, state, until_trusted, use_permits
 
 from htx_cancel import Priority, RedisStore, SharedBudgets
 from htx_cancel.limits import shared
@@ -25,19 +25,19 @@ HOST = "127.0.0.1"
 USER, SECRET = "htx", "correct-horse"
 SLOTS = 16384
 
-#: What a user of the store needs to be allowed to do beside ``RIGHTS``, in a cluster.
+#: The rights that a user of the store needs in a cluster, in addition to ``RIGHTS``.
 CLUSTER_RIGHTS = ("+cluster|slots", "+command", "+asking")
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition; the test's own timeout ends a wait for ever."""
+    """Wait for a condition; the test's timeout ends the wait."""
     while not await holds():  # noqa: ASYNC110 - another process makes it true
         await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
 async def joined(*stores: RedisStore, **options: Any) -> AsyncIterator[list[SharedBudgets]]:
-    """Join once with each store."""
+    """Join once with each store until the end of the block."""
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(SharedBudgets(store, limits=LIMITS, **options))
@@ -46,53 +46,53 @@ async def joined(*stores: RedisStore, **options: Any) -> AsyncIterator[list[Shar
 
 
 async def add_user(server: StoreServer, *rights: str) -> None:
-    """Let a user do what the guide lists."""
+    """Add a user with the rights that the guide lists."""
     await server.tell("ACL", "SETUSER", USER, "on", f">{SECRET}", *RIGHTS, *rights)
 
 
 def check(times: list[float]) -> None:
-    """Check that no window has more requests than the limit, wherever it begins."""
+    """Check that no window has more requests than the limit allows."""
     limit, times = LIMITS[POOL], sorted(times)
     for first, last in zip(times, times[limit.calls :], strict=False):
         assert last - first >= limit.seconds
 
 
 def linked(*processes: SharedBudgets) -> bool:
-    """Say whether all of them have the store's word."""
-    return {it.store for each in processes for it in each.snapshot()} == {"linked"}
+    """Return whether all processes are linked to the store."""
+    return all(state(process).store == "linked" for process in processes)
 
 
 def held(process: SharedBudgets) -> int:
-    """Say how many tokens of the pool a process holds."""
-    return {it.name: it for it in process.snapshot()}[POOL].held
+    """Return how many tokens of the pool a process holds."""
+    return state(process).held
 
 
 async def hold_all_idle(process: SharedBudgets) -> None:
-    """Let a process hold every token, and use none."""
+    """Let a process hold every token without using any."""
     for permit in [await process.acquire((POOL,)) for _ in range(LIMITS[POOL].calls)]:
         permit.unsent()
     assert held(process) == LIMITS[POOL].calls
 
 
 async def listening(servers: list[StoreServer], count: int) -> None:
-    """Wait until so many processes hear notices, at whichever server."""
+    """Wait until ``count`` processes have subscribed, at any of the servers."""
 
     async def all_are() -> bool:
-        found = [await each.tell("PUBSUB", "CHANNELS", "htx-cancel:*") for each in servers]
+        found = [await server.tell("PUBSUB", "CHANNELS", "htx-cancel:*") for server in servers]
         return sum(map(len, found)) >= count
 
     await until(all_are)
 
 
-async def hands_over(
+async def check_handover(
     servers: list[StoreServer], stores: list[RedisStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Check that an urgent call gets an idle token of another process by notices alone.
+    """Check that notices alone get an urgent call an idle token of another process.
 
-    Nothing is renewed: without them both leases end first. The book must be there before, since a
-    new one lends nothing until others would have renewed theirs.
+    Without renewals, and without notices, both leases would end first. The book must exist before,
+    because a new book lends nothing at first.
     """
-    await use_together(stores)
+    await check_shared_use(stores)
     monkeypatch.setattr(shared, "RENEWAL", 3600.0)
     async with joined(*stores) as (holder, other):
         await hold_all_idle(holder)
@@ -102,30 +102,30 @@ async def hands_over(
         permit.unsent()
 
 
-async def grants_to_all(*processes: SharedBudgets) -> list[float]:
+async def use_permits_everywhere(*processes: SharedBudgets) -> list[float]:
     """Let each process use nine permits; return when each was answered."""
-    times = await asyncio.gather(*(grants(it, 9) for it in processes))
-    return [at for each in times for at in each]
+    times = await asyncio.gather(*(use_permits(process, 9) for process in processes))
+    return [at for answered in times for at in answered]
 
 
-async def use_together(stores: list[RedisStore]) -> None:
-    """Check that processes use every token, and none twice."""
+async def check_shared_use(stores: list[RedisStore]) -> None:
+    """Check that processes with these stores share a budget and keep its limit."""
     async with joined(*stores) as processes:
-        check(await grants_to_all(*processes))
+        check(await use_permits_everywhere(*processes))
         assert linked(*processes)
 
 
 # TLS
 
 
-class Secured:
-    """A server that speaks TLS only, and a user of it that may do what the guide lists."""
+class TlsServers:
+    """A TLS server with a valid certificate, and one whose certificate has another name."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = trustme.CA()
         self.ca_file = self._write(folder / "ca.pem", self.authority.cert_pem)
         options = ["--tls-ca-cert-file", self.ca_file, "--tls-auth-clients", "no"]
-        self.named = self._start(folder, HOST, *options)
+        self.trusted = self._start(folder, HOST, *options)
         self.misnamed = self._start(folder, "other.example", *options)
 
     def _write(self, path: Path, *blobs: trustme.Blob) -> str:
@@ -151,48 +151,50 @@ class TlsServer(StoreServer):
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """Run the servers with TLS."""
-    found = Secured(tmp_path_factory.mktemp("tls"))
+def tls_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServers]:
+    """Run the TLS servers."""
+    found = TlsServers(tmp_path_factory.mktemp("tls"))
     yield found
-    found.named.kill()
+    found.trusted.kill()
     found.misnamed.kill()
 
 
-async def test_tls_and_a_user_of_few_rights_suffice(secured: Secured) -> None:
-    """With a private authority; every token is used, and none twice."""
-    await add_user(secured.named)
-    await old_enough(secured.named)
-    url, ca_file = secured.named.tls_url, secured.ca_file
-    await use_together([RedisStore(url, account="tls", ssl_ca_certs=ca_file) for _ in "12"])
+async def test_processes_share_budgets_through_tls_with_few_rights(tls_servers: TlsServers) -> None:
+    """With a private certificate authority; the limit is kept."""
+    await add_user(tls_servers.trusted)
+    await until_trusted(tls_servers.trusted)
+    url, ca_file = tls_servers.trusted.tls_url, tls_servers.ca_file
+    await check_shared_use([RedisStore(url, account="tls", ssl_ca_certs=ca_file) for _ in "12"])
 
 
-async def test_an_urgent_call_is_served_at_once_through_tls(
-    secured: Secured, monkeypatch: pytest.MonkeyPatch
+async def test_an_urgent_call_gets_a_token_at_once_through_tls(
+    tls_servers: TlsServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a process that holds all, and hears of it."""
-    await add_user(secured.named)
-    await old_enough(secured.named)
-    url, ca_file = secured.named.tls_url, secured.ca_file
+    """The process that holds all tokens gets a notice, and gives one."""
+    await add_user(tls_servers.trusted)
+    await until_trusted(tls_servers.trusted)
+    url, ca_file = tls_servers.trusted.tls_url, tls_servers.ca_file
     stores = [RedisStore(url, account="urgent", ssl_ca_certs=ca_file) for _ in "12"]
-    await hands_over([secured.named], stores, monkeypatch)
+    await check_handover([tls_servers.trusted], stores, monkeypatch)
 
 
-async def test_a_server_that_does_not_prove_its_name_is_not_spoken_to(secured: Secured) -> None:
-    """Its certificate is of the authority, or not, but not of its name: the store is away."""
-    await add_user(secured.misnamed)
-    trusting = RedisStore(secured.misnamed.tls_url, account="x", ssl_ca_certs=secured.ca_file)
-    strange = RedisStore(secured.named.tls_url, account="x")
+async def test_a_server_without_a_valid_certificate_is_not_used(tls_servers: TlsServers) -> None:
+    """Its certificate has another name, or its authority is unknown: the store is unavailable."""
+    await add_user(tls_servers.misnamed)
+    trusting = RedisStore(
+        tls_servers.misnamed.tls_url, account="x", ssl_ca_certs=tls_servers.ca_file
+    )
+    strange = RedisStore(tls_servers.trusted.tls_url, account="x")
     async with joined(trusting, strange) as processes:
-        for each in processes:
-            assert {it.store for it in each.snapshot()} == {"own_share"}
+        for process in processes:
+            assert state(process).store == "own_share"
 
 
 # a cluster
 
 
 class Cluster:
-    """Three nodes of a cluster, all masters, and a user who may do what the guide lists."""
+    """Three nodes of a cluster, all masters, with a user who has the rights of the guide."""
 
     def __init__(self, folder: Path) -> None:
         self.ports = [free_port() for _ in range(3)]
@@ -205,7 +207,7 @@ class Cluster:
             self.nodes.append(StoreServer(own, *options, "--bind", HOST))
 
     async def form(self) -> None:
-        """Divide the slots, and wait until each node knows who has which."""
+        """Divide the slots, and wait until each node knows the others."""
         if await self._formed(self.nodes[0]):
             return
         edges = [SLOTS * number // 3 for number in range(4)]
@@ -223,14 +225,14 @@ class Cluster:
         return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
 
     def client(self) -> RedisCluster:
-        """Make a client that knows one node."""
+        """Make a client that was told of one node."""
         known = [ClusterNode(HOST, self.ports[0])]
         return RedisCluster(startup_nodes=known, username=USER, password=SECRET)
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Run the nodes."""
+    """Run the nodes of a cluster."""
     found = Cluster(tmp_path_factory.mktemp("cluster"))
     yield found
     for node in found.nodes:
@@ -241,31 +243,31 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 async def in_cluster(nodes: Cluster, account: str) -> AsyncIterator[list[RedisStore]]:
     """Make the stores of two processes, each with a client of its own."""
     await nodes.form()
-    await old_enough(nodes.nodes[-1])
+    await until_trusted(nodes.nodes[-1])
     async with nodes.client() as one, nodes.client() as other:
         yield [RedisStore.of(client, account=account) for client in (one, other)]
 
 
 async def test_a_cluster_keeps_each_book_on_the_node_of_its_key(nodes: Cluster) -> None:
-    """Whichever node a client was told of; every token is used, and none twice."""
+    """It works whichever node a client was told of."""
     for account in "abcdef":
         async with in_cluster(nodes, account) as stores:
-            await use_together(stores)
+            await check_shared_use(stores)
     keys = [len(await node.tell("KEYS", "*")) for node in nodes.nodes]
     assert sum(keys) == 6
     assert all(keys)
 
 
-async def test_an_urgent_call_is_served_at_once_through_a_cluster(
+async def test_an_urgent_call_gets_a_token_at_once_through_a_cluster(
     nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a process that holds all, and hears of it."""
+    """The process that holds all tokens gets a notice, and gives one."""
     async with in_cluster(nodes, "urgent") as stores:
-        await hands_over(nodes.nodes, stores, monkeypatch)
+        await check_handover(nodes.nodes, stores, monkeypatch)
 
 
 async def test_every_node_of_a_cluster_passes_notices_on(nodes: Cluster) -> None:
-    """To those who have subscribed there."""
+    """They reach the subscribers at each node."""
 
     async def first(store: RedisStore, process: str) -> str:
         async for notice in store.notices(process):
@@ -277,7 +279,7 @@ async def test_every_node_of_a_cluster_passes_notices_on(nodes: Cluster) -> None
         await hold_all_idle(holder)
         clients = [redis.asyncio.Redis.from_url(node.url) for node in nodes.nodes]
         through = [RedisStore.of(client, account="each") for client in clients]
-        heard = [asyncio.create_task(first(it, holder.process)) for it in through]
+        heard = [asyncio.create_task(first(store, holder.process)) for store in through]
         await listening(nodes.nodes, 4)
         (await other.acquire((POOL,), priority=Priority.URGENT)).unsent()
         assert await asyncio.gather(*heard) == [POOL] * 3
@@ -286,21 +288,21 @@ async def test_every_node_of_a_cluster_passes_notices_on(nodes: Cluster) -> None
 
 
 async def test_a_book_that_moves_to_another_node_is_found_there(nodes: Cluster) -> None:
-    """While its slot moves, and after: the holder keeps what it holds, and no token is used twice.
+    """The holder keeps its tokens while the slot moves, and the limit is kept after.
 
-    The script is new to that node.
+    The other node does not know the script yet.
     """
     async with in_cluster(nodes, "moves") as stores, joined(*stores) as (one, other):
-        times = await grants(one, 6)
-        (key,) = {repr(it).split()[1].rstrip(">") for it in stores}
+        times = await use_permits(one, 6)
+        (key,) = {repr(store).split()[1].rstrip(">") for store in stores}
         await move(nodes, key)
         assert await stores[0].book() is not None
-        check(times + await grants_to_all(one, other))
+        check(times + await use_permits_everywhere(one, other))
         assert linked(one, other)
 
 
 async def move(nodes: Cluster, key: str) -> None:
-    """Move the slot of a key, and the key, to the node after its own."""
+    """Move a key and its slot to the next node."""
     slot = int(await nodes.nodes[0].tell("CLUSTER", "KEYSLOT", key))
     at = next(number for number in range(3) if slot < SLOTS * (number + 1) // 3)
     source, target, third = (nodes.nodes[(at + number) % 3] for number in range(3))
@@ -310,7 +312,7 @@ async def move(nodes: Cluster, key: str) -> None:
     await target.tell("CLUSTER", "SETSLOT", str(slot), "IMPORTING", ids[0])
     await source.tell("CLUSTER", "SETSLOT", str(slot), "MIGRATING", ids[1])
     await source.tell("MIGRATE", HOST, port, key, "0", "5000")
-    await asyncio.sleep(2 * shared.RENEWAL)  # each process has spoken to it
+    await asyncio.sleep(2 * shared.RENEWAL)  # each process has sent it a message
     for node in (target, source, third):
         await node.tell("CLUSTER", "SETSLOT", str(slot), "NODE", ids[1])
 
@@ -319,7 +321,7 @@ async def move(nodes: Cluster, key: str) -> None:
 
 
 class Watched:
-    """A master, its replica, and a sentinel that replaces the one by the other."""
+    """A master, its replica, and a sentinel that promotes the replica."""
 
     def __init__(self, folder: Path) -> None:
         self.ports = [free_port() for _ in range(3)]
@@ -336,12 +338,12 @@ class Watched:
         return StoreServer(own, *options, "--port", str(self.ports[number]), "--bind", HOST)
 
     def kill(self) -> None:
-        """Kill all three."""
-        for each in (self.sentinel, self.replica, self.master):
-            each.kill()
+        """Kill all three servers."""
+        for server in (self.sentinel, self.replica, self.master):
+            server.kill()
 
     async def watch(self) -> None:
-        """Let the sentinel watch, and wait until it could replace the master."""
+        """Let the sentinel watch the master, and wait until it could promote the replica."""
         port = str(self.ports[0])
         await self.sentinel.tell("SENTINEL", "MONITOR", "mm", HOST, port, "1")
         for name, value in (("down-after-milliseconds", "300"), ("failover-timeout", "5000")):
@@ -355,9 +357,9 @@ class Watched:
 
     @asynccontextmanager
     async def stores(self) -> AsyncIterator[list[RedisStore]]:
-        """Make the stores of two processes, whose clients ask the sentinel for the master."""
+        """Make the stores of two processes whose clients ask the sentinel for the master."""
         await self.watch()
-        await old_enough(self.replica)
+        await until_trusted(self.replica)
         async with AsyncExitStack() as stack:
             made = []
             for _ in range(2):
@@ -368,7 +370,7 @@ class Watched:
             yield made
 
     async def fail_over(self, how: str, *processes: SharedBudgets) -> None:
-        """Replace the master, and wait until all processes have spoken to the new one."""
+        """Replace the master, and wait until all processes have sent the new one a message."""
         if how == "killed":
             self.master.kill()
         else:
@@ -381,30 +383,31 @@ class Watched:
                 book = msgspec.msgpack.decode(await self.replica.tell("GET", key))
             except redis.exceptions.ConnectionError:  # a sentinel closes all connections, once
                 return False
-            return book["run"] == run and {it.process for it in processes} <= {*book["procs"]}
+            names = {process.process for process in processes}
+            return book["run"] == run and names <= {*book["procs"]}
 
         await until(all_have)
 
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    """Run them."""
+    """Run a master, a replica and a sentinel."""
     found = Watched(tmp_path)
     yield found
     found.kill()
 
 
 @pytest.mark.parametrize("how", ["killed", "told"])
-async def test_processes_keep_what_they_hold_when_the_store_fails_over(
+async def test_processes_keep_their_tokens_when_the_store_fails_over(
     watched: Watched, how: str
 ) -> None:
-    """The new master has their word for it; then all goes on, and no token is used twice."""
+    """The new master gets their claims; the processes go on, and the limit is kept."""
     async with watched.stores() as stores, joined(*stores) as (one, other):
-        times = await grants_to_all(one, other)
-        await asyncio.sleep(3 * shared.RENEWAL)  # both have heard that nobody waits any more
+        times = await use_permits_everywhere(one, other)
+        await asyncio.sleep(3 * shared.RENEWAL)  # both know that no call waits any more
         holds = held(one), held(other)
         assert any(holds)
         await watched.fail_over(how, one, other)
         assert (held(one), held(other)) == holds
         assert linked(one, other)
-        check(times + await grants_to_all(one, other))
+        check(times + await use_permits_everywhere(one, other))

@@ -1,4 +1,4 @@
-"""The store's script as a state machine: whatever happens, no more than N requests a window."""
+"""Test the store's script: a state machine checks that no window ever has more than N requests."""
 
 from collections import Counter
 from math import inf
@@ -18,23 +18,23 @@ US = 1_000_000
 
 
 class Process:
-    """What one process believes; written as plainly as can be."""
+    """A minimal model of one process."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.serial = 0
         self.tokens: list[float] = []  # when each token held is free, in the server's time
-        self.given: list[float] = []  # those that the next message gives back
+        self.given: list[float] = []  # tokens that the next message gives back
         self.ends_at = -inf
         self.known = False
 
     def message(self, now: float, calls: int, window: float, **wants: object) -> Message:
-        """Say what is held and needed."""
+        """Return the next message."""
         self.serial += 1
         if now >= self.ends_at:
-            self.tokens = []  # others may hold them
+            self.tokens = []  # other processes may hold them
         needs: dict[str, object] = {"waiting": (0, 0, 0), **wants}
-        given, self.given = self.given, []  # told once, answered or not
+        given, self.given = self.given, []  # reported once, answered or not
         want = Want(
             name=NAME,
             calls=calls,
@@ -43,7 +43,7 @@ class Process:
             claim=len(self.tokens),
             given=[round(max(at - now, 0) * US) + 1 for at in given],
             used=sum(at > now for at in self.tokens),
-            under_way=0,
+            in_flight=0,
             soonest=round((min(self.tokens, default=now) - now) * US),
             **needs,  # type: ignore[arg-type]
         )
@@ -59,18 +59,18 @@ class Process:
         )
 
     def take(self, answer: Answer, sent_at: float, now: float) -> None:
-        """Take an answer to the last message."""
+        """Take the answer to the last message."""
         self.known = True
         self.ends_at = sent_at + LEASE
         (lent,) = answer.lents
-        kept = lent.held - len(lent.fresh)
-        self.tokens = sorted(self.tokens)[-kept:] if kept else []
+        remaining = lent.held - len(lent.fresh)
+        self.tokens = sorted(self.tokens)[-remaining:] if remaining else []
         self.tokens += [now + delay / US for delay in lent.fresh]
         assert len(self.tokens) == lent.held
 
 
 class Sharing(RuleBasedStateMachine):
-    """Processes that join, use, give, crash and stand still; messages that get lost, late, double.
+    """Processes join, use, give, crash and stall; messages are lost, late or doubled.
 
     A use takes no time here: a token used now is free one window later.
     """
@@ -85,51 +85,58 @@ class Sharing(RuleBasedStateMachine):
         self.late: list[bytes] = []
         self.uses: list[float] = []
 
-    which = st.integers(0, 2)
+    process_number = st.integers(0, 2)
     need = st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 2))
 
-    def _message(self, number: int, need: tuple[int, int, int], narrow: int = 0) -> bytes:
+    def _message(self, number: int, need: tuple[int, int, int], composite: int = 0) -> bytes:
         process = self.processes[number]
-        wants = {"waiting": need, "narrow": narrow, "scarcer": {NAME: 1}, "along": narrow}
+        wants = {
+            "waiting": need,
+            "composite": composite,
+            "scarcer": {NAME: 1},
+            "accompanying": composite,
+        }
         return store.encode(process.message(self.now, self.CALLS, self.WINDOW, **wants))
 
-    @rule(number=which, need=need, narrow=st.integers(0, 3), doubled=st.booleans())
-    def sync(self, number: int, need: tuple[int, int, int], narrow: int, *, doubled: bool) -> None:
-        """Let a process speak to the store."""
-        message = self._message(number, need, narrow)
+    @rule(number=process_number, need=need, composite=st.integers(0, 3), doubled=st.booleans())
+    def sync(
+        self, number: int, need: tuple[int, int, int], composite: int, *, doubled: bool
+    ) -> None:
+        """Let a process send a message and get the answer."""
+        message = self._message(number, need, composite)
         answer = store.decode_answer(self.server.run(message))
         assert answer.read
         if doubled:
             assert not store.decode_answer(self.server.run(message)).read
         self.processes[number].take(answer, self.now, self.now)
 
-    @rule(number=which, need=need)
+    @rule(number=process_number, need=need)
     def answer_lost(self, number: int, need: tuple[int, int, int]) -> None:
-        """Let the store read it, and nobody here know."""
+        """Let the store read a message whose answer is lost."""
         self.server.run(self._message(number, need))
 
-    @rule(number=which, need=need)
+    @rule(number=process_number, need=need)
     def message_late(self, number: int, need: tuple[int, int, int]) -> None:
-        """Let it be on its way for a while."""
+        """Let a message be delayed."""
         self.late.append(self._message(number, need))
 
     @precondition(lambda self: self.late)
     @rule()
     def arrives(self) -> None:
-        """Let a late message arrive."""
+        """Let a delayed message arrive."""
         self.server.run(self.late.pop(0))
 
-    @rule(number=which, count=st.integers(1, 3), soonest=st.booleans())
+    @rule(number=process_number, count=st.integers(1, 3), soonest=st.booleans())
     def give(self, number: int, count: int, *, soonest: bool) -> None:
-        """Give tokens back with the next message."""
+        """Let a process give tokens back with its next message."""
         process = self.processes[number]
         process.tokens.sort(reverse=not soonest)
         for _ in range(min(count, len(process.tokens))):
             process.given.append(process.tokens.pop(0))
 
-    @rule(number=which, count=st.integers(1, 5))
+    @rule(number=process_number, count=st.integers(1, 5))
     def use(self, number: int, count: int) -> None:
-        """Send requests with tokens that are free."""
+        """Let a process send requests with free tokens."""
         process = self.processes[number]
         if self.now >= process.ends_at:
             return
@@ -139,9 +146,9 @@ class Sharing(RuleBasedStateMachine):
             process.tokens.append(self.now + self.WINDOW)
             self.uses.append(self.now)
 
-    @rule(number=which)
+    @rule(number=process_number)
     def crash(self, number: int) -> None:
-        """Let another process come in its place."""
+        """Replace a process by a new one."""
         name = self.processes[number].name
         self.processes[number] = Process(f"{name}'")
 
@@ -152,33 +159,33 @@ class Sharing(RuleBasedStateMachine):
 
     @rule(keep=st.booleans())
     def restart(self, *, keep: bool) -> None:
-        """Start the server anew, with the book or without it."""
+        """Restart the server, with its book or without it."""
         self.server.restart(keep=keep)
 
-    @precondition(lambda self: any(it.known for it in self.processes))
+    @precondition(lambda self: any(process.known for process in self.processes))
     @rule(need=need)
     def flush(self, need: tuple[int, int, int]) -> None:
-        """Lose the book; a process that knew it speaks first."""
+        """Lose the book; a process that knew it sends the first message."""
         self.server.book = None
-        known = next(number for number, it in enumerate(self.processes) if it.known)
+        known = next(n for n, process in enumerate(self.processes) if process.known)
         self.sync(known, need, 0, doubled=False)
 
     @invariant()
-    def no_window_has_too_many(self) -> None:
-        """Any N+1 uses are one window apart, from the first to the last."""
+    def no_window_has_too_many_uses(self) -> None:
+        """Check that the first and the last of any N+1 uses are at least one window apart."""
         recent = self.uses[-self.CALLS - 1 :]
         if len(recent) > self.CALLS:
             assert recent[-1] - recent[0] >= self.WINDOW - 1e-9
 
     @invariant()
-    def no_more_are_held_than_there_are(self) -> None:
-        """By those whose lease has not ended."""
-        held = Counter({it.name: len(it.tokens) for it in self.processes if self.now < it.ends_at})
-        assert held.total() <= self.CALLS
+    def no_more_tokens_are_held_than_exist(self) -> None:
+        """Count the tokens of the processes whose lease has not ended."""
+        leased = [process for process in self.processes if self.now < process.ends_at]
+        assert sum(len(process.tokens) for process in leased) <= self.CALLS
 
 
 class SharingMany(Sharing):
-    """With more tokens and a longer window."""
+    """The same with more tokens and a longer window."""
 
     CALLS, WINDOW = 12, 3.0
 
@@ -190,21 +197,21 @@ TestSharingMany.settings = settings(max_examples=60, stateful_step_count=60, dea
 
 
 class Book:
-    """A server, and processes that speak to it."""
+    """A server, and processes that send it messages."""
 
-    def __init__(self, *, age: float = 1e6, kept: int = 0, empty: bool = False) -> None:
+    def __init__(self, *, age: float = 1e6, keep_for_urgent: int = 0, empty: bool = False) -> None:
         self.now = 1000.0
         self.server = LuaServer(lambda: self.now, age=age, empty=empty)
         self.serials = Counter[str]()
         self.known: set[str] = set()
-        self.kept = kept
+        self.keep_for_urgent = keep_for_urgent
 
     def sync(self, process: str, **want: object) -> Lent:
-        """Send what a process holds and needs; return what it may hold."""
+        """Send what a process holds and needs of a budget; return the answer."""
         return self.sync_all(process, want)[0]
 
     def sync_all(self, process: str, *wants: dict[str, object]) -> list[Lent]:
-        """Send what it holds and needs of several budgets."""
+        """Send what a process holds and needs of several budgets; return the answers."""
         self.serials[process] += 1
         given: dict[str, object] = {
             "name": NAME,
@@ -214,7 +221,7 @@ class Book:
             "claim": 0,
             "given": [],
             "used": 0,
-            "under_way": 0,
+            "in_flight": 0,
             "soonest": US,
             "waiting": (0, 0, 0),
         }
@@ -225,24 +232,24 @@ class Book:
             US // 4,
             process in self.known,
             False,
-            self.kept,
+            self.keep_for_urgent,
             [Want(**{**given, **want}) for want in wants],  # type: ignore[arg-type]
         )
         self.known.add(process)
         return store.decode_answer(self.server.run(store.encode(message))).lents
 
     def recalls(self) -> dict[str, list[tuple[int, bool]]]:
-        """Return what was published since the last look: tokens to give, and whether urgently."""
+        """Return the notices since the last call: tokens to give, and whether urgently."""
         found = {
-            process: [(it.give, it.urgent) for it in store.decode_notice(notice)]
+            process: [(recall.give, recall.urgent) for recall in store.decode_notice(notice)]
             for process, notice in self.server.published
         }
         self.server.published.clear()
         return found
 
 
-def test_a_lone_process_gets_what_it_needs_and_some_ahead() -> None:
-    """All of it for a long queue; without need half, once it uses the budget."""
+def test_a_lone_process_gets_the_tokens_it_needs_and_some_ahead() -> None:
+    """It gets all tokens for a long queue, and half of those it does not use ahead of need."""
     book = Book()
     assert book.sync("a").held == 2
     assert book.sync("a", claim=2).held == 2
@@ -250,9 +257,9 @@ def test_a_lone_process_gets_what_it_needs_and_some_ahead() -> None:
     assert book.sync("a", claim=4, used=2, waiting=(0, 9, 0)).held == 5
 
 
-def test_equals_get_equal_shares() -> None:
-    """The one that holds all is told to give, and who waits is told to fetch."""
-    book = Book(kept=0)
+def test_equal_demands_get_equal_shares() -> None:
+    """The holder of all tokens is told to give some, and the waiting process to fetch them."""
+    book = Book()
     assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
     assert book.sync("b", calls=6, waiting=(0, 6, 0)).held == 0
     assert book.recalls() == {"a": [(3, False)]}
@@ -262,23 +269,23 @@ def test_equals_get_equal_shares() -> None:
     assert (lent.held, lent.fresh, lent.fair) == (3, [0, 0, 500], 3)
 
 
-def test_what_an_even_division_leaves_over_goes_to_others_in_turn() -> None:
-    """With more processes than tokens, each has one in at least one of two turns."""
+def test_the_remainder_of_an_even_division_rotates() -> None:
+    """With more processes than tokens, each has one in at least one of two rotations."""
     book = Book()
     processes = [f"p{number}" for number in range(8)]
     shares = Counter[str]()
     for _ in range(2):
         for _ in range(2):
-            found = {it: book.sync(it, waiting=(0, 5, 0)).fair for it in processes}
+            found = {name: book.sync(name, waiting=(0, 5, 0)).fair for name in processes}
         assert sum(found.values()) == 5
         assert max(found.values()) == 1
         shares.update(found)
         book.now += 4.0
-    assert min(shares[it] for it in processes) == 1
+    assert min(shares[name] for name in processes) == 1
 
 
-def test_who_had_no_need_before_gets_an_equal_part_at_first() -> None:
-    """And is told to ask again, since others may be about to ask, too."""
+def test_a_process_without_previous_need_gets_an_equal_part_first() -> None:
+    """It is told to ask again for the rest, because others may be about to ask, too."""
     book = Book()
     book.sync("b", name="another")
     assert book.sync("a", waiting=(0, 9, 0)).held == 3
@@ -289,28 +296,30 @@ def test_who_had_no_need_before_gets_an_equal_part_at_first() -> None:
     assert book.sync("a", claim=2, waiting=(0, 9, 0)).held == 3
 
 
-def test_an_urgent_call_that_had_no_need_before_gets_all_at_once() -> None:
-    """Whoever else may be about to ask."""
+def test_an_urgent_call_without_previous_need_gets_all_at_once() -> None:
+    """Even though other processes may be about to ask."""
     book = Book()
     book.sync("b", name="another")
     assert book.sync("a", waiting=(5, 0, 0), pressing=5).held == 5
 
 
-@pytest.mark.parametrize(("under_way", "give"), [(4, 0), (3, 1)])
-def test_who_waits_urgently_is_not_asked_for_what_it_can_use(under_way: int, give: int) -> None:
-    """It would ask for the same token again. What is more it gives, but not the soonest."""
+@pytest.mark.parametrize(("in_flight", "give"), [(4, 0), (3, 1)])
+def test_a_process_keeps_the_tokens_that_its_urgent_calls_can_use(
+    in_flight: int, give: int
+) -> None:
+    """It would ask for them again. It gives only the others, and not the soonest ones."""
     book = Book()
     book.sync("a", waiting=(5, 0, 0), pressing=5)
     for process in "bcd":
         book.sync(process, waiting=(0, 5, 0))
-    lent = book.sync("a", claim=5, used=5, under_way=under_way, waiting=(1, 0, 0))
+    lent = book.sync("a", claim=5, used=5, in_flight=in_flight, waiting=(1, 0, 0))
     assert (lent.held, lent.give) == (5, give)
     book.sync("e", waiting=(1, 0, 0), pressing=1)
     assert book.recalls() == ({"a": [(give, False)]} if give else {})
 
 
-def test_nobody_is_told_the_same_twice() -> None:
-    """Until it has spoken."""
+def test_a_process_gets_one_notice_between_two_messages() -> None:
+    """Two other messages do not repeat the first notice."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     for _ in range(3):
@@ -318,8 +327,8 @@ def test_nobody_is_told_the_same_twice() -> None:
     assert len(book.server.published) == 1
 
 
-def test_an_urgent_call_gets_the_soonest_token_of_anybody() -> None:
-    """Each holder is told to give one, whoever waits there."""
+def test_an_urgent_call_gets_the_soonest_token_of_any_process() -> None:
+    """Each holder is told to give one, even if routine calls wait there."""
     book = Book()
     book.sync("a", waiting=(0, 2, 0))
     book.sync("b", waiting=(0, 3, 0))
@@ -331,9 +340,9 @@ def test_an_urgent_call_gets_the_soonest_token_of_anybody() -> None:
     assert book.sync("c", waiting=(1, 0, 0)).fresh == [200]
 
 
-def test_routine_calls_leave_what_is_kept_for_urgent_ones() -> None:
-    """In the book, for any process."""
-    book = Book(kept=2)
+def test_routine_calls_leave_the_tokens_kept_for_urgent_ones() -> None:
+    """They stay at home for urgent calls of any process."""
+    book = Book(keep_for_urgent=2)
     lent = book.sync("a", waiting=(0, 9, 0))
     assert (lent.held, lent.fair) == (3, 5)
     assert book.sync("b", waiting=(0, 9, 0)).held == 0
@@ -343,72 +352,77 @@ def test_routine_calls_leave_what_is_kept_for_urgent_ones() -> None:
 
 
 def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
-    """As many tokens as they can use."""
+    """They get as many tokens as they can use."""
     book = Book()
     assert book.sync("a", calls=6, waiting=(0, 6, 0)).held == 6
-    book.sync("b", calls=6, waiting=(0, 6, 0), narrow=4)
+    book.sync("b", calls=6, waiting=(0, 6, 0), composite=4)
     assert book.recalls() == {"a": [(5, False)]}
 
 
 def wide(**want: object) -> dict[str, object]:
-    """Say what is needed of a budget, two of whose tokens go with one of a scarcer budget."""
+    """Return the wants for a budget, two tokens of it for each scarcer token."""
     limits = {"calls": 8, "window": 2 * US, "soonest": 2 * US}
     return {"name": "wide", **limits, "scarcer": {NAME: 2}, **want}
 
 
-def test_tokens_go_along_with_those_of_a_scarcer_budget() -> None:
-    """To whoever is lent these, and to nobody before; some soon and some later ones."""
+def test_tokens_accompany_those_of_a_scarcer_budget() -> None:
+    """They go to the process that is lent the scarcer tokens, and to no other one before."""
     book = Book()
     hungry: dict[str, object] = {"waiting": (0, 8, 0)}
-    assert [it.held for it in book.sync_all("a", hungry, wide(**hungry, narrow=8))] == [5, 8]
-    book.sync_all("b", hungry, wide(**hungry, narrow=2))
-    book.sync_all("c", hungry, wide(**hungry, narrow=2))
+    lent = book.sync_all("a", hungry, wide(**hungry, composite=8))
+    assert [budget.held for budget in lent] == [5, 8]
+    book.sync_all("b", hungry, wide(**hungry, composite=2))
+    book.sync_all("c", hungry, wide(**hungry, composite=2))
     book.sync_all(
         "a",
         {**hungry, "claim": 3, "used": 3, "given": [50, 50]},
-        wide(**hungry, claim=4, used=4, given=[10, 20, 30, 40], narrow=6, along=4),
+        wide(**hungry, claim=4, used=4, given=[10, 20, 30, 40], composite=6, accompanying=4),
     )
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
-    scarce, found = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(**hungry, narrow=2))
-    assert (scarce.fresh, found.fresh) == ([50], [10, 30])
-    scarce, found = book.sync_all("c", {"waiting": (0, 1, 0)}, wide(**hungry, narrow=2))
-    assert (scarce.fresh, found.fresh) == ([50], [20, 40])
+    scarce, found = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(**hungry, composite=2))
+    assert (scarce.fresh, found.fresh) == ([50], [10, 20])
+    scarce, found = book.sync_all("c", {"waiting": (0, 1, 0)}, wide(**hungry, composite=2))
+    assert (scarce.fresh, found.fresh) == ([50], [30, 40])
 
 
-def test_they_are_part_of_what_the_process_lacks() -> None:
-    """Beside them it is lent no more than without them."""
+def test_accompanying_tokens_count_towards_the_tokens_lacked() -> None:
+    """A process is lent no more tokens with them than without them."""
     book = Book()
-    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
-    book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=2, given=[9] * 6, narrow=2, along=2))
-    lent = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(waiting=(0, 3, 0), narrow=2))
-    assert [it.held for it in lent] == [1, 3]
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), composite=8))
+    book.sync_all(
+        "a", {"claim": 4, "given": [9]}, wide(claim=2, given=[9] * 6, composite=2, accompanying=2)
+    )
+    lent = book.sync_all("b", {"waiting": (0, 1, 0)}, wide(waiting=(0, 3, 0), composite=2))
+    assert [budget.held for budget in lent] == [1, 3]
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_what_was_put_aside_is_everybody_s_when_nobody_needs_it(*, taken: bool) -> None:
-    """No call charges both budgets any more, or the scarcer tokens went to others."""
+def test_tokens_set_aside_are_released_when_no_call_needs_them(*, taken: bool) -> None:
+    """When no call charges both budgets any more, or the scarcer tokens went elsewhere."""
     book = Book()
-    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), narrow=8))
-    book.sync_all("a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], narrow=2, along=2))
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), composite=8))
+    book.sync_all(
+        "a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], composite=2, accompanying=2)
+    )
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 0
     assert book.sync("c", **wide(waiting=(0, 8, 0), scarcer={})).held == 0
     assert book.sync("e", **wide(waiting=(1, 0, 0), pressing=1)).held == 1
     book.sync("e", **wide(given=[9]))
     if taken:
         assert book.sync("c", waiting=(0, 5, 0)).fresh == [9]
-    book.sync_all("a", {"claim": 4}, wide(claim=6, used=6, narrow=2 if taken else 0))
+    book.sync_all("a", {"claim": 4}, wide(claim=6, used=6, composite=2 if taken else 0))
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 2
 
 
-def test_background_calls_get_what_nobody_else_needs() -> None:
-    """And not more."""
+def test_background_calls_get_the_tokens_no_other_call_needs() -> None:
+    """And no more than that."""
     book = Book()
     assert book.sync("a", waiting=(0, 3, 0)).held == 3
     assert book.sync("b", waiting=(0, 0, 5)).held == 2
 
 
 def test_the_tokens_of_a_lost_lease_are_back_one_window_later() -> None:
-    """After the lease and what may leave late."""
+    """They are back after the lease, the grace and the window."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.now += 2.3
@@ -417,40 +431,40 @@ def test_the_tokens_of_a_lost_lease_are_back_one_window_later() -> None:
 
 
 @pytest.mark.parametrize("taught", [False, True])
-def test_the_first_word_of_the_limit_counts_unless_a_reply_taught_another(*, taught: bool) -> None:
-    """Tokens come and go with it."""
+def test_the_first_stated_limit_counts_unless_a_reply_taught_another(*, taught: bool) -> None:
+    """Tokens are added or dropped to match the limit."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     lent = book.sync("b", calls=8, taught=taught, waiting=(0, 8, 0))
     assert (lent.calls, lent.held) == ((8, 3) if taught else (5, 0))
 
 
-def test_a_hold_is_told_to_all() -> None:
-    """For as long as it lasts."""
+def test_every_process_learns_of_a_hold() -> None:
+    """The answers state how long it still lasts."""
     book = Book()
     book.sync("a", hold=700_000)
     book.now += 0.2
     assert book.sync("b").hold == 500_000
 
 
-def test_a_young_server_lends_nothing_that_others_may_hold() -> None:
-    """Until their leases have ended and their calls have left the window."""
+def test_a_new_server_lends_no_token_that_others_may_hold() -> None:
+    """It waits until their leases have ended and their calls have left the window."""
     book = Book(age=1.0)
     assert book.sync("a", waiting=(0, 5, 0)).held == 0
     book.now += 3.3
     assert book.sync("a", waiting=(0, 5, 0)).held == 5
 
 
-def test_a_server_whose_clock_went_back_to_before_its_start_is_young() -> None:
-    """It says that it has been up for less than no time."""
+def test_a_server_with_a_negative_uptime_counts_as_new() -> None:
+    """Its clock was set back to before its start."""
     book = Book(age=-3600.0)
     assert book.sync("a", waiting=(0, 5, 0)).held == 0
     book.now += LEASE + GRACE + 1.0
     assert book.sync("a", waiting=(0, 5, 0)).held == 5
 
 
-def test_an_empty_store_lends_nothing_before_others_would_have_spoken() -> None:
-    """They may live, and hold tokens: it may have been flushed."""
+def test_an_empty_store_lends_nothing_before_other_processes_must_have_claimed() -> None:
+    """Live processes may hold tokens if the store was flushed."""
     book = Book(empty=True)
     assert book.sync("a", waiting=(5, 0, 0), pressing=5).held == 0
     book.now += 0.6
@@ -461,8 +475,8 @@ def test_an_empty_store_lends_nothing_before_others_would_have_spoken() -> None:
     assert book.sync("a", waiting=(0, 5, 0)).held == 2
 
 
-def test_after_a_loss_a_process_keeps_what_it_claims() -> None:
-    """And others get nothing before all must have spoken."""
+def test_after_a_loss_a_process_keeps_the_tokens_it_claims() -> None:
+    """Other processes get nothing before all must have claimed."""
     book = Book()
     book.sync("a", waiting=(0, 3, 0))
     book.server.restart(keep=False)
@@ -471,8 +485,8 @@ def test_after_a_loss_a_process_keeps_what_it_claims() -> None:
     assert book.sync("a", claim=5, used=3).held == 5
 
 
-def test_a_process_cannot_claim_what_was_taken_from_it() -> None:
-    """Its lease has ended, and others have its tokens."""
+def test_a_process_cannot_claim_tokens_that_others_hold() -> None:
+    """Its lease has ended, and its tokens were lent to others."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.now += 4.0
@@ -480,8 +494,8 @@ def test_a_process_cannot_claim_what_was_taken_from_it() -> None:
     assert book.sync("a", claim=5).held == 0
 
 
-def test_nor_while_the_tokens_rest_that_others_used() -> None:
-    """Nobody holds any, and yet they were used a moment ago."""
+def test_a_process_cannot_claim_tokens_that_rest_after_others_used_them() -> None:
+    """No process holds them, but they were used less than a window ago."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.now += 4.0
@@ -491,8 +505,8 @@ def test_nor_while_the_tokens_rest_that_others_used() -> None:
     assert lent.fresh == [900_000] * lent.held
 
 
-def test_if_all_were_cut_off_each_keeps_what_it_claims() -> None:
-    """All leases have ended, and nobody else has used the tokens since."""
+def test_if_all_were_cut_off_each_keeps_the_tokens_it_claims() -> None:
+    """All leases have ended, and no other process has used the tokens since."""
     book = Book()
     book.sync("a", waiting=(0, 2, 0))
     book.sync("b", waiting=(0, 3, 0))
@@ -502,8 +516,8 @@ def test_if_all_were_cut_off_each_keeps_what_it_claims() -> None:
     assert book.sync("c", waiting=(1, 0, 0)).held == 0
 
 
-def test_a_claim_proves_a_loss_to_a_book_that_a_new_process_began() -> None:
-    """Of a budget that this one did not ask for."""
+def test_a_claim_proves_that_an_earlier_book_was_lost() -> None:
+    """A new process began the present book without asking for this budget."""
     book = Book()
     book.sync("a", waiting=(0, 3, 0))
     book.server.book = None
@@ -513,16 +527,16 @@ def test_a_claim_proves_a_loss_to_a_book_that_a_new_process_began() -> None:
     assert book.sync("b", waiting=(0, 5, 0)).held == 0
 
 
-def test_tokens_go_when_the_limit_shrinks() -> None:
-    """Those at home first."""
+def test_tokens_are_dropped_when_the_limit_shrinks() -> None:
+    """Tokens at home are dropped first."""
     book = Book()
     book.sync("a", calls=8, waiting=(0, 4, 0))
     assert book.sync("b", calls=5, taught=True, waiting=(0, 5, 0)).held == 1
     assert book.sync("c", calls=5, waiting=(2, 0, 0), pressing=2).held == 0
 
 
-def test_a_token_on_its_way_to_an_urgent_call_is_nobody_else_s() -> None:
-    """It came home for that."""
+def test_a_token_given_for_an_urgent_call_goes_to_no_other() -> None:
+    """Another process asks for it before the urgent call fetches it."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("b", waiting=(1, 0, 0), pressing=1)
@@ -531,8 +545,8 @@ def test_a_token_on_its_way_to_an_urgent_call_is_nobody_else_s() -> None:
     assert book.sync("b", waiting=(1, 0, 0)).fresh == [300]
 
 
-def test_nobody_is_told_to_fetch_what_is_for_an_urgent_call_elsewhere() -> None:
-    """Two that lack a token would wake one another without end, and get none."""
+def test_no_process_is_told_to_fetch_a_token_for_an_urgent_call_elsewhere() -> None:
+    """Otherwise two processes that lack a token would wake each other without end."""
     book = Book()
     book.sync("d", calls=7, waiting=(0, 7, 0))
     book.sync("c", waiting=(1, 0, 0), pressing=1)
@@ -550,8 +564,8 @@ def test_nobody_is_told_to_fetch_what_is_for_an_urgent_call_elsewhere() -> None:
     assert book.recalls() == {"a": [(0, False)]}
 
 
-def waiting_urgently() -> Book:
-    """Let ``a`` hold four tokens of five, and ``c`` one for an urgent call, free in 0.8 s."""
+def book_with_an_urgent_call() -> Book:
+    """Let ``a`` hold four tokens of five, and ``c`` one, free in 0.8 s, for an urgent call."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("c", waiting=(1, 0, 0), pressing=1)
@@ -561,9 +575,9 @@ def waiting_urgently() -> Book:
     return book
 
 
-def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
-    """Though it holds one already, which is free later."""
-    book = waiting_urgently()
+def test_a_process_with_an_urgent_call_is_told_of_a_sooner_token() -> None:
+    """It already holds a token, but that one is free later."""
+    book = book_with_an_urgent_call()
     book.sync("a", claim=3, given=[200], used=3)
     assert book.recalls() == {"c": [(0, False)]}
     swapped = book.sync("c", given=[800_000], waiting=(1, 0, 0), soonest=US)
@@ -571,8 +585,8 @@ def test_who_waits_urgently_is_told_of_a_sooner_token() -> None:
 
 
 def test_a_token_that_is_hardly_sooner_is_not_worth_a_swap() -> None:
-    """It is later when it has arrived: two such tokens would be swapped without end."""
-    book = waiting_urgently()
+    """It ages on its way: two such tokens would be swapped without end."""
+    book = book_with_an_urgent_call()
     book.sync("a", claim=3, given=[796_000], used=3)
     assert book.recalls() == {}
     book.sync("a", claim=2, given=[794_000], used=2)
@@ -580,7 +594,7 @@ def test_a_token_that_is_hardly_sooner_is_not_worth_a_swap() -> None:
 
 
 def test_no_token_is_sooner_than_the_end_of_a_hold() -> None:
-    """All that are free by then can be used at the same time."""
+    """All tokens that are free by then can be used at the same time."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("c", waiting=(1, 0, 0), pressing=1)
@@ -596,8 +610,8 @@ def test_no_token_is_sooner_than_the_end_of_a_hold() -> None:
         book.now += 0.9
 
 
-def test_who_was_lent_a_sooner_token_is_not_told_to_give_one_at_once() -> None:
-    """Though it is more than its share: it might be the same token."""
+def test_a_process_that_was_just_lent_a_token_is_not_told_to_give_one() -> None:
+    """It holds more than its share, but it might give back the same token."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("c", waiting=(2, 0, 0), pressing=2)
@@ -611,9 +625,9 @@ def test_who_was_lent_a_sooner_token_is_not_told_to_give_one_at_once() -> None:
     assert book.sync("c", claim=2, used=2, waiting=(1, 0, 0), soonest=200).give == 1
 
 
-def test_no_token_is_sooner_than_one_that_is_free_already() -> None:
-    """It was given back, and another urgent call waits here: for something else than a token."""
-    book = Book(kept=1)
+def test_no_token_is_sooner_than_a_free_one() -> None:
+    """A process whose token is free now has no use for another one at home."""
+    book = Book(keep_for_urgent=1)
     book.sync("a", waiting=(0, 9, 0))
     for held in (1, 2):
         lent = book.sync("b", claim=held - 1, waiting=(held, 0, 0), soonest=0, pressing=1)
@@ -626,8 +640,8 @@ def test_no_token_is_sooner_than_one_that_is_free_already() -> None:
     assert "b" not in book.recalls()
 
 
-def test_who_holds_idle_tokens_gives_half_of_them_at_once() -> None:
-    """Not one by one."""
+def test_a_process_gives_half_of_its_idle_tokens_at_once() -> None:
+    """It does not give them one by one."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("a", claim=5)
@@ -635,16 +649,16 @@ def test_who_holds_idle_tokens_gives_half_of_them_at_once() -> None:
     assert book.recalls() == {"a": [(3, False)]}
 
 
-def test_an_urgent_call_that_finds_a_free_token_disturbs_nobody() -> None:
-    """Others are told to fill up what is kept, at their leisure."""
-    book = Book(kept=1)
+def test_an_urgent_call_that_finds_a_free_token_recalls_none() -> None:
+    """The other process is only asked to refill the tokens kept for urgent calls."""
+    book = Book(keep_for_urgent=1)
     book.sync("a", waiting=(0, 4, 0))
     assert book.sync("c", waiting=(1, 0, 0), pressing=1).fresh == [0]
     assert book.recalls() == {"a": [(1, False)]}
 
 
-def test_a_clock_that_goes_back_takes_nothing_away() -> None:
-    """Nor does it make anything free sooner."""
+def test_a_clock_set_back_takes_no_token_away() -> None:
+    """It makes no token free sooner, either."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("a", claim=0, given=[900_000] * 5)
@@ -652,8 +666,8 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     assert book.sync("b", waiting=(0, 5, 0)).fresh == [900_000] * 3
 
 
-def test_after_a_step_back_the_book_s_clock_goes_on() -> None:
-    """Holds and leases end as they would have, and do not wait for the time of before."""
+def test_the_book_s_time_continues_after_a_step_back() -> None:
+    """Holds and leases end after the same time as without the step."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0), hold=700_000)
     book.now -= 3600.0
@@ -665,8 +679,8 @@ def test_after_a_step_back_the_book_s_clock_goes_on() -> None:
     assert (lent.held, lent.hold) == (5, 0)
 
 
-def test_who_waits_without_a_share_is_told_of_as_well() -> None:
-    """More processes than tokens: what rests here is to be handed on when nobody waits here."""
+def test_a_waiting_process_without_a_share_counts_as_waiting() -> None:
+    """With more processes than tokens, a holder without calls must pass its token on."""
     book = Book()
     assert book.sync("b", calls=1, waiting=(0, 1, 0)).held == 1
     assert book.sync("a", calls=1, waiting=(0, 1, 0)).held == 0

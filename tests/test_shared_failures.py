@@ -1,7 +1,7 @@
-"""Shared budgets against real failures: of processes, of a real store, and of the way to it.
+"""Test shared budgets with real failures: of processes, of a real store, and of the network.
 
-The judge is an exchange in a process of its own. Its three rules are told apart by what its headers
-say; that none of them would have refused a call is read from the times of arrival.
+The exchange runs in a process of its own. Its three window rules differ in what the headers state;
+the times of arrival show that no rule would have refused a request.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ RULES: tuple[WindowRule, ...] = get_args(WindowRule)
 
 
 @pytest.fixture(scope="module")
-def old() -> Iterator[StoreServer]:
-    """Run a store that all tests of this module use that leave it alone."""
+def store_server() -> Iterator[StoreServer]:
+    """Run a store for the tests that do not kill it."""
     with server() as found:
         yield found
 
 
 async def flush(store: StoreServer) -> None:
-    """Let a store forget all."""
+    """Flush a store."""
     client = redis.asyncio.Redis.from_url(store.url)
     await client.flushall()
     await client.aclose()
@@ -48,13 +48,13 @@ async def flush(store: StoreServer) -> None:
 async def world(
     folder: Path, store: StoreServer, workers: int, **options: Any
 ) -> AsyncIterator[World]:
-    """Let workers join, and wait until tokens are lent."""
+    """Start workers, and wait until each has sent a request."""
     async with World(folder, store, LIMITS, **options) as found:
         for _ in range(workers):
             await found.join()
         for member in found.members:
             await member.peer.ask("name")
-        await asyncio.gather(*(found.pull(member, "v5", 1) for member in found.members))
+        await asyncio.gather(*(found.cancel_new(member, "v5", 1) for member in found.members))
         yield found
         assert await found.contradictions() == Counter()
 
@@ -70,17 +70,17 @@ async def all_hold(found: World) -> None:
 
 
 async def linked(member: Member) -> bool:
-    """Say whether a worker has its store."""
+    """Return whether a worker is linked to the store."""
     return bool(await member.peer.ask("state") == "linked")
 
 
 async def all_linked(found: World) -> bool:
-    """Say whether all workers have their store."""
+    """Return whether all workers are linked to the store."""
     return all([await linked(member) for member in found.members])
 
 
 def full_from(times: list[float], since: float, limit: Limit) -> float:
-    """Say when a first window that began after a time had all its calls."""
+    """Return when the first window that began after ``since`` had all its requests."""
     times = [at for at in times if at > since]
     for first, last in zip(times, times[limit.calls - 1 :], strict=False):
         if last - first < limit.seconds:
@@ -89,11 +89,11 @@ def full_from(times: list[float], since: float, limit: Limit) -> float:
 
 
 @pytest.mark.parametrize("window", RULES)
-async def test_a_killed_holder_s_tokens_come_back(
-    window: WindowRule, old: StoreServer, tmp_path: Path
+async def test_the_tokens_of_a_killed_holder_come_back(
+    window: WindowRule, store_server: StoreServer, tmp_path: Path
 ) -> None:
-    """At most a lease, the grace and two windows after its end; and not too soon."""
-    async with world(tmp_path, old, 3, window=window, when_cut_off=HOLD) as found:
+    """They come back after at most a lease, the grace and two windows, and not too soon."""
+    async with world(tmp_path, store_server, 3, window=window, when_cut_off=HOLD) as found:
         dead, *living = found.members
         async with found.flooded(found.members):
             await all_hold(found)
@@ -110,9 +110,11 @@ async def test_a_killed_holder_s_tokens_come_back(
             assert await found.events(member) == []
 
 
-async def test_a_stopped_holder_works_on(old: StoreServer, tmp_path: Path) -> None:
-    """Others have its tokens, meanwhile; it uses none of these when it goes on."""
-    async with world(tmp_path, old, 3, window="slide", when_cut_off=HOLD) as found:
+async def test_a_suspended_holder_uses_no_token_that_others_got(
+    store_server: StoreServer, tmp_path: Path
+) -> None:
+    """Other processes get its tokens meanwhile; it uses none of those when it continues."""
+    async with world(tmp_path, store_server, 3, window="slide", when_cut_off=HOLD) as found:
         stopped = found.members[0]
         async with found.flooded(found.members):
             await all_hold(found)
@@ -123,15 +125,15 @@ async def test_a_stopped_holder_works_on(old: StoreServer, tmp_path: Path) -> No
             await until(lambda: linked(stopped))
             await asyncio.sleep(WINDOW)
         before = len(await found.arrivals())
-        await found.pull(stopped, "v5", 3)
+        await found.cancel_new(stopped, "v5", 3)
         assert len(await found.arrivals()) == before + 3
         await found.check_limits()
 
 
-async def emptied(found: World, store: StoreServer) -> float:
+async def kill_and_empty(found: World, store: StoreServer) -> float:
     """Kill the store, start it without its book 3 s later; return when it was killed.
 
-    At the end all tokens can be used again.
+    Return only when all tokens can be used again.
     """
     await all_hold(found)
     store.kill()
@@ -143,12 +145,12 @@ async def emptied(found: World, store: StoreServer) -> float:
     return killed
 
 
-async def test_an_emptied_store_holds_all_with_hold(tmp_path: Path) -> None:
-    """Killed, and back without its book after three seconds: nothing is sent for a while."""
+async def test_an_emptied_store_stops_all_processes_with_hold(tmp_path: Path) -> None:
+    """Killed, and back without its book after 3 s: no request leaves meanwhile."""
     with server() as store:
         async with world(tmp_path, store, 3, window="epoch", when_cut_off=HOLD) as found:
             async with found.flooded(found.members):
-                killed = await emptied(found, store)
+                killed = await kill_and_empty(found, store)
             await found.check_limits()
             times = await found.arrivals()
             assert not [at for at in times if killed + LEASE + GRACE < at < killed + 3.0]
@@ -157,12 +159,12 @@ async def test_an_emptied_store_holds_all_with_hold(tmp_path: Path) -> None:
                 assert await found.events(member) == ["store_lost", "store_back"]
 
 
-async def test_an_emptied_store_stops_nobody_with_a_share(tmp_path: Path) -> None:
-    """Killed, and back without its book after three seconds: each goes on with its half."""
+async def test_an_emptied_store_stops_no_process_with_a_share(tmp_path: Path) -> None:
+    """Killed, and back without its book after 3 s: each process uses its half."""
     with server() as store:
         async with world(tmp_path, store, 2, window="slide", when_cut_off=Share(0.5)) as found:
             async with found.flooded(found.members):
-                killed = await emptied(found, store)
+                killed = await kill_and_empty(found, store)
                 ended = time.time()
             await found.check_limits()
             times = [at for at in await found.arrivals() if killed < at < ended]
@@ -172,24 +174,24 @@ async def test_an_emptied_store_stops_nobody_with_a_share(tmp_path: Path) -> Non
                 assert await found.events(member) == ["store_lost", "store_back"]
 
 
-async def test_a_killed_store_that_wrote_all_down_loses_nothing(tmp_path: Path) -> None:
-    """Killed, and back with its append-only file after half a second."""
+async def test_a_killed_store_with_an_append_only_file_loses_nothing(tmp_path: Path) -> None:
+    """It is killed, and back after half a second."""
     with server("--appendonly", "yes", "--appendfsync", "always") as store:
         async with world(tmp_path, store, 3, window="first", when_cut_off=HOLD) as found:
             async with found.flooded(found.members):
                 await all_hold(found)
                 await asyncio.sleep(WINDOW)
-                await goes_on(found, kill_and_restart(store))
+                await check_nothing_is_lost(found, kill_and_restart(store))
             await found.check_limits()
 
 
-async def test_a_flushed_store_loses_nothing(old: StoreServer, tmp_path: Path) -> None:
-    """All that is held is claimed at once."""
-    async with world(tmp_path, old, 3, window="slide", when_cut_off=HOLD) as found:
+async def test_a_flushed_store_loses_nothing(store_server: StoreServer, tmp_path: Path) -> None:
+    """All held tokens are claimed at once."""
+    async with world(tmp_path, store_server, 3, window="slide", when_cut_off=HOLD) as found:
         async with found.flooded(found.members):
             await all_hold(found)
             await asyncio.sleep(WINDOW)
-            await goes_on(found, flush(old))
+            await check_nothing_is_lost(found, flush(store_server))
         await found.check_limits()
 
 
@@ -200,10 +202,10 @@ async def kill_and_restart(store: StoreServer) -> None:
     store.start()
 
 
-async def goes_on(found: World, trouble: Awaitable[None]) -> None:
-    """Check that nothing is lost by some trouble: no lease, no token, no time."""
+async def check_nothing_is_lost(found: World, fault: Awaitable[None]) -> None:
+    """Check that a fault loses nothing: no lease, no token, no time."""
     began = time.time()
-    await trouble
+    await fault
     await asyncio.sleep(LEASE + GRACE + 2 * WINDOW)
     ended = time.time()
     times = [at for at in await found.arrivals() if began < at < ended]
@@ -216,20 +218,22 @@ async def goes_on(found: World, trouble: Awaitable[None]) -> None:
     assert book.at_home + sum(book.held.values()) == book.calls
 
 
-async def test_who_is_cut_off_stops_with_hold(old: StoreServer, tmp_path: Path) -> None:
-    """The other has its tokens after its lease; it goes on when its way is clear again."""
-    async with world(tmp_path, old, 3, window="epoch", when_cut_off=HOLD) as found:
+async def test_a_process_that_is_cut_off_stops_with_hold(
+    store_server: StoreServer, tmp_path: Path
+) -> None:
+    """The other process gets its tokens after its lease; it goes on when it is linked again."""
+    async with world(tmp_path, store_server, 3, window="epoch", when_cut_off=HOLD) as found:
         silently, loudly, other = found.members
         async with found.flooded(found.members):
             await all_hold(found)
-            silently.way.cut()
-            loudly.way.close()
+            silently.proxy.cut()
+            loudly.proxy.close()
             cut = time.time()
             await until(lambda: is_in(silently, "cut_off"))
             await until(lambda: is_in(loudly, "cut_off"))
             await asyncio.sleep(GRACE + 2 * WINDOW)
             for member in (silently, loudly):
-                member.way.mend()
+                member.proxy.mend()
             await until(lambda: all_linked(found))
             await asyncio.sleep(WINDOW)
         await found.check_limits()
@@ -241,30 +245,30 @@ async def test_who_is_cut_off_stops_with_hold(old: StoreServer, tmp_path: Path) 
 
 
 async def is_in(member: Member, state: str) -> bool:
-    """Say whether a worker says so of its store."""
+    """Return whether a worker reports this state of its store."""
     return bool(await member.peer.ask("state") == state)
 
 
 @pytest.mark.parametrize("window", RULES)
-async def test_one_that_is_cut_off_goes_on_with_a_fair_share(
-    window: WindowRule, old: StoreServer, tmp_path: Path
+async def test_a_process_that_is_cut_off_goes_on_with_a_fair_share(
+    window: WindowRule, store_server: StoreServer, tmp_path: Path
 ) -> None:
-    """It and the others may exceed the limit: what is refused is told, and sent again."""
-    async with world(tmp_path, old, 2, window=window, when_cut_off=FAIR_SHARE) as found:
+    """All together may exceed the limit: refusals are reported, and sent again."""
+    async with world(tmp_path, store_server, 2, window=window, when_cut_off=FAIR_SHARE) as found:
         alone, other = found.members
         async with found.flooded(found.members):
             await all_hold(found)
-            alone.way.cut()
+            alone.proxy.cut()
             await until(lambda: is_in(alone, "own_share"))
             await asyncio.sleep(LEASE + GRACE + 2 * WINDOW)
-            alone.way.mend()
+            alone.proxy.mend()
             await until(lambda: linked(alone))
         refused = await found.refused()
-        told = Counter[str]()
+        reported = Counter[str]()
         for member in found.members:
             for event in await member.peer.ask("events"):
-                told.update(event.names if event.kind == "refused" else ())
-        assert refused == told
-        told_of_store = [kind for kind in await found.events(alone) if kind.startswith("store")]
-        assert told_of_store == ["store_lost", "store_back"]
+                reported.update(event.names if event.kind == "refused" else ())
+        assert refused == reported
+        store_events = [kind for kind in await found.events(alone) if kind.startswith("store")]
+        assert store_events == ["store_lost", "store_back"]
         assert "store_lost" not in await found.events(other)

@@ -1,13 +1,14 @@
-"""What a process and the store have told one another of one budget, and what is due next.
+"""What a process and the store have told each other about one budget, and what to tell next.
 
 Rules:
 
-* The store hears of what it does not know, and no more: that more tokens are needed than it was
-  told, or sooner; that some can be given back; what replies taught.
-* Tokens are given back that the store wants. Idle ones are kept for urgent calls here, and for
-  those that charge a scarcer budget too and need them soon, unless an urgent call waits elsewhere.
-* A token of a scarcer budget that is given back takes along as many of this one as calls can use
-  with it in one window, those that are free soonest.
+* A process tells the store only news: that it needs more tokens than the store knows, or sooner;
+  that it can give some back; what replies taught.
+* A process gives back the tokens that the store recalls. It keeps idle ones for its own urgent
+  calls, and for calls that also charge a scarcer budget and need them soon, unless an urgent call
+  waits elsewhere.
+* A token of a scarcer budget that is given back is accompanied by as many tokens of this one as
+  calls can use with it in one window, the soonest ones.
 """
 
 from math import ceil, inf
@@ -19,12 +20,12 @@ from htx_cancel.limits.store import MICROSECONDS, Lent, Want
 
 
 class Needs(NamedTuple):
-    """What calls here need of one budget."""
+    """What the calls of this process need of one budget."""
 
-    waiting: tuple[int, int, int]  #: calls that wait for it, by priority
-    narrow: int  #: tokens for calls that charge a scarcer budget, too
-    keep: int  #: idle tokens that those calls need before others have come back
-    scarcer: dict[str, int]  #: these budgets, and how often each lets a token of its own through
+    waiting: tuple[int, int, int]  #: waiting calls, by priority
+    composite: int  #: tokens for calls that also charge a scarcer budget
+    keep: int  #: idle tokens that those calls need before other tokens have come back
+    scarcer: dict[str, int]  #: by scarcer budget: tokens of this one that accompany one of it
 
 
 class Loan:
@@ -32,82 +33,70 @@ class Loan:
 
     def __init__(self, budget: LeasedBudget) -> None:
         self.budget = budget
-        self.urgent_told = 0  #: urgent calls that the store knows to wait
+        self.needs = Needs((0, 0, 0), 0, 0, {})  #: as counted last
+        self.urgent_told = 0  #: waiting urgent calls that the store knows
         self.demand = 0  #: tokens that the store knows to be needed here
-        self.given: list[float] = []  #: when each is free that the next message gives back
-        self.given_now = 0  #: tokens given back with the last message
+        self.given = 0  #: tokens that the last message gave back
         self.owed = 0  #: tokens that the store wants back
-        self.recalled = 0  #: of these, since the last message left
-        self.urgently = False  #: whether for an urgent call elsewhere
-        self.others = False  #: whether others wait for more than they hold
-        self.fetch = False  #: whether tokens came home that are needed here
-        self.limit: Limit | None = None  #: the store's word
-        self.hold_told = -inf  #: until when the store knows that a refusal holds it
-        self.hold_sent = -inf  #: and until when it was told with the last message
+        self.recalled = 0  #: tokens recalled since the last message left
+        self.urgently = False  #: whether they are recalled for an urgent call elsewhere
+        self.others_wait = False  #: whether other processes wait for more than they hold
+        self.fetch = False  #: whether the store has tokens that are needed here
+        self.limit: Limit | None = None  #: as the store states it
+        self.hold_told = -inf  #: until when a refusal holds the budget, as the store knows
 
-    def owe(self, count: int, *, urgent: bool) -> None:
-        """Note that the store wants tokens back."""
+    def recall(self, count: int, *, urgent: bool) -> None:
+        """Note that the store recalls tokens; a count of 0 means that it has some to fetch."""
+        self.fetch = self.fetch or count == 0
+        self.urgently = urgent or (self.urgently and self.owed > 0)
         self.owed = max(self.owed, count)
         self.recalled = max(self.recalled, count)
-        self.urgently = (self.urgently and self.owed > 0) or urgent
 
     @property
     def taught(self) -> bool:
-        """Whether replies of the exchange have said what the store does not know."""
+        """Whether replies of the exchange stated a limit that the store does not know."""
         return self.limit is not None and self.limit != self.budget.limit
 
-    def needed(self, needs: Needs) -> int:
-        """Count the tokens that are needed here."""
-        return min(self.budget.used + sum(needs.waiting), self.budget.calls)
+    @property
+    def _needed(self) -> int:
+        return min(self.budget.used + sum(self.needs.waiting), self.budget.calls)
 
-    def can_give(self, needs: Needs) -> bool:
-        """Say whether a token that the store wants could be given now."""
-        budget = self.budget
-        resting = min(budget.used, budget.held) - budget.in_flight
-        return budget.idle > self._keep(needs) or resting > 0
+    @property
+    def _keep(self) -> int:
+        return 0 if self.urgently else max(self.needs.keep, self.needs.waiting[0])
 
-    def _keep(self, needs: Needs) -> int:
-        return 0 if self.urgently else max(needs.keep, needs.waiting[0])
+    @property
+    def _only_others_wait(self) -> bool:
+        return self.others_wait and not any(self.needs.waiting)
 
-    def is_due(self, needs: Needs, now: float) -> bool:
-        """Say whether the store should hear of it now."""
-        budget, waiting = self.budget, needs.waiting
+    def is_due(self, now: float) -> bool:
+        """Return whether the store should get a message about this budget now."""
+        budget, waiting = self.budget, self.needs.waiting
         budget.settle(now)
+        resting = min(budget.used, budget.held) - budget.in_flight
         return (
             self.fetch
             or self.taught
             or budget.held_until > max(now, self.hold_told)
-            or (self.owed > 0 and self.can_give(needs))
-            or (self.others and not any(waiting) and budget.idle > 0)
+            or (self.owed > 0 and (budget.idle > self._keep or resting > 0))
+            or (self._only_others_wait and budget.idle > 0)
             or (waiting[0] > self.urgent_told and budget.room(now, urgent=True) <= 0)
-            or (any(waiting) and self.needed(needs) > max(budget.held, self.demand))
+            or (any(waiting) and self._needed > max(budget.held, self.demand))
         )
 
-    def give(self, needs: Needs, along: int, now: float) -> None:
-        """Give back what is owed, or what others lack and nobody here does.
+    def due_at(self, now: float) -> float:
+        """Return when the next token has rested that only others need; ``inf`` if there is none."""
+        return self.budget.next_at(now) if self._only_others_wait else inf
 
-        And at least so many that go ``along`` with tokens of scarcer budgets.
-        """
-        budget, keep, given = self.budget, self._keep(needs), list[float]()
-        if self.owed:
-            given = budget.give(self.owed, now, soonest=self.urgently, keep=keep)
-            self.owed -= len(given)
-        elif self.others and not any(needs.waiting):
-            given = budget.give(budget.idle, now)
-        given += budget.give(max(along - len(given), 0), now, soonest=True, keep=keep)
-        self.given += given
-        self.given_now = len(given)
-        self.fetch = False
-
-    def want(self, needs: Needs, along: int, now: float) -> Want:
-        """Give back what is to be, and say what is held and needed here."""
-        self.give(needs, along, now)
-        self.recalled = 0
-        budget, pressing = self.budget, max(needs.waiting[0] - self.urgent_told, 0)
-        self.urgent_told, self.demand = needs.waiting[0], self.needed(needs)
-        news = budget.held_until > self.hold_told  # told back, it would grow with each message
-        self.hold_sent = budget.held_until if news else -inf
-        given, self.given = self.given, []
+    def want(self, accompanying: int, now: float) -> Want:
+        """Give back tokens; return what to tell the store."""
+        budget, waiting = self.budget, self.needs.waiting
+        given = self._give(accompanying, now)
+        self.given, self.recalled, self.fetch = len(given), 0, False
+        pressing = max(waiting[0] - self.urgent_told, 0)
+        self.urgent_told, self.demand = waiting[0], self._needed
+        # A hold that the store knows is not sent back: it would grow with each message.
+        hold = budget.held_until - now if budget.held_until > self.hold_told else 0.0
         return Want(
             name=budget.name,
             calls=budget.calls,
@@ -116,35 +105,48 @@ class Loan:
             claim=budget.held,
             given=[_microseconds(at - now) for at in given],
             used=min(budget.used, budget.held),
-            under_way=min(budget.in_flight, budget.held),
+            in_flight=min(budget.in_flight, budget.held),
             soonest=_microseconds(min(budget.soonest(now) - now, budget.seconds)),
-            waiting=needs.waiting,
+            waiting=waiting,
+            composite=self.needs.composite,
+            scarcer=self.needs.scarcer,
+            accompanying=accompanying,
             pressing=pressing,
-            narrow=needs.narrow,
-            scarcer=needs.scarcer,
-            along=along,
-            hold=_microseconds(self.hold_sent - now),
+            hold=_microseconds(hold),
         )
 
+    def _give(self, accompanying: int, now: float) -> list[float]:
+        """Give back owed tokens, or idle ones that only others need; return when each is free.
+
+        Of the tokens given, at least ``accompanying`` go with tokens of scarcer budgets.
+        """
+        budget, keep, given = self.budget, self._keep, list[float]()
+        if self.owed:
+            given = budget.give(self.owed, now, soonest=self.urgently, keep=keep)
+            self.owed -= len(given)
+        elif self._only_others_wait:
+            given = budget.give(budget.idle, now)
+        return given + budget.give(max(accompanying - len(given), 0), now, soonest=True, keep=keep)
+
     def take(self, lent: Lent, now: float) -> tuple[bool, bool]:
-        """Take the store's answer; say whether tokens were lost, and whether the limit differs."""
+        """Take the answer; return whether tokens were lost, and whether the limit differs."""
         budget = self.budget
         fresh = [delay / MICROSECONDS for delay in lent.fresh]
         lost = lent.held - len(fresh) < budget.held
         limit = Limit(lent.calls, lent.window / MICROSECONDS)
         differs = limit != budget.limit
         if differs:
-            budget.obey(limit)
-        self.limit, self.others = limit, lent.others
-        budget.fair = lent.fair
+            budget.set_limit(limit)
+        self.limit, self.others_wait, budget.fair = limit, lent.others, lent.fair
         budget.hold(lent.held, fresh, now)
-        self.hold_told = max(self.hold_told, self.hold_sent)
-        if lent.hold and now + lent.hold / MICROSECONDS > budget.held_until:
-            self.hold_told = budget.held_until = now + lent.hold / MICROSECONDS
+        if lent.hold:
+            hold_until = now + lent.hold / MICROSECONDS
+            self.hold_told = max(self.hold_told, hold_until)
+            budget.held_until = max(budget.held_until, hold_until)
         if not self.urgently or not self.owed:
             self.owed, self.urgently = max(lent.give, self.recalled), False
         return lost, differs
 
 
 def _microseconds(seconds: float) -> int:
-    return max(ceil(seconds * MICROSECONDS), 0) if seconds > -inf else 0
+    return max(ceil(seconds * MICROSECONDS), 0)

@@ -1,8 +1,7 @@
-"""A store in Redis or Valkey: the only room that needs the package ``redis``.
+"""Keep the book of shared budgets in Redis or Valkey: the only module that imports ``redis``.
 
-One key and one script (``share.lua``); notices come by publish and subscribe, on a channel for each
-process. The name of the key is made from the account's name, never from an access key, and does not
-show it.
+The store uses one key and one script (``share.lua``). Notices are published on one channel per
+process. The name of the key contains a hash of the account's name, and no access key.
 """
 
 import hashlib
@@ -17,17 +16,17 @@ SCRIPT = (files("htx_cancel.limits") / "share.lua").read_text()
 _SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
-def _client(url: str, **options: Any) -> Any:  # noqa: ANN401 - the package may not be there
+def _client(url: str, **options: Any) -> Any:  # noqa: ANN401 - the package may be missing
     try:
-        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+        from redis.asyncio import Redis  # noqa: PLC0415 - an optional package
     except ImportError:
         raise ImportError("RedisStore needs the extra: pip install 'htx-cancel[redis]'") from None
     return Redis.from_url(url, **options)
 
 
-def _client_of_a_node(cluster: Any) -> Any:  # noqa: ANN401 - same
-    """Make a client of any node of a cluster: each passes on what is published on the others."""
-    from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415 - same
+def _node_client(cluster: Any) -> Any:  # noqa: ANN401 - as above
+    """Make a client of any node of a cluster: each node passes on what others publish."""
+    from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415 - as above
 
     node = cluster.get_random_node()
     pool = ConnectionPool(connection_class=node.connection_class, **node.connection_kwargs)
@@ -35,17 +34,17 @@ def _client_of_a_node(cluster: Any) -> Any:  # noqa: ANN401 - same
 
 
 class RedisStore:
-    """Keeps the book of one UID in Redis 6.2 or newer, or in Valkey.
+    """A store that keeps the book of one UID in Redis 6.2 or newer, or in Valkey.
 
     Args:
-        url: ``redis://``, ``rediss://`` for TLS, or ``unix://``; it may hold user and password.
-        account: a name of the UID, the same in every process. Any stable one; no key.
+        url: ``redis://``, ``rediss://`` for TLS, or ``unix://``; may contain user and password.
+        account: any stable name of the UID, the same in every process; not an access key.
         ssl_ca_certs: a file of certificate authorities, for ``rediss://`` with a private one.
-        prefix: the start of the names of the key and the channels.
+        prefix: the prefix of the names of the key and the channels.
 
     Raises:
-        InvalidTypeError, InvalidValueError: for arguments that make no sense.
-        ImportError: where the extra ``redis`` is not installed.
+        InvalidTypeError, InvalidValueError: for an invalid argument.
+        ImportError: if the extra ``redis`` is not installed.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class RedisStore:
             raise InvalidTypeError(f"url must be a str, got {type(url).__name__}")
         options: dict[str, Any] = {}
         if url.startswith("rediss://"):
-            options["ssl_check_hostname"] = True  # redis before 6.0 does not by itself
+            options["ssl_check_hostname"] = True  # not the default before redis 6.0
         if ssl_ca_certs is not None:
             options["ssl_ca_certs"] = ssl_ca_certs
         try:
@@ -72,7 +71,11 @@ class RedisStore:
 
     @classmethod
     def of(cls, client: Any, *, account: str, prefix: str = "htx-cancel") -> Self:  # noqa: ANN401
-        """Use a ready client of ``redis.asyncio``, of Sentinel or Cluster, too; it stays open."""
+        """Use an existing client of ``redis.asyncio``, also of Sentinel or Cluster.
+
+        ``close`` does not close it. Raises ``InvalidTypeError`` or ``InvalidValueError`` for an
+        invalid ``account``.
+        """
         store = cls.__new__(cls)
         store._use(client, account, prefix, owned=False)  # noqa: SLF001 - our own
         return store
@@ -91,7 +94,7 @@ class RedisStore:
         return f"<RedisStore {self._key}>"
 
     async def sync(self, message: bytes) -> bytes:
-        """Run the script."""
+        """Run the script on a message, return the answer."""
         arguments = (1, self._key, message, f"{self._key}:")
         try:
             answer: bytes = await self._client.evalsha(_SHA, *arguments)
@@ -102,21 +105,21 @@ class RedisStore:
         return answer
 
     async def book(self) -> bytes | None:
-        """Read the book; ``None`` if there is none."""
+        """Return the book; ``None`` if there is none."""
         book: bytes | None = await self._client.get(self._key)
         return book
 
     async def notices(self, process: str) -> AsyncIterator[bytes]:
-        """Yield what is published for a process."""
-        ready = hasattr(self._client, "pubsub")  # redis before 8.0 has none for a cluster
-        using = nullcontext(self._client) if ready else _client_of_a_node(self._client)
-        async with using as client, client.pubsub() as subscription:
+        """Yield the notices that are published for a process."""
+        has_pubsub = hasattr(self._client, "pubsub")  # not in a cluster client before redis 8.0
+        context = nullcontext(self._client) if has_pubsub else _node_client(self._client)
+        async with context as client, client.pubsub() as subscription:
             await subscription.subscribe(f"{self._key}:{process}")
             async for message in subscription.listen():
                 if message["type"] == "message":
                     yield message["data"]
 
     async def close(self) -> None:
-        """Close the client, if it was made here."""
+        """Close the client, unless it was given to ``of``."""
         if self._owned:
             await self._client.aclose()

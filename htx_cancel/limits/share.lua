@@ -1,33 +1,38 @@
--- The book of one UID: which tokens of its budgets are at home, and who holds the others.
+-- The book of one UID: where each token of its budgets is.
 --
--- A pure function from (book, message, time) to (book, answer, notices). KEYS[1] is the book, which
--- is one value. ARGV[1] is a message of limits/store.py, ARGV[2] the start of the channels' names.
+-- A pure function from (book, message, time) to (book, answer, notices). KEYS[1] is the key of the
+-- book, which is one value. ARGV[1] is a Message of limits/store.py. ARGV[2] is the prefix of the
+-- channel names.
 --
 -- Rules:
 --
--- * A budget has N tokens. Each is at home, with the time at which it is free; or held by a process,
---   on a lease; or unknown, after the book was lost, until whoever held it must have let go.
--- * A message says how many tokens its process holds. What the book has beyond that came home, free
---   as the message says, else one window later. What the process claims beyond that it may keep
---   only if it is among the unknown ones.
--- * A new process may begin a book where there is none. Others that live may hold tokens all the
---   same, if the store was flushed: they claim theirs within HEARD.
--- * A message that is no later than one that was read is not read.
--- * When a lease has ended, the tokens of its process are free one window later. If all leases have,
---   and one comes back and claims tokens, all were cut off: that is a loss.
--- * Urgent calls come first, then those that charge a scarcer budget too, then routine ones in
---   equal shares, then background ones. What nobody lacks is lent ahead of need, in part. Who had no
---   need before is lent an equal part at first, and the rest when it asks again, which it is told to.
--- * A token of a scarcer budget takes along those of a wider one that go with it. They are put aside
---   for whom it is lent to.
--- * Time is the server's, in microseconds, and never runs backwards. It travels as delays only.
+-- * A budget has N tokens. Each token is at home, that is in the book, with the time at which it is
+--   free; or held by a process on a lease; or unknown, after the book was lost, until every process
+--   that may hold it must have stopped using it.
+-- * A message claims the tokens that its process holds. If the book says that it holds more, the
+--   difference comes home, free when the message says, else one window and the grace later. If the
+--   process claims more than the book says, it may keep the difference only from unknown tokens.
+-- * A new process may begin a book if there is none. Other processes may still hold tokens, if the
+--   store was flushed. They claim these within CLAIM_TIME, in which the new book lends nothing.
+-- * A message is ignored unless its serial is greater than that of the last message of its process.
+-- * When a lease has ended, the tokens of its process are free after the grace and one window. If a
+--   process claims tokens while all are at home and free, all leases had ended: all processes were
+--   cut off from the store. The script treats this as a loss of the book.
+-- * Tokens go to urgent calls first, then to calls that also charge a scarcer budget, then in equal
+--   shares to routine calls, then to background calls. Part of the tokens that no process lacks is
+--   lent ahead of need. A process that had no need before is lent an equal part at first; a notice
+--   tells it to ask again for the rest.
+-- * With a token of a scarcer budget, a process gives back the tokens of a wider budget that
+--   accompany it. They are set aside for the process to which the scarcer token is lent.
+-- * Time is the server's, in microseconds, and never runs backwards. Messages contain only delays.
 
-local TURN = 4  -- windows, for which the remainder of an even division stays where it is
-local HEARD = 1200000  -- microseconds in which a process that lives has spoken, even after a failure
-local KEPT_FOR = 86400  -- seconds, without a message, that the book is kept
-local WORTH = 5000  -- microseconds by which a token must be sooner to be swapped: it ages on its way
+local ROTATION = 4  -- windows after which the remainder of an even division goes to other processes
+local CLAIM_TIME = 1200000  -- microseconds: two renewals, the first of which may fail
+local BOOK_EXPIRES = 86400  -- seconds after the last message
+local MIN_GAIN = 5000  -- microseconds by which a token must be sooner to be worth a swap
 
-local me, serial, lease, grace, known, bye, kept, wants = unpack(cmsgpack.unpack(ARGV[1]))
+local me, serial, lease, grace, known, bye, keep_for_urgent, wants =
+  unpack(cmsgpack.unpack(ARGV[1]))
 
 local info = redis.call('INFO', 'server')
 local run = info:match('run_id:(%w+)')
@@ -36,45 +41,38 @@ local clock = redis.call('TIME')
 
 local raw = redis.call('GET', KEYS[1])
 local book = raw and cmsgpack.unpack(raw) or {run = run, time = 0, procs = {}, budgets = {}}
--- After a step back of the server's clock the book's goes on from where it was.
+-- If the server's clock was set back, the book's time continues from its last value.
 local time = clock[1] * 1000000 + clock[2]
 book.shift = math.max(book.shift or 0, book.time - time)
 local now = time + book.shift
 book.time = now
 
-local function repeated(at, n)
-  local times = {}
-  for i = 1, n do times[i] = at end
-  return times
-end
-
-local function come_home(budget, times)
-  for _, at in ipairs(times) do table.insert(budget.home, at) end
+local function add_home(budget, count, free_at)
+  for _ = 1, count do table.insert(budget.home, free_at) end
   table.sort(budget.home)
 end
 
-local function unknown_until(budget, at)
-  budget.unknown, budget.held, budget.home = budget.n, {}, {}
-  budget.needs, budget.asked = {}, {}
-  budget.known_at = at
+local function set_unknown(budget, known_at)
+  budget.unknown, budget.known_at = budget.n, known_at
+  budget.home, budget.held, budget.needs, budget.asked = {}, {}, {}, {}
 end
 
--- After a loss nothing is at home until every lease has ended and its calls have left the window.
+-- After a loss no token is at home until all leases have ended, and their calls left the window.
 local function lose(budget)
-  unknown_until(budget, now + lease + grace + budget.window)
+  set_unknown(budget, now + lease + grace + budget.window)
 end
 
-local function forget(name, free_in)
+local function forget(name, last_use)
   for _, budget in pairs(book.budgets) do
-    come_home(budget, repeated(free_in + budget.window, budget.held[name] or 0))
+    add_home(budget, budget.held[name] or 0, last_use + budget.window)
     budget.held[name], budget.needs[name], budget.asked[name] = nil, nil, nil
   end
   book.procs[name] = nil
 end
 
--- 1. What was lost, and who is gone.
+-- 1. Find out what was lost, and which leases have ended.
 
-if book.run ~= run then  -- restarted, failed over or moved: the last moments may be missing
+if book.run ~= run then  -- restarted, failed over or moved: the last messages may be missing
   book.run, book.procs = run, {}
   for _, budget in pairs(book.budgets) do lose(budget) end
 end
@@ -82,30 +80,28 @@ end
 local process = book.procs[me]
 if process and serial <= process.serial then return cmsgpack.pack({false, 0, {}}) end
 
-local gone = {}
 for name, other in pairs(book.procs) do
-  if other.ends < now then table.insert(gone, name) end
+  if other.ends < now then forget(name, other.ends + grace) end
 end
-for _, name in ipairs(gone) do forget(name, book.procs[name].ends + grace) end
 
-if not raw then  -- the first message ever, or after a loss
-  book.distrusted_until, book.heard_at = known and now + lease + grace or 0, now + HEARD
+if not raw then  -- the first message ever, or the first one after a loss
+  book.distrusted_until = known and now + lease + grace or 0
+  book.heard_at = now + CLAIM_TIME
 end
 book.procs[me] = {serial = serial, ends = now + lease}
 local names = {}
 for name in pairs(book.procs) do table.insert(names, name) end
 table.sort(names)
 
--- 2. What the caller holds.
+-- 2. Compare the tokens that the caller claims with the book.
 
 local function open(title, n, window, claim)
-  local budget = {n = n, window = window, hold = 0, home = repeated(now, n), held = {},
-    unknown = 0, known_at = 0, needs = {}, asked = {}, aside = 0, scarcer = {}}
-  local young = uptime < lease + grace + window
-  if claim > 0 or young or now < book.distrusted_until then
+  local budget = {n = n, window = window, hold = 0, aside = 0, scarcer = {}}
+  local server_is_new = uptime < lease + grace + window
+  if claim > 0 or server_is_new or now < book.distrusted_until then
     lose(budget)
-  elseif now < book.heard_at then
-    unknown_until(budget, book.heard_at)
+  else
+    set_unknown(budget, book.heard_at)
   end
   book.budgets[title] = budget
   return budget
@@ -114,136 +110,134 @@ end
 local function settle(budget, claim, given)
   local held = budget.held[me] or 0
   if now >= budget.known_at then
-    come_home(budget, repeated(budget.known_at, budget.unknown))
+    add_home(budget, budget.unknown, budget.known_at)
     budget.unknown = 0
   end
   if claim > held then
     if #budget.home == budget.n and budget.home[budget.n] <= now then lose(budget) end
-    local mine = math.min(claim - held, budget.unknown)
-    budget.unknown = budget.unknown - mine
-    claim = held + mine
+    local accepted = math.min(claim - held, budget.unknown)
+    budget.unknown = budget.unknown - accepted
+    claim = held + accepted
   elseif claim < held then
-    local times = {}
     table.sort(given)
     for i = 1, held - claim do
-      times[i] = now + (given[#given + 1 - i] or budget.window + grace)
+      local delay = given[#given + 1 - i] or budget.window + grace
+      table.insert(budget.home, now + delay)
     end
-    come_home(budget, times)
+    table.sort(budget.home)
   end
   budget.held[me] = claim > 0 and claim or nil
 end
 
--- The tokens add up to N, whatever became of N: missing ones are free, odd ones go, latest first.
+-- Let the tokens add up to N, which may have changed: add free ones, or drop those free latest.
 local function add_up(budget)
-  local odd = #budget.home + budget.unknown - budget.n
-  for _, held in pairs(budget.held) do odd = odd + held end
-  if odd < 0 then come_home(budget, repeated(now, -odd)) end
-  for _ = 1, math.min(odd, #budget.home) do table.remove(budget.home) end
+  local excess = #budget.home + budget.unknown - budget.n
+  for _, held in pairs(budget.held) do excess = excess + held end
+  add_home(budget, -excess, now)
+  for _ = 1, math.min(excess, #budget.home) do table.remove(budget.home) end
 end
 
--- 3. How many tokens each process should hold.
+-- 3. Compute how many tokens each process should hold.
 
--- Divide tokens in equal shares, nobody getting more than it demands; return what is left. What an
--- even division leaves over goes to others in each turn, so that nobody is left out for long.
-local function divide(demands, left, shares, from)
-  local takers = {}
+-- Divide tokens into equal shares, none above its demand; return how many are left. The remainder
+-- of the division rotates, so that no process goes without for long.
+local function divide(budget, left, shares, demand)
+  local first = math.floor(now / (ROTATION * budget.window)) * budget.n
+  local demands, takers = {}, {}
   for i = 1, #names do
-    local name = names[(from + i) % #names + 1]
-    if (demands[name] or 0) > 0 then table.insert(takers, name) end
+    local name = names[(first + i) % #names + 1]
+    local need = budget.needs[name]
+    demands[name] = need and demand(need, shares[name] or 0) or 0
+    if demands[name] > 0 then table.insert(takers, name) end
   end
-  local hungry = #takers
-  while hungry > 0 and left > 0 do
-    local level = math.max(math.floor(left / hungry), 1)
-    hungry = 0
+  local unsatisfied = #takers
+  while unsatisfied > 0 and left > 0 do
+    local part = math.max(math.floor(left / unsatisfied), 1)
+    unsatisfied = 0
     for _, name in ipairs(takers) do
-      local share = math.min(demands[name], level, left)
+      local share = math.min(demands[name], part, left)
       shares[name] = (shares[name] or 0) + share
       demands[name], left = demands[name] - share, left - share
-      hungry = hungry + (demands[name] > 0 and 1 or 0)
+      unsatisfied = unsatisfied + (demands[name] > 0 and 1 or 0)
     end
   end
   return left
 end
 
 local function divide_all(budget)
-  local shares, demands = {}, {{}, {}, {}, {}}
-  local from = math.floor(now / (TURN * budget.window)) * budget.n
-  for name, need in pairs(budget.needs) do
-    demands[1][name] = need.urgent > 0 and need.urgent + need.under_way or 0
-  end
-  local left = math.max(divide(demands[1], budget.n, shares, from) - kept, 0)
-  for name, need in pairs(budget.needs) do
-    demands[2][name] = math.max(need.narrow - (shares[name] or 0), 0)
-  end
-  left = divide(demands[2], left, shares, from)
-  for name, need in pairs(budget.needs) do
-    local wanted = math.min(need.used + need.urgent + need.routine, budget.n)
-    demands[3][name] = math.max(wanted - (shares[name] or 0), 0)
-    demands[4][name] = need.background
-  end
-  divide(demands[4], divide(demands[3], left, shares, from), shares, from)
+  local shares = {}
+  local left = divide(budget, budget.n, shares, function(need)
+    return need.urgent > 0 and need.urgent + need.in_flight or 0
+  end)
+  left = divide(budget, math.max(left - keep_for_urgent, 0), shares, function(need, share)
+    return need.composite - share
+  end)
+  left = divide(budget, left, shares, function(need, share)
+    return math.min(need.used + need.urgent + need.routine, budget.n) - share
+  end)
+  divide(budget, left, shares, function(need) return need.background end)
   return shares
 end
 
--- 4. Lend the caller what it lacks, the soonest first; but these are for urgent calls, now or later.
+-- 4. Lend the caller what it lacks, the soonest tokens first, except those for urgent calls.
 
--- How many tokens at home can be used before those that a process holds.
-local function sooner(budget, need)
-  local number, from = 0, math.max(now, budget.hold)
+-- Count the tokens at home that can be used sooner than those that a process holds.
+local function count_sooner(budget, need)
+  local count, from = 0, math.max(now, budget.hold)
   for _, at in ipairs(budget.home) do
-    number = number + (math.max(at, from) + WORTH < need.soonest and 1 or 0)
+    count = count + (math.max(at, from) + MIN_GAIN < need.soonest and 1 or 0)
   end
-  return number
+  return count
 end
 
--- Tokens that others than one lack, urgent calls that wait there, and tokens at home for these.
-local function elsewhere(budget, shares, one)
-  local lacked, urgent, theirs = 0, 0, 0
+-- Count, over all processes but one: the tokens that they lack, their waiting urgent calls, and the
+-- tokens at home that are for these calls.
+local function count_elsewhere(budget, shares, one)
+  local lacked, urgent, for_urgent = 0, 0, 0
   for name, need in pairs(budget.needs) do
     if name ~= one then
       local lack = math.max((shares[name] or 0) - (budget.held[name] or 0), 0)
       lacked, urgent = lacked + lack, urgent + need.urgent
       if need.urgent > 0 then
-        theirs = theirs + math.max(lack, math.min(need.urgent, sooner(budget, need)))
+        for_urgent = for_urgent
+          + math.max(lack, math.min(need.urgent, count_sooner(budget, need)))
       end
     end
   end
-  return lacked, urgent, theirs
+  return lacked, urgent, for_urgent
 end
 
--- Take tokens from home: so many, evenly spread, of those after the first ones.
-local function fetch(budget, lent, count, first, among)
-  for i = 0, math.min(count, #budget.home - first) - 1 do
-    local place = first + 1 + math.floor(i * among / count) - i
-    local at = table.remove(budget.home, math.min(place, #budget.home))
-    table.insert(lent, math.max(at - now, 0))
+-- Move tokens from home to ``lent``: the soonest ones after the first ``skip``.
+local function fetch(budget, lent, count, skip)
+  for _ = 1, math.min(count, #budget.home - skip) do
+    table.insert(lent, math.max(table.remove(budget.home, skip + 1) - now, 0))
   end
 end
 
-local function lend(budget, shares, carried, first_need)
+local function lend(budget, shares, from_aside, first_need)
   local held, need = budget.held[me] or 0, budget.needs[me]
-  local lacked, urgent, theirs = elsewhere(budget, shares, me)
-  local lack, skip = (shares[me] or 0) - held, theirs + kept
+  local lacked, urgent, for_urgent = count_elsewhere(budget, shares, me)
+  local lack, skip = (shares[me] or 0) - held, for_urgent + keep_for_urgent
   if need.urgent > 0 then
-    lack, skip = math.max(lack, math.min(need.urgent, sooner(budget, need))), 0
-  elseif first_need then  -- others may be about to ask, too
+    lack, skip = math.max(lack, math.min(need.urgent, count_sooner(budget, need))), 0
+  elseif first_need then  -- other processes may be about to ask, too
     lack = math.min(lack, math.max(math.ceil(budget.n / #names) - held, 0))
   end
   if lacked + urgent == 0 then
     lack = math.max(lack, math.floor(budget.n / (#names + 1)) - (held - need.used))
   end
   local lent = {}
-  fetch(budget, lent, carried, skip, budget.aside + carried)
-  lack = lack - #lent
-  fetch(budget, lent, lack, skip + (need.urgent > 0 and 0 or budget.aside), lack)
+  fetch(budget, lent, from_aside, skip)
+  fetch(budget, lent, lack - #lent, skip + (need.urgent > 0 and 0 or budget.aside))
   budget.held[me] = held + #lent > 0 and held + #lent or nil
   return lent
 end
 
--- 5. Who is to give, and who may fetch what came home. Each is told once between its messages.
+-- 5. Ask other processes to give tokens, or to fetch tokens that came home.
 
 local notices = {}
 
+-- A process gets at most one notice of each budget between two of its messages.
 local function notify(name, budget, notice)
   if budget.asked[name] then return end
   budget.asked[name] = true
@@ -251,109 +245,130 @@ local function notify(name, budget, notice)
   table.insert(notices[name], notice)
 end
 
-local function recall(title, budget, shares, urgent, first_need)
-  local _, _, theirs = elsewhere(budget, shares)
-  local short = kept + budget.aside - #budget.home
+-- Notify the processes that lack tokens and can fetch some; return how many are missing at home.
+local function offer(title, budget, shares, first_need)
+  local fetch_notice = {title, 0, false}
+  local _, _, for_urgent = count_elsewhere(budget, shares)
+  local missing = keep_for_urgent + budget.aside - #budget.home
   for name, share in pairs(shares) do
     local lack = share - (budget.held[name] or 0)
     if lack > 0 then
-      local stay = budget.needs[name].urgent > 0 and 0 or theirs + kept + budget.aside
-      short = short + lack
-      local told = name == me and not first_need
-      if not told and #budget.home > stay then notify(name, budget, {title, 0, false}) end
+      local skip = for_urgent + keep_for_urgent + budget.aside
+      if budget.needs[name].urgent > 0 then skip = 0 end
+      missing = missing + lack
+      local answered = name == me and not first_need
+      if #budget.home > skip and not answered then notify(name, budget, fetch_notice) end
     end
   end
-  for name, need in pairs(budget.needs) do  -- who waits urgently, for a token that is free later
-    if name ~= me and need.urgent > 0 and sooner(budget, need) > 0 then
-      notify(name, budget, {title, 0, false})
+  for name, need in pairs(budget.needs) do  -- urgent calls whose own tokens are free later
+    if name ~= me and need.urgent > 0 and count_sooner(budget, need) > 0 then
+      notify(name, budget, fetch_notice)
     end
   end
-  local mine = 0
+  return missing
+end
+
+-- Compute how many tokens a process should give: for tokens missing at home, and for urgent calls.
+local function surplus(need, held, share, missing, urgent)
+  local over = held - share
+  local give = math.max(math.min(over, missing), 0)
+  if give > 0 then  -- at least half of its idle tokens at once
+    give = math.max(give, math.min(over, math.ceil((held - need.used) / 2)))
+  end
+  if need.urgent > 0 then  -- except what its own urgent calls can use: it would ask for that again
+    return math.min(give, math.max(held - need.in_flight - need.urgent, 0))
+  end
+  return math.max(give, math.min(held, urgent))
+end
+
+-- Notify the other processes that should give tokens; return how many the caller should give.
+local function recall(title, budget, shares, missing, urgent)
+  local own = 0
   for name, held in pairs(budget.held) do
-    local need = budget.needs[name] or {used = 0, urgent = 0}
-    local over = held - (shares[name] or 0)
-    local give = math.max(math.min(over, short), 0)
-    if give > 0 then  -- at least half of what is idle, not one by one
-      give = math.max(give, math.min(over, math.ceil((held - need.used) / 2)))
-    end
-    if need.urgent == 0 then
-      give = math.max(give, math.min(held, urgent))
-    else  -- but what its own urgent calls can use: it would ask for that again
-      give = math.min(give, math.max(held - need.under_way - need.urgent, 0))
-    end
+    local need = budget.needs[name]
+    local give = surplus(need, held, shares[name] or 0, missing, urgent)
     if name == me then
-      mine = give
+      own = give
     elseif give > 0 then
       notify(name, budget, {title, give, urgent > 0 and need.urgent == 0})
     end
   end
-  return mine
+  return own
 end
 
-local lent_now = {}  -- tokens lent to the caller, by budget
+local lent_now = {}  -- tokens just lent to the caller, by budget
 
--- Put tokens aside that came along with tokens of scarcer budgets, until those are lent, or nobody
--- needs them; return how many go to the caller, who was just lent some of those.
-local function put_aside(budget, scarcer, along)
-  local carried, most, narrow = 0, 0, 0
+-- Set the tokens aside that came with tokens of scarcer budgets, as long as these are at home and a
+-- call needs both; return how many go to the caller with the scarcer tokens that it was just lent.
+local function set_aside(budget, scarcer, accompanying)
+  local from_aside, most, composite = 0, 0, 0
   for name, ratio in pairs(scarcer) do
     budget.scarcer[name] = ratio
-    carried = carried + ratio * (lent_now[name] or 0)
+    from_aside = from_aside + ratio * (lent_now[name] or 0)
   end
   for name, ratio in pairs(budget.scarcer) do
     local other = book.budgets[name]
     most = most + ratio * (other and #other.home or 0)
   end
-  for _, need in pairs(budget.needs) do narrow = narrow + need.narrow end
-  budget.aside = budget.aside + along
-  carried = math.min(carried, budget.aside)
-  budget.aside = math.min(budget.aside - carried, most, narrow)
-  return carried
+  for _, need in pairs(budget.needs) do composite = composite + need.composite end
+  budget.aside = budget.aside + accompanying
+  from_aside = math.min(from_aside, budget.aside)
+  budget.aside = math.min(budget.aside - from_aside, most, composite)
+  return from_aside
 end
 
+-- Return whether a call of another process waits for more tokens than its process holds.
+local function others_wait(budget)
+  for name, need in pairs(budget.needs) do
+    local wanted = need.used + need.urgent + need.routine + need.background
+    if name ~= me and wanted > (budget.held[name] or 0) then return true end
+  end
+  return false
+end
+
+local function hold_until(title, budget, at)
+  if at <= math.max(budget.hold, now) then return end
+  budget.hold = at
+  for name in pairs(budget.held) do
+    if name ~= me then notify(name, budget, {title, 0, false}) end
+  end
+end
+
+-- Take what a message says of one budget; return the answer, a Lent of limits/store.py.
 local function take(want)
-  local title, n, window, taught, claim, given, used, under_way, soonest, waiting, narrow,
-    scarcer, along, pressing, hold = unpack(want)
+  local title, n, window, taught, claim, given, used, in_flight, soonest, waiting, composite,
+    scarcer, accompanying, pressing, hold = unpack(want)
   local budget = book.budgets[title] or open(title, n, window, claim)
   if taught then budget.n, budget.window = n, window end
-  if now + hold > math.max(budget.hold, now) then
-    budget.hold = now + hold
-    for name in pairs(budget.held) do
-      if name ~= me then notify(name, budget, {title, 0, false}) end
-    end
-  end
+  hold_until(title, budget, now + hold)
   local before = budget.needs[me] or {used = 0, routine = 0, background = 0}
   local first_need = before.used + before.routine + before.background == 0
   settle(budget, claim, given)
   add_up(budget)
-  budget.needs[me] = {used = used, under_way = under_way, soonest = now + soonest,
-    urgent = waiting[1], routine = waiting[2], background = waiting[3], narrow = narrow}
+  budget.needs[me] = {used = used, in_flight = in_flight, soonest = now + soonest,
+    urgent = waiting[1], routine = waiting[2], background = waiting[3], composite = composite}
   budget.asked[me] = nil
-  local carried = put_aside(budget, scarcer, along)
+  local from_aside = set_aside(budget, scarcer, accompanying)
   local shares = divide_all(budget)
-  local lent = bye and {} or lend(budget, shares, carried, first_need)
+  local lent = bye and {} or lend(budget, shares, from_aside, first_need)
   lent_now[title] = #lent
   for _, delay in ipairs(lent) do
     pressing = pressing - (delay == 0 and 1 or 0)
     budget.needs[me].soonest = math.min(budget.needs[me].soonest, now + delay)
   end
-  local give = recall(title, budget, shares, math.max(pressing, 0), first_need)
-  if #lent > 0 then give = 0 end  -- else the same token might come and go without end
-  local others = false  -- whether anybody else waits for more than it holds
-  for name, need in pairs(budget.needs) do
-    local wanted = need.used + need.urgent + need.routine + need.background
-    others = others or (name ~= me and wanted > (budget.held[name] or 0))
-  end
+  local missing = offer(title, budget, shares, first_need)
+  local give = recall(title, budget, shares, missing, math.max(pressing, 0))
+  if #lent > 0 then give = 0 end  -- otherwise the same token might go back and forth without end
   return {title, budget.n, budget.window, budget.held[me] or 0, lent, give,
     math.max(budget.hold - now, 0), math.max(shares[me] or 0, math.floor(budget.n / #names)),
-    others}
+    others_wait(budget)}
 end
 
 local answers = {}
 for i, want in ipairs(wants) do answers[i] = take(want) end
 if bye then forget(me, now + grace) end
 
-redis.call('SET', KEYS[1], cmsgpack.pack(book), 'EX', KEPT_FOR)
+redis.call('SET', KEYS[1], cmsgpack.pack(book), 'EX', BOOK_EXPIRES)
 for name, notice in pairs(notices) do
   redis.call('PUBLISH', ARGV[2] .. name, cmsgpack.pack(notice))
 end

@@ -2,23 +2,23 @@
 
 Rules:
 
-* Tokens are lent to processes on leases. A process grants what it holds by itself, as fast as
-  without a store, and speaks to the store when it lacks tokens, has some to give, was told to give,
-  or has to renew its lease.
-* One message is under way at a time. One that was not answered may have been read or not, and
-  tokens may have been lent. What it gave back is not told again: the store takes what is missing
-  to be free a window later, whichever tokens these are.
-* The lease counts from when the message left that the store answered.
-* When it has ended, and the last message was not answered, the store is away, and the process does
-  as ``when_cut_off`` says. If the process itself stood still, it asks before it grants anything.
+* Tokens are lent to processes on leases. A process grants the tokens that it holds by itself, as
+  fast as without a store. It sends the store a message when it lacks tokens, can give some, was
+  asked to give, or has to renew its lease.
+* One message is in flight at a time. If a message is not answered, the store may have read it or
+  not, and may have lent tokens. Tokens that it gave back are not reported again: the store treats
+  any that it misses as free one window later.
+* A lease counts from the departure of the message that the store answered.
+* When the lease has ended and the last message was not answered, the store is unavailable, and the
+  process does what ``when_cut_off`` says. A process that stalled asks the store before it grants.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import Enum
 from math import ceil, inf
 from secrets import token_hex
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
@@ -27,7 +27,6 @@ from msgspec.structs import replace
 from htx_cancel import arguments, hooks
 from htx_cancel.endpoints import Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError
-from htx_cancel.limits import store as wire
 from htx_cancel.limits.budget import Budget
 from htx_cancel.limits.leased import LeasedBudget, Link
 from htx_cancel.limits.limiter import IN_FLIGHT, SHORTEST_TIMER, Budgets
@@ -35,71 +34,77 @@ from htx_cancel.limits.loan import Loan, Needs
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
 from htx_cancel.limits.queue import Lane, Rank, Waiter, reserved_for_earlier
 from htx_cancel.limits.round_trip import RoundTrips
-from htx_cancel.limits.store import MICROSECONDS, Answer, Message, Store, Want
+from htx_cancel.limits.store import (
+    MICROSECONDS,
+    Answer,
+    Message,
+    Store,
+    Want,
+    decode_answer,
+    decode_notice,
+    encode,
+)
 
 LEASE = 2.0  #: seconds
-RENEWAL = 0.6  #: seconds between two messages, if nothing else asks for one
+RENEWAL = 0.6  #: seconds between two messages, if there is no other reason for one
 ANSWER_WITHIN = 0.5  #: seconds
-AGAIN = 0.1  #: seconds after a message that failed
-GRACE = 0.25  #: seconds by which a request may leave after its lease has ended
+RETRY_AFTER = 0.1  #: seconds after a message that failed
+GRACE = 0.25  #: seconds after the end of its lease in which a request may still leave
 
 
 class Share(Struct, frozen=True):
-    """While the store is away: this part of every limit, from above 0 to 1.
+    """While the store is unavailable, use this part of every limit: above 0 and at most 1.
 
-    The parts of all processes must add up to 1 at most. Then nothing is refused.
+    Nothing is refused if the parts of all processes add up to 1 at most.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: if ``part`` is no such number.
     """
 
     part: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no part."""
         if not 0 < arguments.seconds("part", self.part) <= 1:
             raise InvalidValueError(f"part must be above 0 and at most 1, got {self.part!r}")
 
 
-class _FairShare:
-    """The equal part of this process, by the number of processes last seen."""
+class _Policy(Enum):
+    """What a process does while the store is unavailable."""
+
+    FAIR_SHARE = "an equal part, by the number of processes last seen"
+    HOLD = "send nothing"
 
     def __repr__(self) -> str:
-        return "FAIR_SHARE"
+        return self.name
 
 
-class _Hold:
-    """Nothing is sent."""
+FAIR_SHARE = _Policy.FAIR_SHARE  #: while the store is unavailable, use an equal part of every limit
+HOLD = _Policy.HOLD  #: while the store is unavailable, send nothing
 
-    def __repr__(self) -> str:
-        return "HOLD"
-
-
-FAIR_SHARE = _FairShare()  #: while the store is away: an equal part, by the processes last seen
-HOLD = _Hold()  #: while the store is away: send nothing
-
-WhenCutOff = Share | _FairShare | _Hold
+WhenCutOff = Share | _Policy
 LAST: Rank = (int(Priority.BACKGROUND), inf)  #: a place in the queue behind all others
 
 
 class SharedBudgets(Budgets):
     """Budgets of one UID, shared by all processes that use the same store and account.
 
-    An async context manager: it joins the others when it is entered, and gives back what it holds
-    at the end. Everything that takes ``budgets`` takes it.
+    An async context manager: entering it joins the other processes, leaving it gives back all
+    tokens and closes the store. Use it wherever a ``budgets`` argument is accepted.
 
     Args:
-        store: what keeps the book, such as a ``RedisStore``; it is closed at the end.
-        limits: as of ``Budgets``. What the store knows counts if it differs.
+        store: keeps the book, for example a ``RedisStore``.
+        limits: as for ``Budgets``. If the store knows another limit, the store's counts.
         keep_for_urgent: tokens of every budget that only urgent calls may use, in all processes.
-        when_cut_off: what to do while the store is away: ``FAIR_SHARE``, the equal part by the
-            number of processes last seen; ``HOLD``, nothing; or a ``Share``. With ``FAIR_SHARE``
-            requests may be refused if others can reach the store, and are sent again.
-        max_in_flight: as of ``Budgets``.
-        charge_pools: as of ``Budgets``.
-        on_event: as of ``Budgets``; hears of the store, too.
-        round_trips: as of ``Budgets``.
+        when_cut_off: what to do while the store is unavailable: ``FAIR_SHARE``, use an equal part,
+            by the number of processes last seen; ``HOLD``, send nothing; or a ``Share``. With
+            ``FAIR_SHARE`` requests may be refused if other processes can reach the store; refused
+            requests are sent again.
+        max_in_flight, charge_pools, round_trips: as for ``Budgets``.
+        on_event: as for ``Budgets``; also receives the events about the store.
 
     Raises:
-        InvalidTypeError, InvalidValueError: for arguments that make no sense, and for a use before
-            it was entered.
+        InvalidTypeError, InvalidValueError: for an invalid argument, and for use before it is
+            entered.
     """
 
     def __init__(
@@ -129,17 +134,19 @@ class SharedBudgets(Budgets):
         )
         self.process = token_hex(8)  #: the name of this process in the book
         self._store = store
-        self._kept = keep_for_urgent and arguments.whole("keep_for_urgent", keep_for_urgent)
+        if keep_for_urgent != 0:
+            arguments.whole("keep_for_urgent", keep_for_urgent)
+        self._keep_for_urgent = keep_for_urgent
         self._when_cut_off = when_cut_off
         self._loans: dict[str, Loan] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._serial = 0
-        self._known = False  # whether a store has answered
+        self._known = False  # whether a store has ever answered
         self._failed = False  # whether the last message was not answered
-        self._away = False  # and an event has told so
+        self._told_lost = False  # whether the last event about the store was ``store_lost``
         self._synced_at = -inf
-        self._timer_of_lease: asyncio.TimerHandle | None = None
+        self._lease_timer: asyncio.TimerHandle | None = None
 
     def _ledger(self, name: str, limit: Limit) -> Budget:
         self._leased[name] = LeasedBudget(name, limit, self._round_trips, self._link)
@@ -150,27 +157,21 @@ class SharedBudgets(Budgets):
     async def __aenter__(self) -> Self:
         await self._sync()
         if self._failed:
-            self._cut()
+            self._cut_off()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._keep()), loop.create_task(self._listen())]
+        self._tasks = [loop.create_task(self._sync_when_due()), loop.create_task(self._listen())]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
-        self._stop_timer()
+        self._stop_lease_timer()
         for loan in self._loans.values():
-            loan.given += loan.budget.give(loan.budget.held, asyncio.get_running_loop().time())
+            loan.recall(loan.budget.held, urgent=True)
         await self._sync(bye=True)
-        for loan in self._loans.values():
-            loan.budget.hold(0, [], asyncio.get_running_loop().time())
+        self._drop_tokens(asyncio.get_running_loop().time())
         self._loans.clear()
         self._link.state, self._link.ends_at = "cut_off", -inf
         await self._store.close()
@@ -181,7 +182,7 @@ class SharedBudgets(Budgets):
             raise InvalidValueError("SharedBudgets must be entered with 'async with' before use")
         super().check_loop()
 
-    # what the queue tells
+    # hooks of the queue
 
     def _take(self, lane: Lane, count: int, now: float) -> list[Permit]:
         permits = super()._take(lane, count, now)
@@ -199,81 +200,80 @@ class SharedBudgets(Budgets):
     def _arm(self, now: float) -> None:
         super()._arm(now)
         if self._waiting:
-            self._news.set()
+            self._changed.set()
 
     def _on_end(self, permit: Permit, end: End) -> None:
         super()._on_end(permit, end)
         loans = self._loans.values()
-        if end == "refused" or any(it.owed or it.others or it.taught for it in loans):
-            self._news.set()
+        if end == "refused" or any(loan.owed or loan.others_wait or loan.taught for loan in loans):
+            self._changed.set()
 
-    def _in_use(self) -> list[Loan]:
-        """List the budgets that anybody here has asked for."""
+    def _count_needs(self, now: float) -> None:
+        """Count what calls need of each budget that any call of this process has used."""
         for lane in self._lanes.values():
             for budget in lane.budgets:
                 if budget.name not in self._loans:
                     self._loans[budget.name] = Loan(self._leased[budget.name])
-        return list(self._loans.values())
+        for loan in self._loans.values():
+            loan.needs = self._needs(loan.budget, now)
 
     def _needs(self, budget: Budget, now: float) -> Needs:
-        """Count what calls here need of a budget."""
         lanes = [lane for lane in self._lanes.values() if budget in lane.budgets]
         urgent, routine, background = (
             min(sum(lane.queued(priority) for lane in lanes), budget.calls) for priority in Priority
         )
-        narrow = {lane: found for lane in lanes if (found := _scarcer(lane, budget))}
-        queued = [lane for lane in narrow if lane.head() is not None]
+        composite = {lane: scarcer for lane in lanes if (scarcer := _scarcer(lane, budget))}
+        queued = [lane for lane in composite if lane.head() is not None]
+        usable = sum(_count_usable(lane, budget, composite[lane]) for lane in queued)
         return Needs(
             (urgent, routine, background),
-            min(sum(_most(lane, budget, narrow[lane]) for lane in queued), budget.calls),
-            reserved_for_earlier(budget, LAST, queued, now) if queued else 0,
-            {it.name: _ratio(budget, it) for found in narrow.values() for it in found},
+            composite=min(usable, budget.calls),
+            keep=reserved_for_earlier(budget, LAST, queued, now) if queued else 0,
+            scarcer={
+                other.name: _ratio(budget, other)
+                for scarcer in composite.values()
+                for other in scarcer
+            },
         )
 
-    # talking to the store
+    # messages to and from the store
 
-    async def _keep(self) -> None:
-        """Speak to the store whenever there is a reason to."""
+    async def _sync_when_due(self) -> None:
+        """Send the store a message whenever there is a reason to."""
         loop = asyncio.get_running_loop()
         while True:
-            self._news.clear()
-            until = self._synced_at + (AGAIN if self._failed else RENEWAL)
-            if loop.time() >= until or self._reason(loop.time()):
+            self._changed.clear()
+            self._check_lease()
+            now = loop.time()
+            self._count_needs(now)
+            loans = self._loans.values()
+            until = self._synced_at + (RETRY_AFTER if self._failed else RENEWAL)
+            if now >= until or (not self._failed and any(loan.is_due(now) for loan in loans)):
                 try:
                     await self._sync()
-                except Exception as error:  # noqa: BLE001 - ours, or an answer that makes no sense
-                    hooks.report("an answer of the store could not be taken", error)
+                except Exception as error:  # noqa: BLE001 - an invalid answer, or our own bug
+                    hooks.report("the answer of the shared budgets' store is invalid", error)
                     self._failed = True
                 continue
-            look_at = until if self._failed else min([until, *map(self._gives_at, self._in_use())])
+            if not self._failed:
+                until = min([until, *(loan.due_at(now) for loan in loans)])
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(max(look_at, loop.time() + SHORTEST_TIMER)):
-                    await self._news.wait()
-
-    def _reason(self, now: float) -> bool:
-        """Say whether the store should hear of anything now."""
-        return not self._failed and any(
-            loan.is_due(self._needs(loan.budget, now), now) for loan in self._in_use()
-        )
-
-    def _gives_at(self, loan: Loan) -> float:
-        """Say when a token has rested that others lack, and nobody here."""
-        now = asyncio.get_running_loop().time()
-        waits = not loan.others or any(self._needs(loan.budget, now).waiting)
-        return inf if waits else loan.budget.next_at(now)
+                async with asyncio.timeout_at(max(until, loop.time() + SHORTEST_TIMER)):
+                    await self._changed.wait()
 
     def _wants(self, now: float) -> list[Want]:
-        """Say what is held and needed of each budget, the scarcest first."""
+        """Return what to tell the store of each budget, the scarcest first."""
         wants = []
-        for loan in sorted(self._in_use(), key=lambda it: _rate(it.budget)):
-            needs = self._needs(loan.budget, now)
-            along = sum(n * self._loans[name].given_now for name, n in needs.scarcer.items())
-            wants.append(loan.want(needs, along, now))
+        for loan in sorted(self._loans.values(), key=lambda loan: _rate(loan.budget)):
+            if loan.needs.scarcer:  # smaller if tokens of scarcer budgets were just given
+                loan.needs = self._needs(loan.budget, now)
+            scarcer = loan.needs.scarcer.items()
+            accompanying = sum(ratio * self._loans[name].given for name, ratio in scarcer)
+            wants.append(loan.want(accompanying, now))
         return wants
 
     async def _sync(self, *, bye: bool = False) -> None:
-        """Send one message, and take what the store answers."""
-        self._lose()
+        """Send one message, and take the store's answer."""
         now = self._synced_at = asyncio.get_running_loop().time()
         self._serial += 1
         message = Message(
@@ -283,105 +283,98 @@ class SharedBudgets(Budgets):
             grace=round(GRACE * MICROSECONDS),
             known=self._known,
             bye=bye,
-            kept=self._kept,
+            keep_for_urgent=self._keep_for_urgent,
             wants=self._wants(now),
         )
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                answer = wire.decode_answer(await self._store.sync(wire.encode(message)))
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - a foreign client's
-            _leave_if_cancelled()
-            stood_still = asyncio.get_running_loop().time() >= now + 2 * ANSWER_WITHIN
-            self._failed = not (stood_still and self._known)  # else it says nothing of the store
+                answer = decode_answer(await self._store.sync(encode(message)))
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - of a foreign client
+            _raise_if_cancelled()
+            # If this process stalled, the timeout says nothing about the store.
+            stalled = asyncio.get_running_loop().time() >= now + 2 * ANSWER_WITHIN
+            self._failed = not (stalled and self._known)
             return
         self._failed = not answer.read
         if answer.read and not bye:
-            self._answered(answer, now)
+            self._take_answer(answer, now)
 
-    def _answered(self, answer: Answer, sent_at: float) -> None:
-        """Take an answer to a message that was sent then."""
+    def _take_answer(self, answer: Answer, sent_at: float) -> None:
         now = asyncio.get_running_loop().time()
-        was, self._known = self._link.state, True
+        self._known = True
         for lent in answer.lents:
             lost, differs = self._loans[lent.name].take(lent, now)
             if lost:
                 self._tell(BudgetEvent("lease_lost", (lent.name,)))
             if differs:
                 self._tell(BudgetEvent("other_limit", (lent.name,)))
+        if self._link.state != "linked":
+            for budget in self._leased.values():
+                budget.use_share(None)
         self._link.state, self._link.processes = "linked", answer.processes
         self._link.ends_at = sent_at + LEASE
-        if was != "linked":
-            self._live_on(None)
-        if self._away:
-            self._away = False
+        if self._told_lost:
+            self._told_lost = False
             self._tell(BudgetEvent("store_back", ()))
-        self._set_timer(self._link.ends_at, self._lose)
+        self._set_lease_timer(self._link.ends_at, self._check_lease)
         if self._waiting:
             self._dispatch(now)
 
     async def _listen(self) -> None:
-        """Hear what the store tells unasked, for ever."""
+        """Take the store's notices, for ever."""
         while True:
             try:
                 async for notice in self._store.notices(self.process):
-                    for recall in wire.decode_notice(notice):
-                        self._recall(recall.name, recall.give, urgent=recall.urgent)
-            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - a foreign client's
-                _leave_if_cancelled()
-            await asyncio.sleep(AGAIN)
-
-    def _recall(self, name: str, give: int, *, urgent: bool) -> None:
-        if (loan := self._loans.get(name)) is not None:
-            loan.fetch = loan.fetch or give == 0
-            loan.owe(give, urgent=urgent)
-            self._news.set()
+                    for recall in decode_notice(notice):
+                        if recall.name in self._loans:
+                            loan = self._loans[recall.name]
+                            loan.recall(recall.give, urgent=recall.urgent)
+                    self._changed.set()
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - of a foreign client
+                _raise_if_cancelled()
+            await asyncio.sleep(RETRY_AFTER)
 
     # without the store
 
-    def _set_timer(self, when: float, then: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer_of_lease = asyncio.get_running_loop().call_at(when, then)
+    def _set_lease_timer(self, when: float, callback: Callable[[], None]) -> None:
+        self._stop_lease_timer()
+        self._lease_timer = asyncio.get_running_loop().call_at(when, callback)
 
-    def _stop_timer(self) -> None:
-        if self._timer_of_lease is not None:
-            self._timer_of_lease.cancel()
+    def _stop_lease_timer(self) -> None:
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
 
-    def _lose(self) -> None:
-        """Do without a store that is away, if the lease has ended."""
+    def _check_lease(self) -> None:
+        """Go on without the store if the lease has ended and the last message failed."""
         ended = asyncio.get_running_loop().time() >= self._link.ends_at
         if self._link.state == "linked" and ended and self._failed:
-            self._cut()
+            self._cut_off()
 
-    def _cut(self) -> None:
-        """Live as ``when_cut_off`` says."""
-        loop = asyncio.get_running_loop()
-        self._link.state = "cut_off"
-        if isinstance(self._when_cut_off, _Hold):
-            for loan in self._in_use():
-                loan.budget.hold(0, [], loop.time())
+    def _cut_off(self) -> None:
+        """Do what ``when_cut_off`` says."""
+        now = asyncio.get_running_loop().time()
+        if self._when_cut_off is HOLD:
+            self._link.state = "cut_off"
+            self._drop_tokens(now)
         else:
             self._link.state, self._link.ends_at = "own_share", inf
-            self._live_on(self._part, held_only=self._known)
-            longest = max(budget.seconds for budget in self._budgets.values())
-            self._set_timer(loop.time() + LEASE + GRACE + longest, self._grow)
-        self._away = True
+            self._use_own_share(held_only=self._known)
+            longest = max(budget.seconds for budget in self._leased.values())
+            # By then the leases of all other processes have ended.
+            self._set_lease_timer(now + LEASE + GRACE + longest, self._use_own_share)
+        self._told_lost = True
         self._tell(BudgetEvent("store_lost", ()))
-        self._dispatch(loop.time())
 
-    def _grow(self) -> None:
-        """Nobody can hold anything any more: live on the whole share."""
-        self._live_on(self._part)
-        self._dispatch(asyncio.get_running_loop().time())
+    def _drop_tokens(self, now: float) -> None:
+        for loan in self._loans.values():
+            loan.budget.hold(0, [], now)
 
-    @property
-    def _part(self) -> float:
-        if isinstance(self._when_cut_off, Share):
-            return self._when_cut_off.part
-        return 1 / self._link.processes
-
-    def _live_on(self, part: float | None, *, held_only: bool = False) -> None:
+    def _use_own_share(self, *, held_only: bool = False) -> None:
+        policy = self._when_cut_off
+        part = policy.part if isinstance(policy, Share) else 1 / self._link.processes
         for budget in self._leased.values():
-            budget.live_on(part, held_only=held_only)
+            budget.use_share(part, held_only=held_only)
+        self._dispatch(asyncio.get_running_loop().time())
 
     def _state(self, budget: Budget, now: float) -> BudgetState:
         leased = self._leased[budget.name]
@@ -394,8 +387,8 @@ class SharedBudgets(Budgets):
         )
 
 
-def _leave_if_cancelled() -> None:
-    """End the task if it was told to, whatever a foreign client makes of that."""
+def _raise_if_cancelled() -> None:
+    """End the task if it was cancelled, even if a foreign client swallowed the cancellation."""
     if hooks.cancelled():
         raise asyncio.CancelledError
 
@@ -405,17 +398,17 @@ def _rate(budget: Budget) -> float:
 
 
 def _scarcer(lane: Lane, budget: Budget) -> list[Budget]:
-    """List the budgets of a lane that let fewer calls through than another."""
-    return [it for it in lane.budgets if _rate(it) < _rate(budget)]
+    """List the budgets of a lane that allow fewer calls per second than another."""
+    return [other for other in lane.budgets if _rate(other) < _rate(budget)]
 
 
 def _ratio(budget: Budget, scarcer: Budget) -> int:
-    """Count how often a token of a scarcer budget can be used in one window of another."""
+    """Return how often a token of a scarcer budget can be used in one window of another."""
     return ceil(budget.seconds / scarcer.seconds)
 
 
-def _most(lane: Lane, budget: Budget, scarcer: list[Budget]) -> int:
-    """Count the calls of a lane that can use a budget in one window, those under way among them."""
-    through = [_ratio(budget, it) * max(it.tokens, 1) for it in scarcer]
+def _count_usable(lane: Lane, budget: Budget, scarcer: list[Budget]) -> int:
+    """Count the calls of a lane, in flight or queued, that can use a budget in one window."""
+    allowed = [_ratio(budget, other) * max(other.tokens, 1) for other in scarcer]
     queued = sum(lane.queued(priority) for priority in Priority)
-    return min(queued + scarcer[0].in_flight, *through)
+    return min(queued + scarcer[0].in_flight, *allowed)

@@ -1,8 +1,8 @@
-"""What a process and the store of shared budgets tell one another, and what a store is.
+"""The messages between a process and the store of shared budgets, and the store's protocol.
 
-A message says what a process holds and needs of each budget it uses; the answer says what it may
-hold. All times are delays in microseconds: no clock is ever compared with another. ``share.lua`` is
-what the store makes of a message.
+A message says what a process holds and needs of each budget that it uses; the answer says what the
+process may hold. All times are delays in microseconds, so no two clocks are ever compared.
+``share.lua`` computes the answer.
 """
 
 from collections.abc import AsyncIterator
@@ -20,18 +20,18 @@ class Want(Struct, array_like=True, frozen=True):
     name: str
     calls: int
     window: int
-    taught: bool  #: whether a reply of the exchange said so, and the store is to believe it
-    claim: int  #: tokens it holds
-    given: list[int]  #: when each token that it gives back is free
-    used: int  #: of those it holds: under way, or resting
-    under_way: int  #: of these
-    soonest: int  #: when the first one of those that rest is free
-    waiting: tuple[int, int, int]  #: calls that wait for one, by priority
-    narrow: int = 0  #: tokens that calls need which charge a scarcer budget too
-    scarcer: dict[str, int] = {}  #: those budgets, and how many tokens go with one of theirs
-    along: int = 0  #: tokens given back that go with tokens of theirs
-    pressing: int = 0  #: urgent calls that came since the last message
-    hold: int = 0  #: for how long a refusal holds the budget
+    taught: bool  #: whether a reply of the exchange stated this limit: the store must adopt it
+    claim: int  #: tokens held
+    given: list[int]  #: for each token given back, when it is free
+    used: int  #: tokens held that are in flight or resting
+    in_flight: int
+    soonest: int  #: when the first token held is free
+    waiting: tuple[int, int, int]  #: waiting calls, by priority
+    composite: int = 0  #: tokens needed by calls that also charge a scarcer budget
+    scarcer: dict[str, int] = {}  #: by scarcer budget: tokens of this one that accompany one of it
+    accompanying: int = 0  #: tokens given back that accompany given tokens of scarcer budgets
+    pressing: int = 0  #: urgent calls that arrived since the last message
+    hold: int = 0  #: how long a refusal still holds the budget
 
 
 class Message(Struct, array_like=True, frozen=True):
@@ -41,76 +41,75 @@ class Message(Struct, array_like=True, frozen=True):
     serial: int  #: greater with each message of the process
     lease: int
     grace: int  #: how late a request may leave after its lease has ended
-    known: bool  #: whether a store has answered it before
-    bye: bool  #: whether it gives back all it holds, and goes
-    kept: int  #: tokens of each budget that only urgent calls may use
+    known: bool  #: whether a store has answered this process before
+    bye: bool  #: whether the process gives back all tokens and leaves
+    keep_for_urgent: int  #: tokens of each budget that only urgent calls may use
     wants: list[Want]
 
 
 class Lent(Struct, array_like=True, frozen=True):
-    """What a process may hold of one budget, and what it should do."""
+    """What a process may hold of one budget, and what it should give back."""
 
     name: str
     calls: int
     window: int
-    held: int  #: tokens, those in ``fresh`` among them
-    fresh: list[int]  #: when each token that was just lent is free
-    give: int  #: tokens that it should give back
-    hold: int  #: for how long a refusal holds the budget
-    fair: int  #: tokens that it can count on
-    others: bool  #: whether others wait for more than they hold
+    held: int  #: tokens that the process holds now, including ``fresh``
+    fresh: list[int]  #: for each token lent with this answer, when it is free
+    give: int  #: tokens to give back
+    hold: int  #: how long a refusal still holds the budget
+    fair: int  #: tokens that the process can count on
+    others: bool  #: whether other processes wait for more tokens than they hold
 
 
 class Answer(Struct, array_like=True, frozen=True):
-    """What the store answers; not ``read`` is a message older than another one."""
+    """What the store answers."""
 
-    read: bool
+    read: bool  #: False if the store had read a later message of the process before
     processes: int
     lents: list[Lent]
 
 
 class Recall(Struct, array_like=True, frozen=True):
-    """What is wanted back of one budget; none if there is something to fetch."""
+    """A notice to a process: give back tokens of one budget, or (``give`` is 0) fetch some."""
 
     name: str
     give: int
-    urgent: bool  #: whether for an urgent call elsewhere: then the soonest, whoever waits here
+    urgent: bool  #: for an urgent call elsewhere: give the soonest tokens, even if calls wait here
 
 
 class Holdings(Struct, frozen=True):
-    """Who holds what of one budget."""
+    """Which process holds how many tokens of one budget."""
 
     name: str
     calls: int
     seconds: float
-    at_home: int  #: tokens that nobody holds
+    at_home: int  #: tokens that no process holds
     held: dict[str, int]  #: tokens, by process
 
 
 class Store(Protocol):
-    """What keeps the book of one UID. It may raise anything: that is a store which is away."""
+    """Keeps the book of one UID. Its methods may raise anything while it is unavailable."""
 
     async def sync(self, message: bytes) -> bytes:
         """Take a message, return the answer."""
 
     def notices(self, process: str) -> AsyncIterator[bytes]:
-        """Yield what the store tells a process unasked, each a list of ``Recall``."""
+        """Yield the notices to a process, each an encoded list of ``Recall``."""
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_message = msgspec.msgpack.Decoder(Message).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode
 decode_notice = msgspec.msgpack.Decoder(list[Recall]).decode
 
 
 def holdings(book: bytes) -> list[Holdings]:
-    """Read who holds what out of a book."""
+    """Return which process holds how many tokens of each budget, by a store's book."""
     found = []
-    for name, it in sorted(msgspec.msgpack.decode(book)["budgets"].items()):
-        held = {process: int(tokens) for process, tokens in dict(it["held"] or {}).items()}
-        seconds = it["window"] / MICROSECONDS
-        found.append(Holdings(name, int(it["n"]), seconds, len(it["home"]), held))
+    for name, budget in sorted(msgspec.msgpack.decode(book)["budgets"].items()):
+        held = {process: int(tokens) for process, tokens in dict(budget["held"] or {}).items()}
+        seconds = budget["window"] / MICROSECONDS
+        found.append(Holdings(name, int(budget["n"]), seconds, len(budget["home"]), held))
     return found
