@@ -46,7 +46,7 @@ def batches(ids: Iterable[str | int], field: str, size: int) -> Iterator[tuple[s
         raise InvalidTypeError(f"{field}s must be an iterable of ids, got {_shown(ids)}")
     seen: dict[str, None] = {}  # the garbage collector does not scan it, unlike a set
     batch: list[str] = []
-    for count, given in enumerate(ids, 1):
+    for number, given in enumerate(ids, 1):
         if type(given) is str and given.isdigit() and given.isascii() and len(given) <= _MAX_LENGTH:
             order_id = given  # nearly always; this saves a function call
         else:
@@ -57,7 +57,7 @@ def batches(ids: Iterable[str | int], field: str, size: int) -> Iterator[tuple[s
             if len(batch) == size:
                 yield tuple(batch)
                 batch = []
-        if count % YIELD_EVERY == 0:
+        if number % YIELD_EVERY == 0:
             yield ()
     if batch:
         yield tuple(batch)
@@ -122,16 +122,17 @@ def seconds(name: str, given: object, *, zero: bool = False) -> float:
     return float(given)
 
 
-def whole(name: str, given: object) -> int:
-    """Return a count of at least 1."""
+def count(name: str, given: object, *, zero: bool = False) -> int:
+    """Return a whole number; it must be at least 1, or with ``zero`` at least 0."""
     if isinstance(given, bool) or not isinstance(given, int):
         raise InvalidTypeError(f"{name} must be a whole number, got {_shown(given)}")
-    if given < 1:
-        raise InvalidValueError(f"{name} must be at least 1, got {_shown(given)}")
+    least = 0 if zero else 1
+    if given < least:
+        raise InvalidValueError(f"{name} must be at least {least}, got {_shown(given)}")
     return given
 
 
-def some(name: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
+def several(name: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
     """Return the distinct words, at least one, if all are known."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidTypeError(f"{name} must be several of {', '.join(known)}, got {_shown(given)}")
@@ -141,7 +142,7 @@ def some(name: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
     return words
 
 
-def hook(name: str, given: Callable[..., object] | None) -> None:
+def callback(name: str, given: Callable[..., object] | None) -> None:
     """Check an optional callback: a plain function, because nobody would await a coroutine."""
     if given is None:
         return

@@ -55,7 +55,7 @@ class CallRunner:
         deadline = inf
         if timeout is not None:
             deadline = asyncio.get_running_loop().time() + arguments.seconds("timeout", timeout)
-        arguments.hook("on_batch", on_batch)
+        arguments.callback("on_batch", on_batch)
         if not isinstance(priority, Priority):
             raise InvalidTypeError(f"priority must be a Priority, got {priority!r}")
         return Options(priority, deadline, on_batch)

@@ -107,7 +107,7 @@ class CancelClient:
             transport
             or AiohttpTransport(
                 max_connections=self.budgets.max_in_flight,
-                max_reply_bytes=arguments.whole("max_reply_bytes", max_reply_bytes),
+                max_reply_bytes=arguments.count("max_reply_bytes", max_reply_bytes),
                 ssl_context=ssl_context,
             ),
             _hosts(credentials, base_url, signing_host),
@@ -156,7 +156,7 @@ class CancelClient:
             InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
         """
         self._calls.check_open()
-        connections = arguments.whole("connections", connections)
+        connections = arguments.count("connections", connections)
         if timeout is not None:
             timeout = arguments.seconds("timeout", timeout)
         return await self._sender.prober.warm_up(connections, timeout=timeout)
@@ -167,7 +167,11 @@ class CancelClient:
         Running calls return what they know: orders that were not sent are ``UNSENT``, orders whose
         request had no reply in time are ``UNKNOWN``. A running ``confirm`` or list returns at once.
         A dead-man switch is not renewed any more and stays armed.
+
+        Raises:
+            InvalidTypeError, InvalidValueError: if ``drain`` is not 0 or more seconds.
         """
+        drain = arguments.seconds("drain", drain, zero=True)
         self._calls.closed = True
         for switch in self._switches:
             switch.close(CLOSED)
@@ -301,10 +305,10 @@ class CancelClient:
         Raises:
             InvalidTypeError, InvalidValueError, ClientClosedError, WrongLoopError: as every method.
         """
-        chosen_kinds = arguments.some("kinds", kinds, endpoints.ALL_KINDS)
-        chosen_products = arguments.some("products", products, endpoints.ALL_PRODUCTS)
+        chosen_kinds = arguments.several("kinds", kinds, endpoints.ALL_KINDS)
+        chosen_products = arguments.several("products", products, endpoints.ALL_PRODUCTS)
         by_product = everything.by_product(contracts, chosen_products)
-        arguments.hook("on_progress", on_progress)
+        arguments.callback("on_progress", on_progress)
         options = self._calls.options(timeout=arguments.seconds("timeout", timeout))
         return await Everything(
             self,
@@ -354,13 +358,13 @@ class CancelClient:
             NotArmedError: on entering, if a countdown could not be armed.
         """
         self._calls.check_open()
-        chosen_products = arguments.some("products", products, endpoints.ALL_PRODUCTS)
+        chosen_products = arguments.several("products", products, endpoints.ALL_PRODUCTS)
         seconds = arguments.seconds("seconds", seconds)
         if seconds < deadman.SHORTEST:
             raise InvalidValueError(
                 f"seconds must be at least {deadman.SHORTEST:g}, got {seconds!r}"
             )
-        arguments.hook("on_alert", on_alert)
+        arguments.callback("on_alert", on_alert)
         switch = DeadManSwitch(
             self._sender, chosen_products, seconds, on_alert, check_open=self._calls.check_open
         )

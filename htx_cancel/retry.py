@@ -69,7 +69,7 @@ class RetryPolicy(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Check the values."""
-        arguments.whole("max_attempts", self.max_attempts)
+        arguments.count("max_attempts", self.max_attempts)
         for name in ("max_elapsed", "backoff_initial", "backoff_max"):
             arguments.seconds(name, getattr(self, name), zero=True)
 

@@ -196,11 +196,11 @@ def test_settings_of_the_wrong_type_are_refused() -> None:
     with pytest.raises(InvalidTypeError, match="timeout must be a number of seconds, got True"):
         arguments.seconds("timeout", given=True)
     with pytest.raises(InvalidTypeError, match="max_in_flight must be a whole number, got True"):
-        arguments.whole("max_in_flight", given=True)
+        arguments.count("max_in_flight", given=True)
     with pytest.raises(InvalidTypeError, match=r"max_in_flight must be a whole number, got 1\.5"):
-        arguments.whole("max_in_flight", 1.5)
+        arguments.count("max_in_flight", 1.5)
     with pytest.raises(InvalidValueError, match="max_in_flight must be at least 1, got 0"):
-        arguments.whole("max_in_flight", 0)
+        arguments.count("max_in_flight", 0)
 
     class Coroutine:
         async def __call__(self) -> None:
@@ -208,4 +208,4 @@ def test_settings_of_the_wrong_type_are_refused() -> None:
 
     for bad in (coroutine_function, partial(coroutine_function), Coroutine(), 7):
         with pytest.raises(InvalidTypeError, match="on_batch must be a plain function, got"):
-            arguments.hook("on_batch", bad)  # type: ignore[arg-type]
+            arguments.callback("on_batch", bad)  # type: ignore[arg-type]

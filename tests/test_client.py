@@ -359,3 +359,13 @@ def test_closing_at_once_returns_a_status_for_every_id_of_a_large_call() -> None
         assert counts == {CancelStatus.UNKNOWN: 360, CancelStatus.UNSENT: 99_640}
 
     run(main())
+
+
+@pytest.mark.parametrize("drain", [-1.0, float("inf"), "5"])
+async def test_closing_refuses_a_drain_that_is_no_time(drain: Any) -> None:
+    """The client stays open, and can still be closed."""
+    client = in_process(Exchange())
+    with pytest.raises((InvalidTypeError, InvalidValueError), match="drain must be"):
+        await client.aclose(drain=drain)
+    assert "0 calls under way" in repr(client)
+    await client.aclose()

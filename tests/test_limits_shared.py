@@ -1024,7 +1024,7 @@ def test_shared_budgets_belong_to_one_loop() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"keep_for_urgent": -1}, InvalidValueError, "keep_for_urgent must be at least 1"),
+        ({"keep_for_urgent": -1}, InvalidValueError, "keep_for_urgent must be at least 0"),
         ({"keep_for_urgent": 1.5}, InvalidTypeError, "keep_for_urgent must be a whole number"),
         ({"when_cut_off": "hold"}, InvalidTypeError, "when_cut_off must be FAIR_SHARE, HOLD or"),
         ({"max_in_flight": 0}, InvalidValueError, "max_in_flight must be at least 1"),

@@ -41,7 +41,7 @@ class Limit(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Check both numbers."""
-        arguments.whole("calls", self.calls)
+        arguments.count("calls", self.calls)
         arguments.seconds("seconds", self.seconds)
 
 

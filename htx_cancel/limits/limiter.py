@@ -68,8 +68,8 @@ class Budgets:
     ) -> None:
         limits = {} if limits is None else limits
         _check(limits)
-        arguments.hook("on_event", on_event)
-        self.max_in_flight = arguments.whole("max_in_flight", max_in_flight)
+        arguments.callback("on_event", on_event)
+        self.max_in_flight = arguments.count("max_in_flight", max_in_flight)
         self.charge_pools = charge_pools
         self._round_trips = round_trips or RoundTrips()
         self._budgets = {

@@ -32,7 +32,7 @@ from htx_cancel.limits.leased import LeasedBudget, Link
 from htx_cancel.limits.limiter import IN_FLIGHT, SHORTEST_TIMER, Budgets
 from htx_cancel.limits.loan import Loan, Needs
 from htx_cancel.limits.permit import BudgetEvent, BudgetState, End, Permit, Priority
-from htx_cancel.limits.queue import Lane, Rank, Waiter, reserved_for_earlier
+from htx_cancel.limits.queue import LAST, Lane, Waiter, reserved_for_earlier
 from htx_cancel.limits.round_trip import RoundTrips
 from htx_cancel.limits.store import (
     MICROSECONDS,
@@ -82,7 +82,6 @@ FAIR_SHARE = _Policy.FAIR_SHARE  #: while the store is unavailable, use an equal
 HOLD = _Policy.HOLD  #: while the store is unavailable, send nothing
 
 WhenCutOff = Share | _Policy
-LAST: Rank = (int(Priority.BACKGROUND), inf)  #: a place in the queue behind all others
 
 
 class SharedBudgets(Budgets):
@@ -134,9 +133,7 @@ class SharedBudgets(Budgets):
         )
         self.process = token_hex(8)  #: the name of this process in the book
         self._store = store
-        if keep_for_urgent != 0:
-            arguments.whole("keep_for_urgent", keep_for_urgent)
-        self._keep_for_urgent = keep_for_urgent
+        self._keep_for_urgent = arguments.count("keep_for_urgent", keep_for_urgent, zero=True)
         self._when_cut_off = when_cut_off
         self._loans: dict[str, Loan] = {}
         self._tasks: list[asyncio.Task[None]] = []
