@@ -198,11 +198,11 @@ class Sender:
         """Spend a permit on one attempt; return what to do next."""
         batch.begin(asyncio.get_running_loop().time())
         try:
-            return batch.take(await self._ask(batch, permit, call.deadline))
+            return batch.record(await self._ask(batch, permit, call.deadline))
         except (Exception, asyncio.CancelledError) as error:
             cancelled = isinstance(error, asyncio.CancelledError) and hooks.cancelled()
             batch.left = not isinstance(error, NotSentError)
-            action = batch.take(_failure(error, batch, call, cancelled=cancelled))
+            action = batch.record(_failure(error, batch, call, cancelled=cancelled))
             if cancelled:
                 raise
             return action

@@ -58,10 +58,10 @@ class Batch(ABC):
         """Decode a reply."""
 
     @abstractmethod
-    def take(self, answer: AttemptResult) -> RetryAction:
+    def record(self, answer: AttemptResult) -> RetryAction:
         """Record the answer of an attempt; return what to do next."""
 
-    def _one_of(self, wanted: set[RetryAction], answer: AttemptResult) -> RetryAction:
+    def _next_action(self, wanted: set[RetryAction], answer: AttemptResult) -> RetryAction:
         """Return the action that serves all wanted ones; resynchronize the clock only once."""
         if RetryAction.RESYNC_CLOCK in wanted:
             if answer.server_time is None or self._resynced:
@@ -117,9 +117,9 @@ class CancelBatch(Batch):
         endpoint, form = self._endpoint, self._form
         as_object = form.as_object if self._other_form is None else self._other_form
         self._sent = self.pending[: 1 if as_object else form.max_ids]
-        path_of_one = endpoint.path_of_one if len(self._sent) == 1 else ""
-        self.path = path_of_one or endpoint.path
-        self._single = bool(path_of_one) or as_object
+        single_id_path = endpoint.single_id_path if len(self._sent) == 1 else ""
+        self.path = single_id_path or endpoint.path
+        self._single = bool(single_id_path) or as_object
 
     def body(self) -> bytes:
         """Return the body of the current attempt."""
@@ -131,7 +131,7 @@ class CancelBatch(Batch):
         """Decode a reply."""
         return cancels.decode(status, body, self._endpoint, self._field)
 
-    def take(self, answer: AttemptResult) -> RetryAction:
+    def record(self, answer: AttemptResult) -> RetryAction:
         """Record the answer of an attempt for each id that was sent; return what to do next."""
         if answer.named and self._endpoint.ids_as == "objects":
             self._form.as_object, self._form.confirmed = self._single, True
@@ -154,7 +154,7 @@ class CancelBatch(Batch):
         self.pending = [*again, *rest]
         if rest and not answer.account_wide:
             wanted.add(RetryAction.WAIT_FOR_BUDGET)
-        return self._one_of(wanted, answer)
+        return self._next_action(wanted, answer)
 
     def _adapt_form(self, code: int | None) -> bool:
         """Learn from a refusal of the form; return whether to try another form."""
@@ -194,12 +194,12 @@ class CancelAll(Batch):
         """Decode a reply."""
         return cancels.decode(status, body, self._endpoint)
 
-    def take(self, answer: AttemptResult) -> RetryAction:
+    def record(self, answer: AttemptResult) -> RetryAction:
         """Record the answer for the request and the ids that the reply lists; return what to do."""
         self._requests += answer.whole.meaning is not Meaning.NOT_SENT
         self._known = merge(self._known, answer.whole)
         self._listed.update(answer.named)
-        return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
 
     def call(self) -> CallResult:
         """Return what became of the request itself."""

@@ -106,13 +106,13 @@ class _CountdownBatch(Batch):
     def read(self, status: int, body: bytes) -> AttemptResult:
         return countdown.decode(status, body, self._countdown.row)
 
-    def take(self, answer: AttemptResult) -> RetryAction:
+    def record(self, answer: AttemptResult) -> RetryAction:
         """Record the result of an attempt; if ``on_off`` has the wrong type, try the other once."""
         self.reply = answer if isinstance(answer, CountdownReply) else CountdownReply(answer.whole)
         self.uncertain |= STATUS[answer.whole.meaning][0] is CancelStatus.UNKNOWN
         if answer.whole.code == WRONG_TYPE and self._countdown.switch_type():
             return RetryAction.WAIT_FOR_BUDGET
-        return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
 
     @property
     def accepted(self) -> bool:

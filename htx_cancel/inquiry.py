@@ -139,10 +139,10 @@ class ById(Inquiry):
     ) -> None:
         """Query one batch and store its states; add the ids that were not found to ``missing``."""
         query, field = self._query, self._source.field
-        params = {**queries.params(query, self._source.contract_code, field, ids), **variant}
+        params = {**queries.id_params(query, self._source.contract_code, field, ids), **variant}
         states = await self._lister.ask(QueryBatch(query, field, params), permit)
-        found = {key: states.of[key] for key in ids if states.of.get(key) is not None}
-        absent = [key for key in ids if key not in states.of] if states.complete else []
+        found = {key: states.states[key] for key in ids if states.states.get(key) is not None}
+        absent = [key for key in ids if key not in states.states] if states.complete else []
         missing.extend(absent)
         if variant == query.variants[-1]:
             found.update(dict.fromkeys(absent))
@@ -163,7 +163,7 @@ class ByList(Inquiry):
                 return
             most_pages = max(most_pages, len(pages))
             for page in pages:
-                listed.update(page.of)
+                listed.update(page.states)
         if "" in listed and self._source.field not in CLIENT_IDS:
             return  # a row without an id may be any order's
         self._absences = {
@@ -182,7 +182,7 @@ def inquiry(
     """Return the inquiry for a source. ``deadline`` is loop time."""
     query = QUERIES[source.endpoint]
     call = sender.call_context((query.budget,), priority, deadline)
-    if query.listed:
+    if query.paging:
         return ByList(source, query, sender, call, notify)
     call.policy = NO_RETRY
     return ById(source, query, sender, call, notify)

@@ -276,7 +276,7 @@ class Job:
             hooks.call("on_batch", self._on_batch, results)
 
     def _settle_unsent(self, batch: AnyBatch, reason: str) -> None:
-        batch.take(AttemptResult(Finding(Meaning.NOT_SENT, None, reason)))
+        batch.record(AttemptResult(Finding(Meaning.NOT_SENT, None, reason)))
         self._settle(batch)
 
     @property

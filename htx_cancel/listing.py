@@ -68,10 +68,10 @@ class QueryBatch(Batch):
         """Decode a reply."""
         return queries.decode(status, body, self._query, self._field)
 
-    def take(self, answer: AttemptResult) -> RetryAction:
+    def record(self, answer: AttemptResult) -> RetryAction:
         """Store the states of an attempt; return what to do next."""
         self.states = answer if isinstance(answer, OrderStates) else OrderStates(answer.whole)
-        return self._one_of({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
 
 
 class Lister:
@@ -89,16 +89,16 @@ class Lister:
         """Return the pages in the order of reading, up to one that fails and sets ``failed``."""
         self.failed = None
         pages: list[OrderStates] = []
-        next_pages = ["1" if self._query.listed == "by_page" else ""]
+        next_pages = ["1" if self._query.paging == "by_page" else ""]
         while next_pages:
             page = await self._page(contract_code, variant, next_pages.pop())
-            if page.last and any(page.last == earlier.last for earlier in pages):
+            if page.next_after and any(page.next_after == earlier.next_after for earlier in pages):
                 self.failed = _STUCK
             if self.failed is not None:
                 break
             pages.append(page)
-            if page.last:
-                next_pages = [page.last]
+            if page.next_after:
+                next_pages = [page.next_after]
             elif len(pages) == 1 < page.pages:  # popped from the end: the last page comes next
                 next_pages = [str(number) for number in range(1, page.pages + 1)]
         return pages
@@ -141,7 +141,7 @@ class Listing:
         """List the orders of a contract; ``None`` stands for the whole account."""
         if contract_code is not None:
             await self._read(contract_code)
-        elif not self._query.everywhere or not await self._read(""):
+        elif not self._query.all_contracts or not await self._read(""):
             await self._walk()
         return self.result()
 
@@ -225,7 +225,7 @@ def _incomplete(pages: Sequence[OrderStates]) -> Finding | None:
     *before, last = pages
     if last.pages > 1 and not queries.ids([last]) <= queries.ids(before):
         return _CHANGED
-    return _TOO_FEW if len(queries.ids(pages)) < last.least else None
+    return _TOO_FEW if len(queries.ids(pages)) < last.min_orders else None
 
 
 async def contracts(sender: Sender, deadline: float, product: str) -> list[str] | None:

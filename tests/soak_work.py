@@ -49,7 +49,7 @@ def shares() -> dict[Kind, float]:
         cancel, ask = BUDGETS[row.budgets()[0]], BUDGETS[row.query.budget]
         rate = row.batch_size * cancel.calls / cancel.seconds / charged[row.budgets()]
         asked = row.query.batch_size * ask.calls / ask.seconds
-        found[kind] = rate if row.query.listed else min(rate, asked)
+        found[kind] = rate if row.query.paging else min(rate, asked)
     return found
 
 

@@ -32,14 +32,17 @@ def test_only_ids_that_are_not_settled_are_retried() -> None:
     attempts = batch("1", "2", "3")
     first = {"1": Finding(Meaning.ACCEPTED), "2": Finding(Meaning.BUSY, 1004)}
     assert (
-        attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, first)) is RetryAction.BACKOFF
+        attempts.record(AttemptResult(Finding(Meaning.ACCEPTED), None, first))
+        is RetryAction.BACKOFF
     )
     assert attempts.pending == ["2", "3"]
     attempts.begin(1.0)
-    assert attempts.take(AttemptResult(Finding(Meaning.NOT_SENT))) is RetryAction.BACKOFF
+    assert attempts.record(AttemptResult(Finding(Meaning.NOT_SENT))) is RetryAction.BACKOFF
     attempts.begin(2.0)
     second = {"2": Finding(Meaning.CANCELED, 1071), "3": Finding(Meaning.NOT_FOUND, 1061)}
-    assert attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, second)) is RetryAction.STOP
+    assert (
+        attempts.record(AttemptResult(Finding(Meaning.ACCEPTED), None, second)) is RetryAction.STOP
+    )
     assert [(each.order_id, each.status, each.attempts) for each in attempts.results()] == [
         ("1", CancelStatus.ACCEPTED, 1),
         ("2", CancelStatus.CLOSED, 2),
@@ -50,9 +53,11 @@ def test_only_ids_that_are_not_settled_are_retried() -> None:
 def test_a_cancel_all_settles_as_a_whole() -> None:
     """The ids that any reply listed are in the results."""
     attempts = CancelAll(coin_m_swap.ALL_TRAILING_ORDERS, b"{}")
-    assert attempts.take(AttemptResult(Finding(Meaning.UNREADABLE))) is RetryAction.BACKOFF
+    assert attempts.record(AttemptResult(Finding(Meaning.UNREADABLE))) is RetryAction.BACKOFF
     listed = {"7": Finding(Meaning.ACCEPTED)}
-    assert attempts.take(AttemptResult(Finding(Meaning.ACCEPTED), None, listed)) is RetryAction.STOP
+    assert (
+        attempts.record(AttemptResult(Finding(Meaning.ACCEPTED), None, listed)) is RetryAction.STOP
+    )
     assert (attempts.call().status, attempts.call().attempts) == (CancelStatus.ACCEPTED, 2)
     assert [(each.order_id, each.attempts) for each in attempts.results()] == [("7", 2)]
 
@@ -62,7 +67,7 @@ def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_limit_backs_off() -> 
     failed = {"1": Finding(Meaning.RATE_LIMITED), "2": Finding(Meaning.BUSY)}
     for ids in (("1", "2"), ("2", "1")):
         answer = AttemptResult(Finding(Meaning.ACCEPTED), None, failed)
-        assert batch(*ids).take(answer) is RetryAction.BACKOFF
+        assert batch(*ids).record(answer) is RetryAction.BACKOFF
 
 
 def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
@@ -71,7 +76,7 @@ def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:
     ids = ("1", "2", "3")
     attempts = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=form)
     attempts.begin(0.0)
-    assert attempts.take(AttemptResult(Finding(Meaning.AUTH, 1200, "no"))) is RetryAction.STOP
+    assert attempts.record(AttemptResult(Finding(Meaning.AUTH, 1200, "no"))) is RetryAction.STOP
     assert [(each.status, each.attempts, each.message) for each in attempts.results()] == [
         (CancelStatus.REJECTED, 1, "no"),
         (CancelStatus.REJECTED, 1, "no"),
@@ -86,7 +91,7 @@ def test_only_a_request_that_was_refused_as_a_whole_is_sent_in_another_form() ->
         attempts = CancelBatch(usdt_m.ORDERS, "BTC-USDT", "order_id", ids, number=0, form=form)
         attempts.begin(0.0)
         answer = AttemptResult(Finding(Meaning.INVALID, 1052), None, named)
-        assert attempts.take(answer) is RetryAction.STOP
+        assert attempts.record(answer) is RetryAction.STOP
         assert form == Form(10)
 
 

@@ -17,8 +17,8 @@ def test_every_row_names_existing_budgets_and_its_page() -> None:
         assert row.page.startswith(("https://www.htx.com/", "https://huobiapi.github.io/"))
         alone, both = row.budgets(), row.budgets(charge_pools=True)
         assert set(both) <= set(BUDGETS)
-        assert alone == (row.pool if row.own is None else row.path,)
-        assert both == (*alone, row.pool)[: 1 if row.own is None else 2]
+        assert alone == (row.pool if row.own_limit is None else row.path,)
+        assert both == (*alone, row.pool)[: 1 if row.own_limit is None else 2]
     assert {row.budget for row in QUERIES.values()} <= set(BUDGETS)
     assert set(QUERIES) == set(ENDPOINTS)
 
@@ -27,7 +27,7 @@ def test_a_budget_is_named_after_its_pool_or_its_path() -> None:
     """No two rows share a name by mistake, and every budget belongs to a row."""
     pools = {row.pool for row in ENDPOINTS.values()}
     assert pools == {"coin_m_swap_trade", "coin_m_futures_trade", "usdt_m_trade"}
-    own = {row.path for row in ENDPOINTS.values() if row.own is not None}
+    own = {row.path for row in ENDPOINTS.values() if row.own_limit is not None}
     reads = {row.budget for row in (*QUERIES.values(), *LISTS.values())}
     assert set(BUDGETS) == pools | own | reads
 

@@ -107,7 +107,7 @@ def test_both_readings_of_the_pages_agree() -> None:
     """The client's table and the sandbox's rules, written apart, say the same."""
     rows = [*endpoints.ENDPOINTS.values(), usdt_m.ORDERS_ONE_BY_ONE]
     assert {row.path for row in rows} == set(rules.INTERFACES)
-    assert usdt_m.ORDERS.path_of_one == usdt_m.ORDERS_ONE_BY_ONE.path
+    assert usdt_m.ORDERS.single_id_path == usdt_m.ORDERS_ONE_BY_ONE.path
     for row in rows:
         theirs = rules.INTERFACES[row.path]
         assert row.batch_size == theirs.max_ids
@@ -116,8 +116,11 @@ def test_both_readings_of_the_pages_agree() -> None:
         assert row.filters == theirs.filters
         assert row.by_symbol == theirs.by_symbol
         assert row.envelope == theirs.envelope
-        assert (row.own is None) == (theirs.own is None)
-        for ours, budget in ((row.own, theirs.own), (endpoints.BUDGETS[row.pool], theirs.pool)):
+        assert (row.own_limit is None) == (theirs.own is None)
+        for ours, budget in (
+            (row.own_limit, theirs.own),
+            (endpoints.BUDGETS[row.pool], theirs.pool),
+        ):
             if ours is not None and budget is not None:
                 assert (ours.calls, ours.seconds) == (budget.calls, budget.seconds)
 
@@ -129,13 +132,13 @@ def test_both_readings_of_the_queries_agree() -> None:
     for path, theirs in rules.QUERIES.items():
         assert ours[path].method == theirs.method
         assert ours[path].batch_size == (theirs.max_ids or (50 if theirs.paged else 100))
-        assert (ours[path].listed == "by_page") == (theirs.paged and not theirs.max_ids)
+        assert (ours[path].paging == "by_page") == (theirs.paged and not theirs.max_ids)
         assert ours[path].by_symbol == theirs.by_symbol
         budget = theirs.own or theirs.pool
         limit = endpoints.BUDGETS[ours[path].budget]
         assert (limit.calls, limit.seconds) == (budget.calls, budget.seconds)
         assert ours[path].pool == theirs.pool.name
-        assert (ours[path].own is None) == (theirs.own is None)
+        assert (ours[path].own_limit is None) == (theirs.own is None)
 
 
 def test_the_core_works_without_any_extra() -> None:

@@ -49,7 +49,7 @@ async def test_all_open_orders_of_the_account_are_listed(name: str) -> None:
     assert len(orders) == len(ids)
     assert orders[0] == orders[:2][0]
     assert orders.complete
-    assert orders.walked == (not LISTS[name].everywhere)
+    assert orders.walked == (not LISTS[name].all_contracts)
     product, _, kind = name.partition(".open_")
     assert {(order.product, order.kind) for order in orders} == {(product, kind)}
     assert not exchange.refused

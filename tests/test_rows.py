@@ -93,7 +93,7 @@ async def test_one_id_takes_one_request(row: Endpoint, record_property: Record) 
     async with over_a_socket(exchange) as client:
         outcome = await attrgetter(row.name)(client)(CONTRACTS[KINDS[row.name]], [order_id])
     assert outcome[order_id].status is CancelStatus.ACCEPTED
-    assert exchange.calls == {row.path_of_one or row.path: 1}
+    assert exchange.calls == {row.single_id_path or row.path: 1}
 
 
 @pytest.mark.parametrize("row", [row for row in BY_IDS if row.client_ids], ids=attrgetter("name"))
@@ -121,7 +121,7 @@ async def test_accepted_orders_are_confirmed(row: Endpoint, record_property: Rec
     async with over_a_socket(exchange) as client:
         outcome = await attrgetter(row.name)(client)(CONTRACTS[KINDS[row.name]], ids)
         confirmed = await client.confirm(outcome, timeout=5.0)
-    ended = OrderState.GONE if row.query.listed else OrderState.CANCELED
+    ended = OrderState.GONE if row.query.paging else OrderState.CANCELED
     assert {result.state for result in confirmed} == {ended}
     assert len(confirmed.accepted) == 12
     assert not exchange.refused

@@ -27,7 +27,7 @@ def read(
 
 def says_nothing(states: OrderStates) -> bool:
     """Return whether a reply says nothing of any order."""
-    return not states.complete and not set(states.of) - {""}
+    return not states.complete and not set(states.states) - {""}
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_a_coin_m_order_has_a_numbered_status(number: object, state: OrderState 
     """The id is the string, not the number; an unknown status says nothing."""
     item = {"order_id": 1.3e18, "order_id_str": "1329854625038651393", "status": number}
     states = read({"status": "ok", "data": [item, 7]})
-    assert (states.of, states.complete) == ({"1329854625038651393": state}, True)
+    assert (states.states, states.complete) == ({"1329854625038651393": state}, True)
 
 
 def test_a_coin_m_order_is_found_by_its_client_id() -> None:
     """The exchange sends client ids as numbers."""
     item = {"order_id_str": "5", "client_order_id": 71, "status": 7}
-    assert read({"status": "ok", "data": [item]}, field="client_order_id").of == {
+    assert read({"status": "ok", "data": [item]}, field="client_order_id").states == {
         "71": OrderState.CANCELED
     }
 
@@ -63,7 +63,7 @@ def test_a_v5_order_has_a_state_in_words() -> None:
     """A reply about one order says nothing of other orders."""
     data = {"order_id": "5", "client_order_id": "", "state": "partially_canceled"}
     states = read({"code": 200, "data": data}, V5)
-    assert (states.of, states.complete) == ({"5": OrderState.PARTIALLY_CANCELED}, False)
+    assert (states.states, states.complete) == ({"5": OrderState.PARTIALLY_CANCELED}, False)
     assert says_nothing(read({"code": 200, "data": None}, V5))
 
 
@@ -74,7 +74,7 @@ def test_a_query_that_finds_no_order_is_complete(code: int) -> None:
         read({"status": "error", "err_code": code}),
         read({"code": code, "message": ""}, V5),
     ):
-        assert (states.of, states.complete) == ({}, True)
+        assert (states.states, states.complete) == ({}, True)
 
 
 @pytest.mark.parametrize("code", [1017, 1051, 1061])
@@ -88,10 +88,10 @@ def test_a_page_lists_open_orders() -> None:
     listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}]
     data = {"orders": listed, "total_page": 3, "current_page": 1, "total_size": 120}
     page = read({"status": "ok", "data": data}, PAGED)
-    assert page.of == {"1": OrderState.OPEN, "2": OrderState.CANCELING}
-    assert (page.complete, page.pages, page.least) == (True, 3, 120)
+    assert page.states == {"1": OrderState.OPEN, "2": OrderState.CANCELING}
+    assert (page.complete, page.pages, page.min_orders) == (True, 3, 120)
     empty = read({"status": "ok", "data": {"orders": [], "total_page": 0}}, PAGED)
-    assert (empty.of, empty.complete, empty.pages) == ({}, True, 1)
+    assert (empty.states, empty.complete, empty.pages) == ({}, True, 1)
 
 
 @pytest.mark.parametrize("query", [BY_IDS, PAGED, V5])
@@ -110,7 +110,7 @@ def test_a_query_that_failed_says_nothing(reply: object, query: Query) -> None:
     """No order counts as gone because a reply is not readable."""
     states = read(reply, query)
     assert not states.complete
-    assert not set(states.of) - {""}
+    assert not set(states.states) - {""}
 
 
 def test_a_rate_limit_is_recognised() -> None:
@@ -164,7 +164,7 @@ def test_a_refusal_that_echoes_the_request_is_not_quoted() -> None:
 
 def test_a_query_has_the_parameters_of_its_page() -> None:
     """Ids are joined by commas; pages are counted from 1."""
-    assert queries.params(BY_IDS, "BTC-USD", "order_id", ["1", "2"]) == {
+    assert queries.id_params(BY_IDS, "BTC-USD", "order_id", ["1", "2"]) == {
         "contract_code": "BTC-USD",
         "order_id": "1,2",
     }
@@ -190,7 +190,7 @@ def test_random_bytes_never_raise_and_say_nothing(body: bytes, query: Query, sta
     """Decoding does not fail, and says nothing of any order."""
     states = queries.decode(status, body, query, "order_id")
     assert not states.complete
-    assert not states.of
+    assert not states.states
 
 
 @pytest.mark.parametrize("data", [None, {}, {"orders": []}, "none"])

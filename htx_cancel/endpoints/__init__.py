@@ -94,6 +94,6 @@ COUNTDOWNS: dict[str, Countdown] = {
 #: Every rate limit, by the name of its budget.
 BUDGETS: dict[str, Limit] = {
     **POOLS,
-    **{row.path: row.own for row in ENDPOINTS.values() if row.own is not None},
-    **{row.path: row.own for row in LISTS.values() if row.own is not None},
+    **{row.path: row.own_limit for row in ENDPOINTS.values() if row.own_limit is not None},
+    **{row.path: row.own_limit for row in LISTS.values() if row.own_limit is not None},
 }

@@ -22,10 +22,10 @@ _TPSL_FILTERS = ("contract_code", "contract_type", "direction")
 _ALL_FILTERS = (*_TPSL_FILTERS, "offset")
 _cancel = partial(Endpoint, pool="coin_m_futures_trade", by_symbol=True)
 #: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
-_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
-_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=_ALL_FILTERS)
+_strategy = partial(_cancel, own_limit=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own_limit=FIVE_PER_SECOND, filters=_ALL_FILTERS)
 _query = partial(Query, method="POST", pool="coin_m_futures_read", batch_size=50, by_symbol=True)
-_list = partial(_query, listed="by_page")
+_list = partial(_query, paging="by_page")
 
 
 def _page(section: str) -> str:
@@ -34,7 +34,7 @@ def _page(section: str) -> str:
 
 INFO = _query(path="/api/v1/contract_order_info", page=_page("get-information-of-an-order"))
 OPEN_ORDERS = _list(
-    everywhere=True,
+    all_contracts=True,
     path="/api/v1/contract_openorders",
     page=PAGE_URL + "28c317fb-77ae-11ed-9966-0242ac110003",
 )

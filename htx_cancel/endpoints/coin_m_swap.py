@@ -16,10 +16,10 @@ from htx_cancel.endpoints.row import (
 
 _cancel = partial(Endpoint, pool="coin_m_swap_trade")
 #: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
-_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
-_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
+_strategy = partial(_cancel, own_limit=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own_limit=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
 _query = partial(Query, method="POST", pool="coin_m_swap_read", batch_size=50)
-_list = partial(_query, listed="by_page")
+_list = partial(_query, paging="by_page")
 
 
 def _page(number: str) -> str:
@@ -27,7 +27,7 @@ def _page(number: str) -> str:
 
 
 INFO = _query(path="/swap-api/v1/swap_order_info", page=_page("5d51a400"))
-OPEN_ORDERS = _list(everywhere=True, path="/swap-api/v1/swap_openorders", page=_page("5d51a6ad"))
+OPEN_ORDERS = _list(all_contracts=True, path="/swap-api/v1/swap_openorders", page=_page("5d51a6ad"))
 OPEN_TRIGGER_ORDERS = _list(path="/swap-api/v1/swap_trigger_openorders", page=_page("5d51b225"))
 OPEN_TPSL_ORDERS = _list(path="/swap-api/v1/swap_tpsl_openorders", page=_page("5d51b893"))
 OPEN_TRAILING_ORDERS = _list(path="/swap-api/v1/swap_track_openorders", page=_page("5d51c0a2"))

@@ -5,10 +5,10 @@ Rules of the table:
 * Each number is written here once. The sandbox has its own reading of the exchange's pages, and a
   test compares the two.
 * A row's name is the client's method that calls it, such as ``coin_m_swap.cancel_orders``.
-* A row names the limit that its page states (``own``) and its product's trade pool (``pool``). No
-  source says whether a call with a limit of its own also counts against the pool; headers captured
-  from such a call described its own window only (5 per 1000 ms). We choose: such a call charges its
-  own budget, and also the pool if the client's ``Budgets`` were made with ``charge_pools=True``.
+* A row names the limit that its page states (``own_limit``) and its product's trade pool
+  (``pool``). No source says whether a call with its own limit also counts against the pool; headers
+  captured from such a call described its own window only (5 per 1000 ms). We choose: such a call
+  charges its own budget, and also the pool if ``Budgets`` were made with ``charge_pools=True``.
 * A budget's name is the name of a pool, or the path of the call that has a limit of its own.
 """
 
@@ -65,7 +65,7 @@ DIRECTION_AND_OFFSET = ("direction", "offset")
 BOTH_IDS = ("order_id", "client_order_id")
 
 
-def named(contract_code: str, *, by_symbol: bool) -> dict[str, str]:
+def contract_parameter(contract_code: str, *, by_symbol: bool) -> dict[str, str]:
     """Return the parameter that names a contract, or its coin if the call takes a coin."""
     if not contract_code:
         return {}
@@ -86,17 +86,17 @@ class Query(Struct, frozen=True):
     path: str
     page: str  #: URL of the exchange's description
     pool: str  #: the product's read pool
-    own: Limit | None = None  #: the call's own limit, if its page states one
+    own_limit: Limit | None = None  #: the call's own limit, if its page states one
     batch_size: int = 1  #: ids per request, or orders per page of a list
-    listed: Literal["", "by_page", "by_id"] = ""  #: how a list is paged; ``""`` if it takes ids
+    paging: Literal["", "by_page", "by_id"] = ""  #: how a list is paged; ``""`` if it takes ids
     by_symbol: bool = False  #: whether it takes a coin, not a contract
-    everywhere: bool = False  #: whether a list without a contract covers all contracts
+    all_contracts: bool = False  #: whether a list without a contract covers all contracts
     variants: tuple[Mapping[str, str], ...] = ({},)  #: extra parameters; each needs a request
 
     @property
     def budget(self) -> str:
         """The budget that one request charges."""
-        return self.pool if self.own is None else self.path
+        return self.pool if self.own_limit is None else self.path
 
 
 class Catalogue(Struct, frozen=True):
@@ -129,10 +129,10 @@ class Endpoint(Struct, frozen=True):
     page: str  #: URL of the exchange's description
     pool: str  #: the product's trade pool
     query: Query  #: returns the state of its orders
-    own: Limit | None = None  #: the call's own limit, if its page states one
+    own_limit: Limit | None = None  #: the call's own limit, if its page states one
     batch_size: int = 0  #: ids per request; 0 if the call takes no ids
     ids_as: Literal["text", "list", "objects"] = "text"  #: comma-separated text, list, or objects
-    path_of_one: str = ""  #: a separate path for a single id, if there is one; takes text
+    single_id_path: str = ""  #: a separate path for a single id, if there is one; takes text
     fields: tuple[str, ...] = ("order_id",)  #: the id fields it takes
     filters: tuple[str, ...] = ()  #: the filters of a call that takes no ids
     by_symbol: bool = False  #: whether it takes a coin, not a contract
@@ -145,6 +145,6 @@ class Endpoint(Struct, frozen=True):
 
     def budgets(self, *, charge_pools: bool = False) -> tuple[str, ...]:
         """Return the names of the budgets that one request charges."""
-        if self.own is None:
+        if self.own_limit is None:
             return (self.pool,)
         return (self.path, self.pool) if charge_pools else (self.path,)

@@ -13,7 +13,7 @@ _PAGE = PAGE_URL + "8cb89359-77b5-11ed-9966-"
 _SIDES = ("side", "position_side")
 _cancel = partial(Endpoint, pool="usdt_m_trade", envelope="v5")
 _query = partial(Query, method="GET", pool="usdt_m_read")
-_list = partial(_query, everywhere=True, batch_size=100, listed="by_id")
+_list = partial(_query, all_contracts=True, batch_size=100, paging="by_id")
 
 #: Without a margin mode the queries of plain orders cover cross orders only.
 _MODES: tuple[dict[str, str], ...] = ({}, {"margin_mode": "isolated"})
@@ -26,7 +26,7 @@ OPEN_ALGO_ORDERS = _list(path="/v5/algo/order/opens", page=_PAGE + "19b9754d736"
 ORDERS = _cancel(
     name="usdt_m.cancel_orders",
     path="/v5/trade/cancel_batch_orders",
-    path_of_one="/v5/trade/cancel_order",
+    single_id_path="/v5/trade/cancel_order",
     page=_PAGE + "195894d0de8",
     batch_size=10,
     ids_as="list",
@@ -36,7 +36,7 @@ ORDERS = _cancel(
 ORDERS_ONE_BY_ONE = replace(
     ORDERS,
     path="/v5/trade/cancel_order",
-    path_of_one="",
+    single_id_path="",
     page=_PAGE + "1958947efe6",
     batch_size=1,
     ids_as="text",

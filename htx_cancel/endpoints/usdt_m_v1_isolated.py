@@ -19,10 +19,10 @@ from htx_cancel.endpoints.row import (
 
 _cancel = partial(Endpoint, pool="usdt_m_trade")
 #: Strategy orders (trigger, TP/SL and trailing orders): by ids, and all of a contract.
-_strategy = partial(_cancel, own=FIVE_PER_SECOND, batch_size=10)
-_all_strategy = partial(_cancel, own=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
+_strategy = partial(_cancel, own_limit=FIVE_PER_SECOND, batch_size=10)
+_all_strategy = partial(_cancel, own_limit=FIVE_PER_SECOND, filters=DIRECTION_AND_OFFSET)
 _query = partial(Query, method="POST", pool="usdt_m_read", batch_size=50)
-_list = partial(_query, listed="by_page")
+_list = partial(_query, paging="by_page")
 
 
 def _page(number: str) -> str:
@@ -34,10 +34,12 @@ INFO = _query(
     page="https://huobiapi.github.io/docs/usdt_swap/v1/en/",
 )
 OPEN_ORDERS = _list(
-    everywhere=True, path="/linear-swap-api/v1/swap_openorders", page=_page("8cb85791")
+    all_contracts=True, path="/linear-swap-api/v1/swap_openorders", page=_page("8cb85791")
 )
 OPEN_TRIGGER_ORDERS = _list(
-    path="/linear-swap-api/v1/swap_trigger_openorders", page=_page("8cb873a8"), own=FIVE_PER_SECOND
+    path="/linear-swap-api/v1/swap_trigger_openorders",
+    page=_page("8cb873a8"),
+    own_limit=FIVE_PER_SECOND,
 )
 OPEN_TPSL_ORDERS = _list(path="/linear-swap-api/v1/swap_tpsl_openorders", page=_page("8cb87fb0"))
 OPEN_TRAILING_ORDERS = _list(

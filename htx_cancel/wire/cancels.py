@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from htx_cancel.endpoints import Endpoint
-from htx_cancel.endpoints.row import named
+from htx_cancel.endpoints.row import contract_parameter
 from htx_cancel.status import ACCEPTED, Finding
 from htx_cancel.wire.codes import Meaning
 from htx_cancel.wire.envelope import (
@@ -44,7 +44,7 @@ def encode(
     endpoint: Endpoint, contract_code: str, field: str, ids: Sequence[str], *, one: bool = False
 ) -> bytes:
     """Return the body of a request that names ids; ``one`` is for a call that takes a single id."""
-    contract = named(contract_code, by_symbol=endpoint.by_symbol)
+    contract = contract_parameter(contract_code, by_symbol=endpoint.by_symbol)
     if endpoint.ids_as == "objects":
         objects = [{**contract, field: order_id} for order_id in ids]
         return _encoder.encode(objects[0] if one else objects)
@@ -54,7 +54,7 @@ def encode(
 
 def encode_all(endpoint: Endpoint, contract_code: str, filters: Mapping[str, str | None]) -> bytes:
     """Return the body of a request that names no ids, without the filters that are ``None``."""
-    body = named(contract_code, by_symbol=endpoint.by_symbol)
+    body = contract_parameter(contract_code, by_symbol=endpoint.by_symbol)
     if body.get("symbol", contract_code) != contract_code:
         body["contract_code"] = contract_code
     given = {name: value for name, value in filters.items() if value is not None}

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from htx_cancel.endpoints import Query
-from htx_cancel.endpoints.row import named
+from htx_cancel.endpoints.row import contract_parameter
 from htx_cancel.orders import OpenOrder
 from htx_cancel.status import ACCEPTED, Finding, OrderState
 from htx_cancel.wire.codes import Meaning
@@ -57,22 +57,22 @@ _NO_LAST_ID = Finding(Meaning.UNREADABLE, None, "the page is full, but its last 
 class OrderStates(AttemptResult, frozen=True):
     """What a reply says of orders.
 
-    ``of`` has the state of each order that the reply names, ``None`` if we do not know the state.
-    If ``complete``, an order that was asked for and is not in ``of`` does not exist, or is not
-    open any more.
+    ``states`` has the state of each order that the reply names, ``None`` for a state that we do not
+    know. If ``complete``, an order that was asked for and is not in ``states`` does not exist, or
+    is not open any more.
     """
 
-    of: Mapping[str, OrderState | None] = {}
+    states: Mapping[str, OrderState | None] = {}
     complete: bool = False
     pages: int = 1  #: how many pages the list has, if it counts them
-    least: int = 0  #: how many orders the list has at least, by its own count
+    min_orders: int = 0  #: how many orders the list has at least, by its own count
     rows: Sequence[Mapping[str, Any]] = ()  #: the rows of a list, as received
-    last: str = ""  #: the id that the next page of a list follows; ``""`` if no page follows
+    next_after: str = ""  #: the id that the next page of a list follows; ``""`` if no page follows
 
 
-def params(query: Query, contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
+def id_params(query: Query, contract_code: str, field: str, ids: Iterable[str]) -> dict[str, str]:
     """Return the parameters of a query by ids."""
-    return {**named(contract_code, by_symbol=query.by_symbol), field: ",".join(ids)}
+    return {**contract_parameter(contract_code, by_symbol=query.by_symbol), field: ",".join(ids)}
 
 
 def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | int]:
@@ -80,8 +80,8 @@ def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | 
 
     ``page`` is the page's number, counted from 1, or the last id of the previous page.
     """
-    contract = named(contract_code, by_symbol=query.by_symbol)
-    if query.listed == "by_page":
+    contract = contract_parameter(contract_code, by_symbol=query.by_symbol)
+    if query.paging == "by_page":
         return {**contract, "page_index": int(page), "page_size": query.batch_size}
     after = {"from": page, "direct": "next"} if page else {}
     return {**contract, **after, "limit": str(query.batch_size)}
@@ -89,7 +89,7 @@ def page_params(query: Query, contract_code: str, page: str) -> dict[str, str | 
 
 def contract_of_coin(query: Query, contract_code: str) -> str:
     """Return the contract to filter by if the query names only its coin, else ``""``."""
-    asked = named(contract_code, by_symbol=query.by_symbol)
+    asked = contract_parameter(contract_code, by_symbol=query.by_symbol)
     return "" if contract_code in asked.values() else contract_code.upper()
 
 
@@ -106,16 +106,16 @@ def decode(status: int, body: bytes, query: Query, field: str) -> OrderStates:
     time = server_time(reply)
     whole = verdict(reply, status, "v5" if query.method == "GET" else "v1", query.path)
     if whole.meaning is not Meaning.ACCEPTED:
-        none_exists = whole.meaning is Meaning.NOT_FOUND and not query.listed
+        none_exists = whole.meaning is Meaning.NOT_FOUND and not query.paging
         return OrderStates(whole, time, complete=none_exists)
     data = reply.get("data")
-    if query.listed == "by_page":
+    if query.paging == "by_page":
         return _numbered_page(data, time, field)
-    if query.listed == "by_id":
+    if query.paging == "by_id":
         return _page_by_id(data, time, query, field)
     if isinstance(data, list):
-        return OrderStates(whole, time, of=_states(data, field), complete=True)
-    return OrderStates(whole, time, of=_states([data], field))
+        return OrderStates(whole, time, states=_states(data, field), complete=True)
+    return OrderStates(whole, time, states=_states([data], field))
 
 
 def _states(items: Sequence[object], field: str) -> dict[str, OrderState | None]:
@@ -136,7 +136,13 @@ def _numbered_page(data: object, time: float | None, field: str) -> OrderStates:
     least = max(size if isinstance(size, int) else 0, pages if pages > 1 else 0)
     states = _open(rows, field)
     return OrderStates(
-        ACCEPTED, time, of=states, complete=True, pages=max(pages, 1), least=least, rows=rows
+        ACCEPTED,
+        time,
+        states=states,
+        complete=True,
+        pages=max(pages, 1),
+        min_orders=least,
+        rows=rows,
     )
 
 
@@ -147,8 +153,10 @@ def _page_by_id(data: object, time: float | None, query: Query, field: str) -> O
     full = len(rows) >= query.batch_size
     last = id_of(rows[-1].get("id")) if full else ""
     if full and not last:
-        return OrderStates(_NO_LAST_ID, time, of=_open(rows, field), rows=rows)
-    return OrderStates(ACCEPTED, time, of=_open(rows, field), complete=True, rows=rows, last=last)
+        return OrderStates(_NO_LAST_ID, time, states=_open(rows, field), rows=rows)
+    return OrderStates(
+        ACCEPTED, time, states=_open(rows, field), complete=True, rows=rows, next_after=last
+    )
 
 
 def ids(pages: Iterable[OrderStates]) -> set[str]:
