@@ -79,7 +79,7 @@ async def _ours(budgets: Budgets, round_trips: RoundTrips, exchange: Connection)
     for _ in range(PROBES):
         began = loop.time()
         await exchange.request("probes")
-        budgets.learn_round_trip("exchange", loop.time() - began, probe=True)
+        budgets.learn_round_trip("exchange", loop.time() - began, sequential=True)
 
     @asynccontextmanager
     async def enter(names: tuple[str, ...], urgent: bool) -> AsyncIterator[None]:

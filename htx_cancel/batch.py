@@ -124,7 +124,7 @@ class CancelBatch(Batch):
     def body(self) -> bytes:
         """Return the body of the current attempt."""
         return cancels.encode(
-            self._endpoint, self._contract_code, self._field, self._sent, one=self._single
+            self._endpoint, self._contract_code, self._field, self._sent, single=self._single
         )
 
     def read(self, status: int, body: bytes) -> AttemptResult:

@@ -26,7 +26,7 @@ from htx_cancel.status import CancelStatus
 from htx_cancel.wire import cancels
 
 CLOSED = "the client was closed"
-FREED_PER_TURN = 500  #: batches of a discarded outcome that are freed before the loop gets a turn
+FREED_PER_TURN = 5_000  #: results of a discarded outcome that are freed in a turn of the loop
 
 IdsOfField = tuple[str, Iterable[str | int]]  #: the name of an id field, and its ids
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
@@ -113,13 +113,14 @@ class CallRunner:
             status = CancelStatus.UNKNOWN
         else:
             status = CancelStatus.ACCEPTED if orders else CancelStatus.NOT_FOUND
-        return CancelAllOutcome(
+        cancelled = CancelAllOutcome(
             outcome.parts,
             outcome.counts,
             error=outcome.error,
             retry_in=outcome.retry_in,
             calls=(CallResult(status, message="; ".join(orders.missing)),),
         )
+        return free_in_slices(cancelled)
 
     async def open(
         self, product: str, kind: str, contract_code: str | None, unchecked: ReadOptions
@@ -147,11 +148,11 @@ class CallRunner:
             raise
         return reading.result(CLOSED) if task.cancelled() else task.result()
 
-    async def any_orders(
+    async def mixed(
         self, orders: Iterable[OpenOrder | OrderRef], unchecked: CallOptions
     ) -> Outcome:
         """Cancel any orders, each in the call that fits it, all calls concurrently."""
-        return await self._mixed(orders, self.options(**unchecked))
+        return free_in_slices(await self._mixed(orders, self.options(**unchecked)))
 
     async def _mixed(self, orders: Iterable[OpenOrder | OrderRef], options: Options) -> Outcome:
         keys = await mixed.keys_of(orders)
@@ -178,18 +179,14 @@ class CallRunner:
             except asyncio.CancelledError:
                 job.stop("the awaiting task was cancelled")
                 raise
-        part = job.tally.part(spec.source)
         outcome = kind(
-            [part],
+            [job.tally.part(spec.source)],
             job.tally.counts,
             error=refusal(job.error),
             retry_in=job.retry_in(),
             calls=job.calls,
         )
-        if len(part.batches) > FREED_PER_TURN:
-            loop = asyncio.get_running_loop()
-            weakref.finalize(outcome, _free, loop, list(part.batches)).atexit = False
-        return outcome
+        return free_in_slices(outcome)
 
 
 def _naming_source(options: Options, source: Source) -> Options:
@@ -205,9 +202,21 @@ def _naming_source(options: Options, source: Source) -> Options:
     )
 
 
+def free_in_slices(outcome: AnyOutcome) -> AnyOutcome:
+    """Have the results freed in slices once nobody holds the outcome; return the outcome.
+
+    Freeing 100,000 results at once would block the event loop for 8 ms.
+    """
+    if len(outcome) > FREED_PER_TURN:
+        batches = [batch for part in outcome.parts for batch in part.batches]
+        weakref.finalize(outcome, _free, asyncio.get_running_loop(), batches).atexit = False
+    return outcome
+
+
 def _free(loop: asyncio.AbstractEventLoop, batches: list[tuple[OrderResult, ...]]) -> None:
-    """Free results in slices: freeing 100,000 at once would block the event loop for 8 ms."""
-    del batches[-FREED_PER_TURN:]
+    freed = 0
+    while batches and freed < FREED_PER_TURN:
+        freed += len(batches.pop())
     if batches and not loop.is_closed():
         loop.call_soon_threadsafe(_free, loop, batches)
 

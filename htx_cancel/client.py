@@ -11,7 +11,7 @@ from typing import Self, Unpack
 
 from htx_cancel import arguments, deadman, endpoints, everything, listing
 from htx_cancel.attempt import Sender
-from htx_cancel.calls import CLOSED, CallRunner
+from htx_cancel.calls import CLOSED, CallRunner, free_in_slices
 from htx_cancel.confirm import Confirmation
 from htx_cancel.deadman import DeadManSwitch, OnAlert
 from htx_cancel.endpoints import Limit
@@ -247,7 +247,7 @@ class CancelClient:
         )
         self._confirmations.add(confirmation)
         try:
-            return await confirmation.run()
+            return free_in_slices(await confirmation.run())
         finally:
             self._confirmations.discard(confirmation)
 
@@ -268,7 +268,7 @@ class CancelClient:
             InvalidTypeError: if an item is not an ``OpenOrder`` or ``OrderRef``.
             ClientClosedError, WrongLoopError: as every method.
         """
-        return await self._calls.any_orders(orders, options)
+        return await self._calls.mixed(orders, options)
 
     async def cancel_everything(
         self,

@@ -29,7 +29,7 @@ from htx_cancel.endpoints import (
     ALL_PRODUCTS,
     ENDPOINTS,
     has_contract,
-    list_of,
+    list_kind,
 )
 from htx_cancel.errors import ClientClosedError, InvalidTypeError, InvalidValueError
 from htx_cancel.limits.limiter import Budgets
@@ -125,7 +125,7 @@ class _Kind:
     def __init__(self, product: str, name: str) -> None:
         self.product = product
         self.name = name
-        listed_as = list_of(product, name)
+        listed_as = list_kind(product, name)
         self.list_method = f"{product}.open_{listed_as}"  #: the client's method that lists it
         self.by_ids = ENDPOINTS[f"{product}.cancel_{listed_as}"]  #: the call that cancels by ids
         self.listed = OpenOrders((), missing=("the orders were not listed",))

@@ -90,7 +90,7 @@ class Prober:
             return False
         if reply.left_at is not None:
             round_trip = asyncio.get_running_loop().time() - reply.left_at
-            self._budgets.learn_round_trip(origin, round_trip, probe=sequential)
+            self._budgets.learn_round_trip(origin, round_trip, sequential=sequential)
         return True
 
     async def _send(self, origin: str, path: str, timeout: float) -> Reply | None:

@@ -97,7 +97,7 @@ class Driver:
         for _ in range(10):
             trip = self.way.one() + self.way.one()
             await asyncio.sleep(trip)
-            self.budgets.learn_round_trip("", trip, probe=True)
+            self.budgets.learn_round_trip("", trip, sequential=True)
 
     async def send(self, permit: Permit, servers: Sequence[Server]) -> None:
         """Carry one request to the servers and its reply back."""
@@ -160,7 +160,7 @@ class KnownWay(RoundTrips):
         super().__init__()
         self.floor = shortest
 
-    def learn(self, host: str, trip: float, now: float, *, probe: bool = False) -> None:
+    def learn(self, host: str, trip: float, now: float, *, sequential: bool = False) -> None:
         """Check only that the trip is possible."""
-        assert trip >= self.floor - EDGE, (host, trip, now, probe)
+        assert trip >= self.floor - EDGE, (host, trip, now, sequential)
         self.mean = trip

@@ -10,7 +10,7 @@ from cli_sandbox import Sandbox, fill, lines, served
 
 from htx_cancel import CancelClient
 from htx_cancel.cli import scope
-from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, LISTS, PRODUCTS, list_of
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, LISTS, PRODUCTS, list_kind
 from htx_cancel.sandbox.rules import ALGO_TYPES
 
 Capture = pytest.CaptureFixture[str]
@@ -177,7 +177,7 @@ def test_values_and_defaults_are_those_of_the_client() -> None:
     assert about.kinds == given["kinds"].default
     for product in ALL_PRODUCTS:
         for kind in ALL_KINDS:
-            assert f"{product}.open_{list_of(product, kind)}" in LISTS
+            assert f"{product}.open_{list_kind(product, kind)}" in LISTS
 
 
 @pytest.mark.parametrize(("code", "taken"), [("btc-usd", True), ("BTC-USD", True), ("A-B", False)])

@@ -267,7 +267,7 @@ def test_one_lost_reply_raises_no_alert() -> None:
                 await asyncio.sleep(0.5)
                 assert switch.remaining > 15.0
         assert alerts == []
-        assert plan.struck == {"lost_after": 1, "lost_before": 1, "late": 1}
+        assert plan.injected == {"lost_after": 1, "lost_before": 1, "late": 1}
 
     run(main())
 

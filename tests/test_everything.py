@@ -69,7 +69,7 @@ async def trouble(exchange: Exchange, chance: random.Random, seconds: float) -> 
         await asyncio.sleep(chance.uniform(0.0, 0.3))
         strategies = [order for order in exchange.book.open() if "_" in order.kind]
         if strategies and chance.random() < 0.7:
-            exchange.book.fire(chance.choice(strategies))
+            exchange.book.trigger(chance.choice(strategies))
         elif chance.random() < 0.5:
             add(exchange, chance.choice(DEFAULT), chance)
 
@@ -498,7 +498,7 @@ def test_a_list_that_cannot_be_read_does_not_renew_an_old_proof() -> None:
             report = await client.cancel_everything(
                 products=["usdt_m", "coin_m_swap"], kinds=["orders"]
             )
-        assert faults.struck == {"html": 2}
+        assert faults.injected == {"html": 2}
         assert report.proved
         assert not exchange.book.open()
 

@@ -82,7 +82,7 @@ def test_queries_that_fail_are_sent_again(kind: Kind) -> None:
             outcome = await client.confirm(await cancel(client, kind, ids), timeout=60.0)
         final = OrderState.CANCELED if kind in BY_ID else OrderState.GONE
         assert states(outcome) == [(CancelStatus.ACCEPTED, final)] * 2
-        assert plan.struck.total() == len(trouble)
+        assert plan.injected.total() == len(trouble)
 
     run(main())
 

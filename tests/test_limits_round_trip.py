@@ -43,7 +43,7 @@ def test_a_probe_counts_as_a_second() -> None:
         if beside:
             await take(budgets, 1)
         for _ in range(9):
-            budgets.learn_round_trip("here", 0.02, probe=True)
+            budgets.learn_round_trip("here", 0.02, sequential=True)
         return trips.floor
 
     assert run(main(beside=False)) == pytest.approx(0.02 - STALL / 100)

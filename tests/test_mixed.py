@@ -1,7 +1,9 @@
 """``client.cancel``: a mixed list of orders, each in the call that fits it."""
 
 import asyncio
+import gc
 import random
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -282,3 +284,31 @@ def test_an_open_order_has_the_reference_that_cancels_it() -> None:
     """The reference has the order id."""
     order = OpenOrder("coin_m_futures", "tpsl_orders", "BTC260327", "7", "9")
     assert order.ref == OrderRef("coin_m_futures", "tpsl_orders", "BTC260327", "7")
+
+
+@pytest.mark.parametrize("confirm", [False, True])
+def test_a_large_mixed_outcome_is_freed_in_slices(*, confirm: bool) -> None:
+    """Freeing all results at once would stall the event loop; so too after ``confirm``."""
+
+    async def main() -> None:
+        orders = [
+            OrderRef("coin_m_swap", "orders", f"{coin}-USD", number)
+            for coin in ("BTC", "ETH")
+            for number in range(1, 4_001)
+        ]
+        async with in_process(Exchange()) as client:
+            outcome = await client.cancel(orders, timeout=0.001)
+            if confirm:
+                outcome = await client.confirm(outcome)
+                gc.collect()  # so that nothing else holds the results
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            first = outcome.results[0]
+            del outcome
+            alone = sys.getrefcount(object()) + 1  # references to a result that one name holds
+            assert sys.getrefcount(first) > alone  # its slice is not freed yet
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert sys.getrefcount(first) == alone
+
+    run(main())

@@ -75,7 +75,7 @@ def test_an_order_has_a_fault_for_each_attempt() -> None:
         "busy",
         None,
     ]
-    assert plan.struck == {"cut": 1, "busy": 1}
+    assert plan.injected == {"cut": 1, "busy": 1}
 
 
 def test_a_path_has_a_fault_for_each_request() -> None:
@@ -215,7 +215,7 @@ def test_replies_in_process(name: str) -> None:
     assert (reply.status, faulty.order.instructed) == (status, executed)
     assert text in reply.body.decode() if text else reply.body == b""
     assert took == pytest.approx(0.5 + FAULTS[name].seconds, abs=1e-6)
-    assert faulty.plan.struck == {name: 1}
+    assert faulty.plan.injected == {name: 1}
 
 
 @pytest.mark.parametrize("name", SILENT)
@@ -365,7 +365,7 @@ async def test_a_client_that_closes_before_its_fault(session: aiohttp.ClientSess
     faulty = Faulty("lost_after")
     async with SandboxServer(faulty.exchange, faults=faulty.plan, delay=0.02) as server:
         sending = asyncio.create_task(sent(session, server, faulty))
-        await until(lambda: faulty.plan.struck)
+        await until(lambda: faulty.plan.injected)
         sending.cancel()
         await until(
             lambda: any(handler.transport is None for handler in server._connections.connections)

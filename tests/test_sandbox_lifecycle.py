@@ -183,8 +183,8 @@ def test_a_triggered_order_becomes_a_plain_order() -> None:
     """An order is triggered once, and only if it is open."""
     exchange = Exchange()
     trigger = exchange.book.add("v5_algo", "BTC-USDT", direction="sell", margin_mode="isolated")
-    plain = exchange.book.fire(trigger)
+    plain = exchange.book.trigger(trigger)
     assert plain is not None
     assert (plain.kind, plain.direction, plain.margin_mode) == ("v5", "sell", "isolated")
     assert (trigger.state, exchange.book.open()) == ("filled", [plain])
-    assert exchange.book.fire(trigger) is None
+    assert exchange.book.trigger(trigger) is None

@@ -21,7 +21,7 @@ from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "contract_code", "field", "one", "body"),
+    ("endpoint", "contract_code", "field", "single", "body"),
     [
         (coin_m_swap.ORDERS, "BTC-USD", "order_id", False, {"order_id": "1329854625038651393,2"}),
         (usdt_m.ORDERS, "BTC-USDT", "order_id", False, {"order_id": ["1329854625038651393", "2"]}),
@@ -35,16 +35,18 @@ from htx_cancel.wire.envelope import CLIENT_ID_CAVEAT
     ],
 )
 def test_ids_are_sent_as_the_page_says(
-    endpoint: Endpoint, contract_code: str, field: str, one: bool, body: dict[str, object]
+    endpoint: Endpoint, contract_code: str, field: str, single: bool, body: dict[str, object]
 ) -> None:
     """Ids are strings, joined by commas or in a list."""
-    made = cancels.encode(endpoint, contract_code, field, ["1329854625038651393", "2"], one=one)
+    made = cancels.encode(
+        endpoint, contract_code, field, ["1329854625038651393", "2"], single=single
+    )
     assert json.loads(made) == {"contract_code": contract_code, **body}
 
 
 def test_a_single_v5_id_is_a_string() -> None:
     """The call for one v5 order takes a string, the call for several a list."""
-    made = cancels.encode(usdt_m.ORDERS, "BTC-USDT", "client_order_id", ["7"], one=True)
+    made = cancels.encode(usdt_m.ORDERS, "BTC-USDT", "client_order_id", ["7"], single=True)
     assert json.loads(made) == {"contract_code": "BTC-USDT", "client_order_id": "7"}
 
 
@@ -54,7 +56,7 @@ def test_algo_ids_are_sent_in_objects() -> None:
     one = {"contract_code": "BTC-USDT", "algo_id": "1"}
     made = cancels.encode(algo, "BTC-USDT", "algo_id", ["1", "2"])
     assert json.loads(made) == [one, {"contract_code": "BTC-USDT", "algo_id": "2"}]
-    assert json.loads(cancels.encode(algo, "BTC-USDT", "algo_id", ["1"], one=True)) == one
+    assert json.loads(cancels.encode(algo, "BTC-USDT", "algo_id", ["1"], single=True)) == one
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from htx_cancel import CancelClient, Credentials, OpenOrder, OpenOrders
 from htx_cancel.cli.scope import Scope, kind_of
 from htx_cancel.cli.sharing import connected
 from htx_cancel.cli.shell import make_table
-from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, list_of
+from htx_cancel.endpoints import ALL_KINDS, ALL_PRODUCTS, list_kind
 
 
 async def list_all(
@@ -28,7 +28,7 @@ async def open_orders(
 ) -> OpenOrders:
     """List the open orders of a scope, all lists at the same time."""
     lists = dict.fromkeys(
-        (product, list_of(product, kind), contract)
+        (product, list_kind(product, kind), contract)
         for product, kind in scope.pairs()
         for contract in scope.contracts_of(product)
     )

@@ -43,7 +43,7 @@ __all__ = [
     "Limit",
     "Query",
     "has_contract",
-    "list_of",
+    "list_kind",
 ]
 
 _PRODUCTS = (coin_m_swap, coin_m_futures, usdt_m, usdt_m_v1_isolated, usdt_m_v1_cross)
@@ -68,7 +68,7 @@ LISTS: dict[str, Query] = {
 }
 
 
-def list_of(product: str, kind: str) -> str:
+def list_kind(product: str, kind: str) -> str:
     """Return the kind whose list contains this kind: v5 lists all its algo orders together."""
     return kind if f"{product}.open_{kind}" in LISTS else "algo_orders"
 

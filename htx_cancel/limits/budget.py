@@ -83,7 +83,7 @@ class Budget:
         self.limit = limit
         self.calls = self.tokens = limit.calls
         self.seconds = float(limit.seconds)
-        self._rest = self.seconds + MARGIN
+        self._cooling_time = self.seconds + MARGIN
         self.reserve = min(self.reserve, self.calls - 1)
 
     def room(self, now: float, *, urgent: bool = False) -> int:
@@ -105,7 +105,7 @@ class Budget:
 
     def settle(self, now: float) -> None:
         """Free the tokens that have cooled."""
-        given_up = now - self._rest
+        given_up = now - self._cooling_time
         replied = given_up + self.round_trips.floor
         while self.cooling and self.cooling[0] <= replied:
             self.cooling.popleft()
@@ -210,7 +210,7 @@ class Budget:
         wait = self.seconds
         if reset is not None and granted != self._trial_granted:
             wait = min(reset + SPREAD, self.seconds)
-            self._trial, self._trial_until = Trial.DUE, now + self._rest
+            self._trial, self._trial_until = Trial.DUE, now + self._cooling_time
             if replied in self.cooling:
                 self.cooling.remove(replied)
                 self.returned += 1
@@ -256,11 +256,11 @@ class Budget:
         if self._trial is Trial.IN_FLIGHT:
             return self._trial_until
         soonest = self._shrink_at
-        less_floor = self._rest - self.round_trips.floor
+        less_floor = self._cooling_time - self.round_trips.floor
         if self.cooling:
             soonest = min(soonest, self.cooling[0] + less_floor)
         if self.unanswered:
-            soonest = min(soonest, self.unanswered[0] + self._rest)
+            soonest = min(soonest, self.unanswered[0] + self._cooling_time)
         if self.foreign:
             soonest = min(soonest, self.foreign[0] + less_floor)
         return soonest
@@ -269,16 +269,16 @@ class Budget:
     def period(self) -> float:
         """The expected time from one use of a token to its next, in seconds."""
         mean = self.round_trips.mean
-        return max(self._rest + mean - self.round_trips.floor, mean)
+        return max(self._cooling_time + mean - self.round_trips.floor, mean)
 
     def slots(self, now: float, *, urgent: bool = False) -> list[float]:
         """Predict when each usable token can be used next, in order."""
         start = max(now, self.held_until)
-        less_floor = self._rest - self.round_trips.floor
+        less_floor = self._cooling_time - self.round_trips.floor
         reserve = 0 if urgent else self.reserve
         extra = max(0, len(self.foreign) - reserve)
         free_at = [at + less_floor for at in (*self.cooling, *list(self.foreign)[:extra])]
-        free_at += [at + self._rest for at in self.unanswered]
+        free_at += [at + self._cooling_time for at in self.unanswered]
         usable = max(self.tokens - reserve, 0)
         slots = [start] * self._free(urgent=urgent) + sorted(max(start, at) for at in free_at)
         return (slots + [start + self.period] * usable)[:usable]

@@ -51,7 +51,7 @@ class LeasedBudget(Budget):
         if self._share is not None:
             part = self._share * self.calls
             self.tokens = int(min(max(part, 1.0), self._share_cap))
-        self._rest = self.seconds / min(part, 1.0) + MARGIN
+        self._cooling_time = self.seconds / min(part, 1.0) + MARGIN
 
     def set_limit(self, limit: Limit) -> None:
         """Adopt the limit that the store states."""
@@ -78,11 +78,11 @@ class LeasedBudget(Budget):
 
     def settle(self, now: float) -> None:
         """Free the tokens that have rested; remember those that must rest longer elsewhere."""
-        replied = now - self._rest + self.round_trips.floor
+        replied = now - self._cooling_time + self.round_trips.floor
         for at in self.cooling:
             if at > replied:
                 break
-            self._full_rests.append(at + self._rest)
+            self._full_rests.append(at + self._cooling_time)
         super().settle(now)
         while self._full_rests and self._full_rests[0] <= now:
             self._full_rests.popleft()
@@ -115,8 +115,8 @@ class LeasedBudget(Budget):
     def soonest(self, now: float) -> float:
         """Return when the first token is free, regardless of a hold on the whole budget."""
         self.settle(now)
-        resting = [at + self._rest - self.round_trips.floor for at in self.cooling]
-        resting += [at + self._rest for at in self.unanswered]
+        resting = [at + self._cooling_time - self.round_trips.floor for at in self.cooling]
+        resting += [at + self._cooling_time for at in self.unanswered]
         return now if self.idle else min(resting, default=inf)
 
     def hold(self, held: int, fresh: list[float], now: float) -> None:
@@ -126,7 +126,7 @@ class LeasedBudget(Budget):
         for delay in fresh:
             if delay > 0:
                 self.granted += 1  # by another process, within this window
-                insort(self.unanswered, now + delay - self._rest)
+                insort(self.unanswered, now + delay - self._cooling_time)
         self._update_tokens()
 
     def give(self, count: int, now: float, *, soonest: bool = False, keep: int = 0) -> list[float]:
@@ -139,8 +139,8 @@ class LeasedBudget(Budget):
         self.settle(now)
         full_rests = list(self._full_rests)[-self.idle :] if self.idle else []
         idle = [now] * (self.idle - len(full_rests)) + full_rests
-        resting = [(at + self._rest, self.cooling, at) for at in self.cooling]
-        resting += [(at + self._rest, self.unanswered, at) for at in self.unanswered]
+        resting = [(at + self._cooling_time, self.cooling, at) for at in self.cooling]
+        resting += [(at + self._cooling_time, self.unanswered, at) for at in self.unanswered]
         resting.sort(key=lambda token: token[0])
         del resting[: max(self.used - self.held, 0)]
         if not soonest:

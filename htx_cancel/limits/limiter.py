@@ -73,7 +73,7 @@ class Budgets:
         self.charge_pools = charge_pools
         self._round_trips = round_trips or RoundTrips()
         self._budgets = {
-            name: self._ledger(name, limit) for name, limit in {**BUDGETS, **limits}.items()
+            name: self._make_budget(name, limit) for name, limit in {**BUDGETS, **limits}.items()
         }
         self._lanes: dict[tuple[str, ...], Lane] = {}
         self._in_flight = 0
@@ -96,7 +96,7 @@ class Budgets:
         about = f"in_flight={self._in_flight} waiting={self._waiting}"
         return f"<Budgets {about} taken=[{', '.join(taken)}]>"
 
-    def _ledger(self, name: str, limit: Limit) -> Budget:
+    def _make_budget(self, name: str, limit: Limit) -> Budget:
         return Budget(name, limit, self._round_trips)
 
     # acquiring permits
@@ -198,7 +198,7 @@ class Budgets:
                 raise TooLateError(wait)
             heapq.heappush(self._deadlines, (waiter.deadline, arrival, waiter))
             self._arm(now)
-        self._tell(BudgetEvent("wait", waiter.lane.names, wait))
+        self._emit(BudgetEvent("wait", waiter.lane.names, wait))
 
     async def _granted(self, waiter: Waiter) -> list[Permit]:
         """Wait for the permits. If the caller is cancelled, free its place and its tokens."""
@@ -385,7 +385,7 @@ class Budgets:
             return
         permit.described = budget
         if budget.adopt(headers.limit, permit.serial):
-            self._tell(BudgetEvent("learned", (budget.name,)))
+            self._emit(BudgetEvent("learned", (budget.name,)))
         if headers.remaining is not None:
             mark = permit.marks[permit.budgets.index(budget)]
             budget.charge(headers.limit.calls - headers.remaining, mark, permit.granted, now)
@@ -411,7 +411,7 @@ class Budgets:
         for budget in budgets:
             budget.refuse(permit.granted, permit.replied_at, reset, now)
         until = max(budget.held_until for budget in budgets)
-        self._tell(BudgetEvent("refused", tuple(budget.name for budget in budgets), until - now))
+        self._emit(BudgetEvent("refused", tuple(budget.name for budget in budgets), until - now))
         for _, _, waiter in self._deadlines if held_before <= now else ():  # once for each hold
             free_at = max(budget.held_until for budget in waiter.lane.budgets)
             if waiter.waiting and waiter.deadline < free_at:
@@ -427,7 +427,7 @@ class Budgets:
             return others, None
         return (permit.described,), permit.headers.reset
 
-    def _tell(self, event: BudgetEvent) -> None:
+    def _emit(self, event: BudgetEvent) -> None:
         if self._on_event is not None:
             hooks.call("on_event", self._on_event, event)
 
@@ -436,13 +436,15 @@ class Budgets:
         """The mean round trip to the host that replied last, in seconds; 0 before any reply."""
         return self._round_trips.mean
 
-    def learn_round_trip(self, host: str, seconds: float, *, probe: bool = False) -> None:
+    def learn_round_trip(self, host: str, seconds: float, *, sequential: bool = False) -> None:
         """Learn the round trip of a request that charges no budget and was answered just now.
 
-        ``probe`` is whether no other request that charges no budget was in flight.
+        ``sequential`` is whether no other request that charges no budget was in flight.
         """
-        probe = probe and self._in_flight == 0
-        self._round_trips.learn(host, seconds, asyncio.get_running_loop().time(), probe=probe)
+        sequential = sequential and self._in_flight == 0
+        self._round_trips.learn(
+            host, seconds, asyncio.get_running_loop().time(), sequential=sequential
+        )
 
     # prediction
 

@@ -27,12 +27,12 @@ class RoundTrip:
         self.samples = 0
         self._since = inf
 
-    def learn(self, trip: float, now: float, *, probe: bool = False) -> None:
+    def learn(self, trip: float, now: float, *, sequential: bool = False) -> None:
         """Learn one round trip, in seconds, that ended now."""
         self.samples += 1
         self.mean += (trip - self.mean) / self.samples
         self.least = min(self.least, trip)
-        self._since = min(self._since, now) - probe
+        self._since = min(self._since, now) - sequential
         jitter = CERTAIN * (self.mean - self.least) / sqrt(self.samples)
         stall = STALL / (1 + now - self._since) ** 2
         self.floor = max(0.0, self.least - max(jitter, stall))
@@ -46,9 +46,9 @@ class RoundTrips:
         self.floor = 0.0
         self.mean = 0.0  #: of the host that replied last
 
-    def learn(self, host: str, trip: float, now: float, *, probe: bool = False) -> None:
+    def learn(self, host: str, trip: float, now: float, *, sequential: bool = False) -> None:
         """Learn one round trip to a host, in seconds."""
         round_trip = self._hosts.setdefault(host, RoundTrip())
-        round_trip.learn(trip, now, probe=probe)
+        round_trip.learn(trip, now, sequential=sequential)
         self.mean = round_trip.mean
         self.floor = min(each.floor for each in self._hosts.values())

@@ -145,7 +145,7 @@ class SharedBudgets(Budgets):
         self._synced_at = -inf
         self._lease_timer: asyncio.TimerHandle | None = None
 
-    def _ledger(self, name: str, limit: Limit) -> Budget:
+    def _make_budget(self, name: str, limit: Limit) -> Budget:
         self._leased[name] = LeasedBudget(name, limit, self._round_trips, self._link)
         return self._leased[name]
 
@@ -302,9 +302,9 @@ class SharedBudgets(Budgets):
         for lent in answer.lents:
             lost, differs = self._loans[lent.name].take(lent, now)
             if lost:
-                self._tell(BudgetEvent("lease_lost", (lent.name,)))
+                self._emit(BudgetEvent("lease_lost", (lent.name,)))
             if differs:
-                self._tell(BudgetEvent("other_limit", (lent.name,)))
+                self._emit(BudgetEvent("other_limit", (lent.name,)))
         if self._link.state != "linked":
             for budget in self._leased.values():
                 budget.use_share(None)
@@ -312,7 +312,7 @@ class SharedBudgets(Budgets):
         self._link.ends_at = sent_at + LEASE
         if self._told_lost:
             self._told_lost = False
-            self._tell(BudgetEvent("store_back", ()))
+            self._emit(BudgetEvent("store_back", ()))
         self._set_lease_timer(self._link.ends_at, self._check_lease)
         if self._waiting:
             self._dispatch(now)
@@ -360,7 +360,7 @@ class SharedBudgets(Budgets):
             # By then the leases of all other processes have ended.
             self._set_lease_timer(now + LEASE + GRACE + longest, self._use_own_share)
         self._told_lost = True
-        self._tell(BudgetEvent("store_lost", ()))
+        self._emit(BudgetEvent("store_lost", ()))
 
     def _drop_tokens(self, now: float) -> None:
         for loan in self._loans.values():

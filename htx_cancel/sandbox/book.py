@@ -160,7 +160,7 @@ class Book:
             self._pending.append(order)
         return order.refusal
 
-    def fire(self, order: Order) -> Order | None:
+    def trigger(self, order: Order) -> Order | None:
         """Trigger an open order: it is filled, and a new plain order replaces it."""
         if order.state != "open":
             return None

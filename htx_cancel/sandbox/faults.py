@@ -88,7 +88,7 @@ class FaultPlan:
     ``script`` has, for an order id or a path, the faults of the successive requests that name it.
     A request that names several takes the next fault of each, and the first of these happens, in
     the order of its ids, its path last. If there is none, a random one of ``kinds`` happens with
-    the probability ``share``. ``struck`` counts the faults that happened.
+    the probability ``share``. ``injected`` counts the faults that happened.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class FaultPlan:
         seed: int = 0,
         kinds: Sequence[str] = tuple(FAULTS),
     ) -> None:
-        self.struck: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
         self._script = {
             key: iter([_fault(fault) for fault in faults]) for key, faults in (script or {}).items()
         }
@@ -112,7 +112,7 @@ class FaultPlan:
         due = [next(self._script[key], None) for key in (*ids, path) if key in self._script]
         fault = next(filter(None, due), None) or self._draw()
         if fault is not None:
-            self.struck[fault.name] += 1
+            self.injected[fault.name] += 1
         return fault
 
     def _draw(self) -> Fault | None:

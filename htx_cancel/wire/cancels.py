@@ -41,14 +41,14 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(
-    endpoint: Endpoint, contract_code: str, field: str, ids: Sequence[str], *, one: bool = False
+    endpoint: Endpoint, contract_code: str, field: str, ids: Sequence[str], *, single: bool = False
 ) -> bytes:
-    """Return the body of a request that names ids; ``one`` is for a call that takes a single id."""
+    """Return the body of a request that names ids; ``single`` is for a single-id call."""
     contract = contract_parameter(contract_code, by_symbol=endpoint.by_symbol)
     if endpoint.ids_as == "objects":
         objects = [{**contract, field: order_id} for order_id in ids]
-        return _encoder.encode(objects[0] if one else objects)
-    as_text = one or endpoint.ids_as == "text"
+        return _encoder.encode(objects[0] if single else objects)
+    as_text = single or endpoint.ids_as == "text"
     return _encoder.encode({**contract, field: ",".join(ids) if as_text else ids})
 
 
