@@ -6,7 +6,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Self, Unpack
 
 from htx_cancel import arguments, deadman, endpoints, everything, listing
@@ -133,12 +132,7 @@ class CancelClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def warm_up(self, connections: int = 4, *, timeout: float | None = None) -> int:

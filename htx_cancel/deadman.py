@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from math import inf
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
@@ -351,12 +350,7 @@ class DeadManSwitch:
             reasons = "; ".join(f"{product}: {failure}" for product, failure in failed if failure)
             raise NotArmedError(f"not armed: {reasons}")
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
             if error is None:
                 await self._disarm()
