@@ -12,7 +12,7 @@ from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
 from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
-from htx_cancel.limits.permit import BudgetEvent
+from htx_cancel.limits.permit import BudgetEvent, Priority
 
 
 def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +244,46 @@ def test_cancelled_waiters_with_deadlines_are_not_counted_twice(
     run(main())
 
 
+def test_a_refusal_that_fails_a_waiter_frees_the_tokens_reserved_for_it() -> None:
+    """A later waiter of another lane gets them at once."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0), U: Limit(1, 3.0)})
+        (permit,) = await take(budgets, 1, A)
+        narrow = asyncio.create_task(budgets.acquire((A, U), deadline=1.5))
+        wide = asyncio.create_task(budgets.acquire((U,)))
+        await asyncio.sleep(0.9)
+        assert not wide.done()
+        permit.replied()
+        permit.refused()
+        await turns()
+        assert wide.done()
+        with pytest.raises(TooLateError):
+            await narrow
+
+    run(main())
+
+
+def test_a_caller_that_fails_at_once_delays_no_waiter() -> None:
+    """It reserves no token, although it has the higher priority and the timer is late."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0), U: Limit(1, 3.0)})
+        await spend(budgets, 1, U)
+        wide = asyncio.create_task(budgets.acquire((U,)))
+        await asyncio.sleep(2.9)
+        await take(budgets, 1, A)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.stall(0.2)  # the timer of the waiter cannot run
+        with pytest.raises(TooLateError):
+            await budgets.acquire((A, U), priority=Priority.URGENT, deadline=now() + 0.1)
+        await turns()
+        assert wide.done()
+
+    run(main())
+
+
 class Deadline(float):
     """A deadline that counts how often it is compared."""
 
@@ -255,7 +295,7 @@ class Deadline(float):
 
 
 def test_one_hold_checks_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No matter how many requests of a burst are refused."""
+    """Each refusal of a burst checks the next deadline, and only the first one checks all."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -270,7 +310,8 @@ def test_one_hold_checks_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(Deadline, "comparisons", 0)
         for permit in permits:
             permit.refused()
-        assert Deadline.comparisons == len(waiters) == state(budgets).waiting
+        assert Deadline.comparisons == len(waiters) + len(permits)
+        assert state(budgets).waiting == len(waiters)
         for each in waiters:
             each.cancel()
 
