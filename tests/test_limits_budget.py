@@ -74,6 +74,33 @@ def test_our_own_requests_do_not_count_as_foreign() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("end", ["no_reply", "unsent"])
+def test_a_request_that_ended_without_a_reply_hides_no_foreign_use(end: str) -> None:
+    """Once its token is free again, it is none of the requests that the exchange counted."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        getattr(permit, end)()
+        await asyncio.sleep(1.01)
+        await answered(budgets, 3)
+        assert state(budgets).foreign == 2
+
+    run(main())
+
+
+def test_an_urgent_request_waits_for_foreign_use() -> None:
+    """Foreign tokens of this window are used, not reserved."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        await answered(budgets, 5)
+        await budgets.acquire((A,), priority=Priority.URGENT)
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
+
+    run(main())
+
+
 def test_foreign_use_cools_for_a_window_less_the_shortest_round_trip() -> None:
     """The exchange counted foreign use before the reply left, like our own requests."""
 

@@ -195,7 +195,7 @@ class Budgets:
         if waiter.deadline < inf:
             if now + wait > waiter.deadline:
                 self._drop(waiter)
-                self._dispatch(now)  # to others, the tokens that were reserved for it
+                self._dispatch(now)  # others get the tokens that were reserved for it
                 raise TooLateError(wait)
             heapq.heappush(self._deadlines, (waiter.deadline, arrival, waiter))
             self._arm(now)
@@ -417,7 +417,7 @@ class Budgets:
             free_at = max(budget.held_until for budget in waiter.lane.budgets)
             if waiter.waiting and waiter.deadline < free_at:
                 self._fail(waiter, now)
-        self._dispatch(now)  # to later waiters, the tokens that are reserved no more
+        self._dispatch(now)  # others get the tokens that were reserved for the failed waiters
 
     def _exceeded(self, permit: Permit) -> tuple[tuple[Budget, ...], float | None]:
         """Return the budgets that a refusal points to, and the reset if the headers state it."""
