@@ -264,6 +264,21 @@ def test_from_the_second_burst_on_the_greatest_is_reserved(
     run(main())
 
 
+def test_all_that_others_used_in_a_burst_is_reserved() -> None:
+    """Not only the part that one reply adds."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 4)
+        first, second = await take(budgets, 2)
+        first.replied(limit_headers(20, 1000, 14))
+        assert state(budgets).reserve == 4
+        second.replied(limit_headers(20, 1000, 9))
+        assert state(budgets).reserve == 9
+
+    run(main())
+
+
 @pytest.mark.parametrize(("apart", "reserve"), [(5.95, 3), (6.05, 0)])
 def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: int) -> None:
     """Six windows are twice the time after which a reserve begins to shrink."""

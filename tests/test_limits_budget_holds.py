@@ -279,6 +279,20 @@ def test_only_replies_soon_after_a_hold_reduce_foreign_use(*, held: bool) -> Non
     run(main())
 
 
+def test_a_late_reply_from_before_a_hold_reduces_no_foreign_use() -> None:
+    """The exchange counted its request before the others came."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 5)
+        old.replied(limit_headers(5, 1000, 4))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
 def test_foreign_use_seen_after_a_hold_is_as_old_as_the_refusal() -> None:
     """It filled the window then, and cools from then on."""
 

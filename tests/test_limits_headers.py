@@ -1,11 +1,12 @@
 """How budgets learn a limit from rate-limit headers, and ignore invalid headers."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 from limiter_model import EPOCH
-from limits_helpers import A, B, U, limit_headers, state, take
+from limits_helpers import A, B, U, limit_headers, spend, state, take
 from virtualtime import now, run
 
 from htx_cancel.endpoints import BUDGETS, Limit
@@ -35,6 +36,32 @@ def test_a_limit_is_adopted_from_the_headers() -> None:
             ("learned", A),
             ("learned", A),
         ]
+
+    run(main())
+
+
+def test_headers_with_the_limit_of_one_budget_describe_it() -> None:
+    """Another budget with the same interval is not described."""
+
+    async def main() -> None:
+        budgets = Budgets({B: Limit(6, 1.0)})
+        (permit,) = await take(budgets, 1, A, B)
+        permit.replied(limit_headers(6, 1000, 3))
+        assert (state(budgets, A).foreign, state(budgets, B).foreign) == (0, 2)
+
+    run(main())
+
+
+def test_headers_are_compared_to_the_requests_of_the_described_budget() -> None:
+    """Earlier requests that charged another budget do not matter."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 4, A)
+        await asyncio.sleep(1.01)
+        (permit,) = await take(budgets, 1, A, U)
+        permit.replied(limit_headers(72, 3000, 70))
+        assert state(budgets, U).foreign == 1
 
     run(main())
 
