@@ -244,6 +244,40 @@ def test_cancelled_waiters_with_deadlines_are_not_counted_twice(
     run(main())
 
 
+def test_a_refusal_fails_waiters_of_a_budget_although_another_was_held() -> None:
+    """An earlier refusal held one of the two budgets; the deadline is before the end of both."""
+
+    async def main() -> None:
+        budgets = Budgets({U: Limit(1, 3.0)})
+        first, second = *await take(budgets, 1, A), *await take(budgets, 1, A, U)
+        waiter = asyncio.create_task(budgets.acquire((U,), deadline=4.0))
+        await asyncio.sleep(2)
+        for permit in (first, second):
+            permit.replied()
+            permit.refused()
+        with pytest.raises(TooLateError):
+            await waiter
+        assert now() < 2.001
+
+    run(main())
+
+
+def test_a_refusal_fails_no_waiter_of_another_budget() -> None:
+    """Its hold does not delay that waiter."""
+
+    async def main() -> None:
+        budgets = Budgets({B: Limit(1, 1.0)})
+        await spend(budgets, 1, B)
+        waiter = asyncio.create_task(budgets.acquire((B,), deadline=1.5))
+        await turns()
+        (permit,) = await take(budgets, 1, U)
+        permit.replied()
+        permit.refused()
+        await waiter
+
+    run(main())
+
+
 def test_a_refusal_that_fails_a_waiter_frees_the_tokens_reserved_for_it() -> None:
     """A later waiter of another lane gets them at once."""
 

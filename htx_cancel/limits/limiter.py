@@ -408,7 +408,7 @@ class Budgets:
     def _hold(self, permit: Permit, now: float) -> None:
         """Hold the exceeded budgets, and fail the waiters whose deadline is before the end."""
         budgets, reset = self._exceeded(permit)
-        held_before = max(budget.held_until for budget in budgets)
+        held_before = min(budget.held_until for budget in budgets)
         for budget in budgets:
             budget.refuse(permit.granted, permit.replied_at, reset, now)
         until = max(budget.held_until for budget in budgets)
