@@ -5,6 +5,7 @@ from math import inf
 from typing import Any
 
 import pytest
+from limiter_model import KnownWay
 from limits_helpers import STEP, A, B, U, spend, state, take, turns
 from virtualtime import VirtualLoop, now, run
 
@@ -466,6 +467,20 @@ def test_a_snapshot_shows_every_budget() -> None:
     run(main())
 
 
+def test_a_snapshot_predicts_the_next_request_behind_all_waiters() -> None:
+    """Even behind a background request."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.0))
+        await spend(budgets, 1)
+        waiter = asyncio.create_task(budgets.acquire((A,), priority=Priority.BACKGROUND))
+        await turns()
+        assert state(budgets).next_in == pytest.approx(2 * (1 + MARGIN))
+        waiter.cancel()
+
+    run(main())
+
+
 def test_a_snapshot_changes_nothing() -> None:
     """An unused budget is full, and the snapshot adds no lane to the queue."""
 
@@ -487,6 +502,7 @@ def test_a_snapshot_changes_nothing() -> None:
     [
         ({"limits": {"spot": Limit(1, 1.0)}}, InvalidValueError),
         ({"limits": [A]}, InvalidTypeError),
+        ({"limits": []}, InvalidTypeError),
         ({"limits": {A: 5}}, InvalidTypeError),
         ({"max_in_flight": 0}, InvalidValueError),
         ({"max_in_flight": True}, InvalidTypeError),
