@@ -1,6 +1,7 @@
 """The tokens of one budget: how they cool, and what others of the UID use."""
 
 import asyncio
+from math import inf
 
 import pytest
 from limiter_model import EPOCH, KnownWay
@@ -294,7 +295,10 @@ def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: 
 
 
 def test_the_reserve_shrinks_slowly_at_first() -> None:
-    """It shrinks by one after three windows without proof, then by twice as much each time."""
+    """It shrinks by one after three windows without proof, then by twice as much each time.
+
+    When nothing is reserved, no more such times follow.
+    """
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
@@ -306,6 +310,7 @@ def test_the_reserve_shrinks_slowly_at_first() -> None:
             shown.append(state(budgets).reserve)
             await asyncio.sleep(0.01)
         assert shown == [18, 17, 15, 11, 3, 0]
+        assert budgets._budgets[A].next_at(now()) == inf
 
     run(main())
 

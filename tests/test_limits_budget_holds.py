@@ -238,12 +238,14 @@ def test_a_trial_from_before_a_new_hold_does_not_end_the_next_trial() -> None:
 
 
 def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
-    """Whatever happened to the trial, all tokens are free then under any rule."""
+    """Whatever happened to the trial, all tokens are free then under any rule, and not before."""
 
     async def main() -> None:
         budgets = Budgets()
         await hold(budgets)
         trial, *others = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await asyncio.sleep(1 + MARGIN / 2 - now())
+        assert not any(each.done() for each in others)
         await asyncio.gather(*others)
         assert now() == pytest.approx(1 + MARGIN, abs=STEP)
         assert trial.done()

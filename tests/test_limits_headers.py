@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
-from limiter_model import EPOCH
-from limits_helpers import A, B, U, limit_headers, spend, state, take
+from limiter_model import EPOCH, KnownWay
+from limits_helpers import STEP, A, B, U, limit_headers, spend, state, take
 from virtualtime import now, run
 
 from htx_cancel.endpoints import BUDGETS, Limit
+from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
 
 if TYPE_CHECKING:
@@ -151,6 +152,20 @@ def test_a_late_reply_does_not_undo_a_newer_limit() -> None:
         new.replied(limit_headers(9, 1000, 7))
         old.replied(limit_headers(5, 1000, 4))
         assert state(budgets).calls == 9
+
+    run(main())
+
+
+def test_a_token_cools_for_the_learned_window() -> None:
+    """Even the token of the request whose reply states it."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        (permit,) = await take(budgets, 1)
+        permit.replied(limit_headers(2, 2000, 1))
+        await spend(budgets, 1)
+        await take(budgets, 1)
+        assert now() == pytest.approx(2 + MARGIN, abs=STEP)
 
     run(main())
 

@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 from limiter_model import KnownWay
-from limits_helpers import STEP, A, limit_headers, state, take
+from limits_helpers import STEP, A, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
 from htx_cancel.errors import InvalidValueError, TooLateError
 from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import Priority
 
 
 def test_a_user_shares_the_budgets_with_its_own_requests() -> None:
@@ -47,6 +48,21 @@ def test_a_request_whose_block_raised_counts_as_unanswered() -> None:
             async with budgets.permit(A):
                 raise ValueError("failed")
         assert state(budgets).next_in == pytest.approx(1 + MARGIN, abs=1e-6)
+
+    run(main())
+
+
+def test_an_urgent_request_of_a_user_passes_waiting_ones() -> None:
+    """The priority of its permit counts in the queue."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await spend(budgets, 1)
+        routine = asyncio.create_task(budgets.acquire((A,)))
+        await turns()
+        async with budgets.permit(A, priority=Priority.URGENT):
+            assert not routine.done()
+        routine.cancel()
 
     run(main())
 

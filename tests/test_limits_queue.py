@@ -337,6 +337,18 @@ def test_the_number_of_requests_that_fit_is_never_negative() -> None:
     run(main())
 
 
+def test_the_newest_ticket_waits_for_all_older_ones() -> None:
+    """But not for other requests with the same ticket."""
+
+    async def main() -> None:
+        lane = lane_of_one_budget()
+        for ticket, wanted in ((1, 2), (2, 50), (2, 3)):
+            push(lane, ticket, wanted)
+        assert lane.ahead((1, 2)) == 2
+
+    run(main())
+
+
 def test_an_old_ticket_waits_only_for_older_ones() -> None:
     """Its prediction leaves out later waiters and dropped waiters."""
 
