@@ -225,6 +225,17 @@ def test_a_sweep_keeps_the_order() -> None:
     run(main())
 
 
+def test_a_lane_has_a_free_token_when_its_last_full_budget_has_one() -> None:
+    """Tokens of other budgets that become free earlier do not help."""
+    trips = RoundTrips()
+    short, long = Budget(A, Limit(2, 1.0), trips), Budget(U, Limit(1, 3.0), trips)
+    lane = Lane((A, U), (short, long))
+    for budget in (long, short, short):
+        budget.take(0.0)
+        budget.replied(0.0, 0.0)
+        assert lane.next_at(0.5, urgent=False) == pytest.approx(3 + MARGIN)
+
+
 # prediction
 
 
