@@ -157,6 +157,19 @@ def test_a_deadline_before_the_predicted_token_fails_at_once() -> None:
     run(main())
 
 
+def test_a_caller_past_its_deadline_gets_no_free_token() -> None:
+    """But a caller whose deadline is now gets one."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        with pytest.raises(TooLateError):
+            await budgets.acquire((A,), deadline=now() - 0.1)
+        assert state(budgets).free == 5
+        await budgets.acquire((A,), deadline=now())
+
+    run(main())
+
+
 def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
     """The reply that would free a token arrives too late."""
 

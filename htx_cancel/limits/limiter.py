@@ -174,7 +174,7 @@ class Budgets:
         now, lane = loop.time(), self._lane(names)
         if deadline < now:
             raise TooLateError(self._predict(lane, 1, (priority, inf), now))
-        if not self._waiting and (self._reserved_rank is LAST or self._reserved_rank[1] == ticket):
+        if not self._waiting and self._reserved_rank is LAST:
             room = lane.room(now, urgent=priority is Priority.URGENT)
             if permits := self._take(lane, min(most, room), now):
                 return permits
