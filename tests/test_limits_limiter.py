@@ -170,17 +170,20 @@ def test_a_caller_past_its_deadline_gets_no_free_token() -> None:
     run(main())
 
 
-def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
+@pytest.mark.parametrize("beside_another", [True, False])
+def test_a_deadline_that_passes_while_waiting_fails_then(*, beside_another: bool) -> None:
     """The reply that would free a token arrives too late."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(2, 1.0)})
         await take(budgets, 2)
-        waiters = [asyncio.create_task(budgets.acquire((A,), deadline=1.5)) for _ in range(2)]
-        await turns()
-        waiters.pop().cancel()
+        waiter = asyncio.create_task(budgets.acquire((A,), deadline=1.5))
+        if beside_another:
+            other = asyncio.create_task(budgets.acquire((A,), deadline=1.5))
+            await turns()
+            other.cancel()
         with pytest.raises(TooLateError):
-            await waiters.pop()
+            await waiter
         assert 1.5 <= now() <= 1.5 + STEP
         assert state(budgets).waiting == 0
 
@@ -402,6 +405,40 @@ def test_a_waiter_cancelled_in_the_turn_of_its_grant_passes_the_token_on() -> No
         assert now() < 0.001
         assert first.cancelled()
         assert state(budgets).in_flight == 1
+
+    run(main())
+
+
+def test_a_waiter_cancelled_in_the_turn_of_its_failure_is_cancelled() -> None:
+    """The failure does not hide the cancellation."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiter = asyncio.create_task(budgets.acquire((A,), deadline=1.5))
+        await asyncio.sleep(0.9)
+        permit.replied()
+        permit.refused()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert waiter.cancelled()
+
+    run(main())
+
+
+def test_a_cancelled_waiter_frees_the_tokens_reserved_for_it() -> None:
+    """A later waiter of another lane gets them at once."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0), U: Limit(1, 3.0)})
+        await take(budgets, 1, A)
+        narrow = asyncio.create_task(budgets.acquire((A, U)))
+        wide = asyncio.create_task(budgets.acquire((U,)))
+        await turns()
+        assert not wide.done()
+        narrow.cancel()
+        await turns()
+        assert wide.done()
 
     run(main())
 

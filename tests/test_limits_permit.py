@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from limiter_model import KnownWay
+from limiter_model import EPOCH, KnownWay
 from limits_helpers import STEP, A, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
 from htx_cancel.errors import InvalidValueError, TooLateError
-from htx_cancel.limits.budget import MARGIN
+from htx_cancel.limits.budget import MARGIN, SPREAD
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import Priority
 
@@ -80,6 +80,20 @@ def test_only_the_first_end_of_a_permit_counts() -> None:
         permit.unsent()
         assert state(budgets).free == state(budgets).calls == 5
         assert permit.names == (A,)
+
+    run(main())
+
+
+def test_only_the_headers_of_the_first_reply_count() -> None:
+    """A second report of the reply does not change the reset of a refusal."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        for reset in (0.5, 0.1):
+            permit.replied(limit_headers(5, 1000, 0, reset=reset), EPOCH)
+        permit.refused()
+        assert state(budgets).held_for == pytest.approx(0.5 + SPREAD + MARGIN, abs=0.001)
 
     run(main())
 

@@ -13,7 +13,7 @@ from htx_cancel.endpoints import Limit
 from htx_cancel.limits.budget import MARGIN, Budget
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, Permit, Priority
-from htx_cancel.limits.queue import LAST, Forecast, Lane, Waiter
+from htx_cancel.limits.queue import LAST, Forecast, Lane, Waiter, reserved_for_earlier
 from htx_cancel.limits.round_trip import RoundTrips
 
 ARRIVALS = itertools.count()
@@ -179,6 +179,21 @@ def test_tokens_of_the_pool_are_reserved_for_an_earlier_lane() -> None:
         assert sum(each.done() for each in wide) == 4
         for each in wide:
             each.cancel()
+
+    run(main())
+
+
+def test_no_token_is_reserved_for_a_lane_that_another_process_blocks() -> None:
+    """Another process holds all tokens of the other budget of that lane."""
+
+    async def main() -> None:
+        trips = RoundTrips()
+        blocked, pool = Budget(A, Limit(1, 1.0), trips), Budget(U, Limit(1, 3.0), trips)
+        lane = Lane((A, U), (blocked, pool))
+        push(lane, 1)
+        assert reserved_for_earlier(pool, LAST, [lane], 0.0) == 1
+        blocked.tokens = 0
+        assert reserved_for_earlier(pool, LAST, [lane], 0.0) == 0
 
     run(main())
 
