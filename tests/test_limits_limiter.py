@@ -204,8 +204,9 @@ def test_a_deadline_that_a_refusal_makes_hopeless_fails_with_it() -> None:
         await turns()
         permits[0].replied()
         permits[0].refused()
-        with pytest.raises(TooLateError):
+        with pytest.raises(TooLateError) as caught:
             await soon
+        assert caught.value.wait == pytest.approx(10 + MARGIN)
         assert now() < 9.001
         await late
         assert now() > 19

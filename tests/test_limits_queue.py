@@ -140,6 +140,24 @@ def test_no_caller_passes_an_earlier_one_that_is_about_to_ask_again() -> None:
     assert run(main()) == "auu"
 
 
+def test_a_caller_that_does_not_ask_again_delays_no_later_one() -> None:
+    """It got a part of what it wanted; the next waiter is served in the same turn of the loop."""
+
+    async def main() -> None:
+        budgets = Budgets(max_in_flight=2)
+        first, second = await take(budgets, 2, U)
+        early = asyncio.create_task(budgets.acquire_some((A,), 5))
+        late = asyncio.create_task(budgets.acquire((B,)))
+        await turns()
+        first.replied()
+        second.replied()
+        await turns()
+        assert len(early.result()) == 1
+        assert late.done()
+
+    run(main())
+
+
 def test_the_order_of_names_makes_no_difference() -> None:
     """The same budgets are the same queue, in the order of arrival."""
 
