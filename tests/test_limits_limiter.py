@@ -32,6 +32,7 @@ def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
         budgets = Budgets()
         for name in (A, B):
             await spend(budgets, 5, name)
+            await asyncio.sleep(0.1)
         waiters = []
         for place in range(50):
             for deadline in (inf, 30.0 - place / 10):
@@ -218,18 +219,19 @@ def test_a_waiter_past_its_deadline_gets_no_token() -> None:
     """A later waiter that is in time gets the token."""
 
     async def main() -> None:
-        budgets = Budgets({A: Limit(1, 1.0)})
-        (permit,) = await take(budgets, 1)
-        late = asyncio.create_task(budgets.acquire((A,), deadline=1.1))
+        budgets = Budgets({A: Limit(2, 1.0)})
+        permit, _ = await take(budgets, 2)
+        late = [asyncio.create_task(budgets.acquire((A,), deadline=at)) for at in (1.1, 1.11)]
         good = asyncio.create_task(budgets.acquire((A,)))
         await asyncio.sleep(1)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        loop.stall(0.2)  # the timer of its deadline cannot run
+        loop.stall(0.2)  # the timers of their deadlines cannot run
         permit.unsent()
         await good
-        with pytest.raises(TooLateError):
-            await late
+        for each in late:
+            with pytest.raises(TooLateError):
+                await each
 
     run(main())
 
