@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 from limiter_model import EPOCH, KnownWay
-from limits_helpers import STEP, A, answered, bursts, limit_headers, spend, state, take, turns
+from limits_helpers import STEP, A, B, answered, bursts, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
@@ -228,6 +228,22 @@ def test_an_urgent_request_may_use_the_reserve() -> None:
             await budgets.acquire((A,), priority=Priority.URGENT)
         assert now() - began < 1e-6
         routine.cancel()
+
+    run(main())
+
+
+def test_an_urgent_request_waits_for_no_reserved_token() -> None:
+    """Only for a token of another budget that is full."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)}, round_trips=KnownWay(0.0))
+        await bursts(budgets, 18, 18)
+        began = now()
+        await spend(budgets, 5, B)
+        await asyncio.sleep(0.5)
+        await spend(budgets, 2, A)
+        await budgets.acquire((A, B), priority=Priority.URGENT)
+        assert now() == pytest.approx(began + 1 + MARGIN, abs=STEP)
 
     run(main())
 

@@ -140,6 +140,19 @@ def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
     run(main())
 
 
+def test_a_reset_holds_one_window_without_a_wall_clock() -> None:
+    """The time until the reset is unknown."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(limit_headers(5, 1000, 0, reset=0.3))
+        permit.refused()
+        assert state(budgets).held_for == pytest.approx(1 + MARGIN)
+
+    run(main())
+
+
 def test_a_reset_in_the_past_holds_for_a_moment() -> None:
     """Our clock is ahead, but the tokens of a burst still become free one by one."""
 
