@@ -248,6 +248,25 @@ def test_an_urgent_request_waits_for_no_reserved_token() -> None:
     run(main())
 
 
+def test_an_urgent_request_may_use_the_reserve_behind_another_urgent_one() -> None:
+    """The earlier one waits for another budget too, and needs one reserved token."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)}, round_trips=KnownWay(0.0))
+        await bursts(budgets, 18, 18)
+        await spend(budgets, 5, B)
+        await spend(budgets, 2, A)
+        first, second = (
+            asyncio.create_task(budgets.acquire(names, priority=Priority.URGENT))
+            for names in ((A, B), (A,))
+        )
+        await turns()
+        assert (first.done(), second.done()) == (False, True)
+        first.cancel()
+
+    run(main())
+
+
 def test_foreign_use_counts_as_part_of_the_reserve() -> None:
     """The greater of reserve and foreign use counts, now and in a prediction."""
 

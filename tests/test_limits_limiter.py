@@ -138,6 +138,22 @@ def test_requests_in_flight_are_limited() -> None:
     run(main())
 
 
+def test_every_reply_frees_a_place_in_flight() -> None:
+    """Even while tokens cool, and without a new floor of the round trip."""
+
+    async def main() -> None:
+        budgets = Budgets(max_in_flight=1, round_trips=KnownWay(0.0))
+        await spend(budgets, 1, U)
+        (permit,) = await take(budgets, 1, U)
+        waiter = asyncio.create_task(budgets.acquire((U,)))
+        await turns()
+        permit.replied()
+        await turns()
+        assert waiter.done()
+
+    run(main())
+
+
 # deadlines
 
 
