@@ -37,7 +37,10 @@ def test_attempts_to_reconnect_are_spread_evenly() -> None:
 
 
 def test_calls_that_wait_for_tokens_in_an_outage_also_wait_to_reconnect() -> None:
-    """The tokens of the first failed burst are free again, but no waiter uses them at once."""
+    """The tokens of the first failed burst are free again, but no waiter uses them at once.
+
+    That burst is not in flight any more, so the attempts to reconnect go on.
+    """
 
     async def main() -> None:
         exchange = Exchange()
@@ -46,7 +49,7 @@ def test_calls_that_wait_for_tokens_in_an_outage_also_wait_to_reconnect() -> Non
         async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
             tasks = await many(client, exchange, "v5", 1000, 1)
             await asyncio.sleep(1.0)
-            assert len(net.log) <= 72 + ATTEMPTS_PER_SECOND
+            assert 0.9 * ATTEMPTS_PER_SECOND <= len(net.log) - 72 <= ATTEMPTS_PER_SECOND
             await asyncio.gather(*tasks)
 
     run(main())
@@ -150,7 +153,10 @@ def test_confirm_does_not_hammer_an_exchange_that_cannot_be_reached() -> None:
 
 
 def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
-    """A client that reaches no host does not delay another client with the same budgets."""
+    """A client that reaches no host does not delay another client with the same budgets.
+
+    When such attempts fail, others take their place.
+    """
 
     async def main() -> None:
         exchange = Exchange()
@@ -159,6 +165,7 @@ def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
         async with dark.client(budgets=budgets) as one, bright.client(budgets=budgets) as two:
             routine = await many(one, exchange, "v5", 300, 1)
             await asyncio.sleep(CONNECT_TIMEOUT + 0.1)
+            dark.log.clear()
             for _ in range(20):
                 assert sum(each.in_flight for each in budgets.snapshot()) <= AT_ONCE
                 began = now()
@@ -166,6 +173,7 @@ def test_attempts_that_wait_for_a_connection_hold_few_tokens() -> None:
                 assert urgent.counts == {ACCEPTED: 1}
                 assert now() - began < 0.1
                 await asyncio.sleep(0.2)
+            assert len(dark.log) == AT_ONCE * (now() // CONNECT_TIMEOUT - 1)
             for task in routine:
                 task.cancel()
 

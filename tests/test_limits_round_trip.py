@@ -4,7 +4,7 @@ import asyncio
 from math import sqrt
 
 import pytest
-from limiter_model import refusals
+from limiter_model import KnownWay, refusals
 from limits_helpers import STEP, A, U, take
 from virtualtime import VirtualLoop, now, run
 
@@ -71,6 +71,24 @@ def test_the_shortest_round_trip_is_subtracted_from_the_cooling() -> None:
         following = await budgets.acquire((A,))
         took = following.granted - permit.granted
         assert 1.0 + MARGIN - 1e-6 <= took <= 1.0 + MARGIN + STALL / 36 + STEP
+
+    run(main())
+
+
+def test_a_waiter_gets_its_token_earlier_when_the_shortest_round_trip_rises() -> None:
+    """The timer was set before the reply that taught it."""
+
+    async def main() -> None:
+        trips = KnownWay(0.0)
+        budgets = Budgets({A: Limit(2, 1.0)}, round_trips=trips)
+        first, second = await take(budgets, 2)
+        first.replied()
+        waiter = asyncio.create_task(budgets.acquire((A,)))
+        await asyncio.sleep(0.5)
+        trips.floor = 0.3
+        second.replied()
+        await waiter
+        assert now() == pytest.approx(0.7 + MARGIN, abs=STEP)
 
     run(main())
 
