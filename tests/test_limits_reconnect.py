@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 from clients import add, cancel
+from limits_helpers import turns
 from net import ONE, Net, always, many, refusing
 from virtualtime import now, run
 
 from htx_cancel import Budgets, CancelStatus, Limit, Priority, RetryPolicy
-from htx_cancel.limits.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN
+from htx_cancel.limits.reconnect import AT_ONCE, ATTEMPTS_PER_SECOND, PER_TURN, Reconnect
 from htx_cancel.sandbox import Exchange
 from htx_cancel.wire.transport import CONNECT_TIMEOUT
 
@@ -129,6 +130,43 @@ def test_a_call_cancelled_while_it_waits_to_reconnect_stops_no_other() -> None:
             net.hosts[ONE] = always("ok")
             assert (await tasks[-1]).counts == {ACCEPTED: 1}
             assert now() < 4.1
+
+    run(main())
+
+
+def test_a_sleeper_wakes_early_only_at_the_end_of_an_outage() -> None:
+    """Not at every request that gets through."""
+
+    async def main() -> None:
+        reconnect = Reconnect()
+        sleeper = asyncio.create_task(reconnect.sleep(10.0, Priority.ROUTINE))
+        await turns()
+        reconnect.succeed()
+        await turns()
+        assert not sleeper.done()
+        reconnect.fail()
+        reconnect.succeed()
+        await sleeper
+        assert now() < 0.001
+
+    run(main())
+
+
+def test_an_outage_that_returns_at_once_forgets_no_caller() -> None:
+    """Some callers of the first outage still wait for their turn when the second one ends."""
+
+    async def main() -> None:
+        reconnect = Reconnect()
+        reconnect.fail()
+        callers = [
+            asyncio.create_task(reconnect.wait(Priority.ROUTINE)) for _ in range(3 * PER_TURN)
+        ]
+        await turns()
+        reconnect.succeed()
+        reconnect.fail()
+        reconnect.succeed()
+        await asyncio.wait_for(asyncio.gather(*callers), 1.0)
+        reconnect.close()
 
     run(main())
 
