@@ -148,8 +148,36 @@ def test_a_sleeper_wakes_early_only_at_the_end_of_an_outage() -> None:
         reconnect.succeed()
         await sleeper
         assert now() < 0.001
+        assert not reconnect._sleeping
 
     run(main())
+
+
+def test_the_end_of_an_outage_wakes_callers_by_priority_and_arrival() -> None:
+    """Whether they wait or sleep."""
+
+    async def main() -> list[int]:
+        reconnect = Reconnect()
+        reconnect.fail()
+        await reconnect.wait(Priority.ROUTINE)  # the first attempt is due at once
+        woken: list[int] = []
+
+        async def call(place: int, priority: Priority) -> None:
+            if place % 2:
+                await reconnect.sleep(10.0, priority)
+            else:
+                await reconnect.wait(priority)
+            woken.append(place)
+
+        priorities = [Priority(place) for place in (2, 1, 1, 0, 0, 1)]
+        calls = [asyncio.create_task(call(*each)) for each in enumerate(priorities)]
+        await asyncio.sleep(0)
+        reconnect.succeed()
+        await asyncio.gather(*calls)
+        reconnect.close()
+        return woken
+
+    assert run(main()) == [3, 4, 1, 2, 5, 0]
 
 
 def test_an_outage_that_returns_at_once_forgets_no_caller() -> None:
