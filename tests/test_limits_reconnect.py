@@ -5,6 +5,7 @@ import itertools
 from collections import Counter
 
 import pytest
+from aiolimiter import AsyncLimiter
 from clients import add, cancel
 from limits_helpers import turns
 from net import ONE, Net, always, many, refusing
@@ -132,6 +133,48 @@ def test_a_call_cancelled_while_it_waits_to_reconnect_stops_no_other() -> None:
             assert now() < 4.1
 
     run(main())
+
+
+def test_no_attempt_waits_while_the_exchange_can_be_reached() -> None:
+    """The pace is that of attempts to reconnect."""
+
+    async def main() -> None:
+        reconnect = Reconnect()
+        for _ in range(100):
+            await reconnect.wait(Priority.ROUTINE)
+        assert now() < 0.001
+
+    run(main())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_no_caller_waits_for_a_pacer_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """It was stopped, or it failed, which goes to the loop's exception handler."""
+    failures: list[str] = []
+
+    async def acquire(_limiter: AsyncLimiter) -> None:
+        await asyncio.sleep(0.1)
+        raise RuntimeError("broken")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(str(context["exception"])))
+        reconnect = Reconnect()
+        reconnect.fail()
+        await reconnect.wait(Priority.ROUTINE)
+        if fails:
+            monkeypatch.setattr(AsyncLimiter, "acquire", acquire)
+        callers = [asyncio.create_task(reconnect.wait(Priority.ROUTINE)) for _ in range(100)]
+        await turns()
+        if not fails:
+            reconnect.close()
+        await asyncio.gather(*callers)
+        assert now() < 0.11
+
+    run(main())
+    assert failures == ["broken"] * fails
 
 
 def test_a_sleeper_wakes_early_only_at_the_end_of_an_outage() -> None:
