@@ -147,6 +147,24 @@ def test_no_attempt_waits_while_the_exchange_can_be_reached() -> None:
     run(main())
 
 
+def test_a_caller_waits_until_few_attempts_are_in_flight() -> None:
+    """One more than allowed are, so the end of the first one makes no room."""
+
+    async def main() -> None:
+        reconnect = Reconnect()
+        reconnect.fail()
+        for _ in range(AT_ONCE + 1):
+            reconnect.begin()
+        caller = asyncio.create_task(reconnect.wait(Priority.ROUTINE))
+        for done in (False, False, True):
+            await turns(10)
+            assert caller.done() is done
+            reconnect.end(True)
+        reconnect.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("fails", [True, False])
 def test_no_caller_waits_for_a_pacer_that_has_ended(
     monkeypatch: pytest.MonkeyPatch, *, fails: bool
