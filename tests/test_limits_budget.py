@@ -1,10 +1,11 @@
 """The tokens of one budget: how they cool, and what others of the UID use."""
 
 import asyncio
+from math import inf
 
 import pytest
 from limiter_model import EPOCH, KnownWay
-from limits_helpers import STEP, A, answered, bursts, limit_headers, spend, state, take, turns
+from limits_helpers import STEP, A, B, answered, bursts, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
@@ -70,6 +71,33 @@ def test_our_own_requests_do_not_count_as_foreign() -> None:
         await spend(budgets, 3)
         old.replied(limit_headers(5, 1000, 0))
         assert (state(budgets).foreign, state(budgets).reserve) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["no_reply", "unsent"])
+def test_a_request_that_ended_without_a_reply_hides_no_foreign_use(end: str) -> None:
+    """Once its token is free again, it is none of the requests that the exchange counted."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        getattr(permit, end)()
+        await asyncio.sleep(1.01)
+        await answered(budgets, 3)
+        assert state(budgets).foreign == 2
+
+    run(main())
+
+
+def test_an_urgent_request_waits_for_foreign_use() -> None:
+    """Foreign tokens of this window are used, not reserved."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        await answered(budgets, 5)
+        await budgets.acquire((A,), priority=Priority.URGENT)
+        assert now() == pytest.approx(1 + MARGIN, abs=STEP)
 
     run(main())
 
@@ -204,6 +232,41 @@ def test_an_urgent_request_may_use_the_reserve() -> None:
     run(main())
 
 
+def test_an_urgent_request_waits_for_no_reserved_token() -> None:
+    """Only for a token of another budget that is full."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)}, round_trips=KnownWay(0.0))
+        await bursts(budgets, 18, 18)
+        began = now()
+        await spend(budgets, 5, B)
+        await asyncio.sleep(0.5)
+        await spend(budgets, 2, A)
+        await budgets.acquire((A, B), priority=Priority.URGENT)
+        assert now() == pytest.approx(began + 1 + MARGIN, abs=STEP)
+
+    run(main())
+
+
+def test_an_urgent_request_may_use_the_reserve_behind_another_urgent_one() -> None:
+    """The earlier one waits for another budget too, and needs one reserved token."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)}, round_trips=KnownWay(0.0))
+        await bursts(budgets, 18, 18)
+        await spend(budgets, 5, B)
+        await spend(budgets, 2, A)
+        first, second = (
+            asyncio.create_task(budgets.acquire(names, priority=Priority.URGENT))
+            for names in ((A, B), (A,))
+        )
+        await turns()
+        assert (first.done(), second.done()) == (False, True)
+        first.cancel()
+
+    run(main())
+
+
 def test_foreign_use_counts_as_part_of_the_reserve() -> None:
     """The greater of reserve and foreign use counts, now and in a prediction."""
 
@@ -237,6 +300,21 @@ def test_from_the_second_burst_on_the_greatest_is_reserved(
     run(main())
 
 
+def test_all_that_others_used_in_a_burst_is_reserved() -> None:
+    """Not only the part that one reply adds."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(20, 1.0)})
+        await bursts(budgets, 4)
+        first, second = await take(budgets, 2)
+        first.replied(limit_headers(20, 1000, 14))
+        assert state(budgets).reserve == 4
+        second.replied(limit_headers(20, 1000, 9))
+        assert state(budgets).reserve == 9
+
+    run(main())
+
+
 @pytest.mark.parametrize(("apart", "reserve"), [(5.95, 3), (6.05, 0)])
 def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: int) -> None:
     """Six windows are twice the time after which a reserve begins to shrink."""
@@ -252,7 +330,10 @@ def test_bursts_less_than_six_windows_apart_are_in_a_row(apart: float, reserve: 
 
 
 def test_the_reserve_shrinks_slowly_at_first() -> None:
-    """It shrinks by one after three windows without proof, then by twice as much each time."""
+    """It shrinks by one after three windows without proof, then by twice as much each time.
+
+    When nothing is reserved, no more such times follow.
+    """
 
     async def main() -> None:
         budgets = Budgets({A: Limit(20, 1.0)})
@@ -264,6 +345,7 @@ def test_the_reserve_shrinks_slowly_at_first() -> None:
             shown.append(state(budgets).reserve)
             await asyncio.sleep(0.01)
         assert shown == [18, 17, 15, 11, 3, 0]
+        assert budgets._budgets[A].next_at(now()) == inf
 
     run(main())
 
@@ -303,16 +385,22 @@ def test_a_waiter_is_served_when_the_reserve_shrinks() -> None:
     run(main())
 
 
-def test_headers_in_the_window_of_the_proof_do_not_lower_the_reserve() -> None:
-    """That window may just have been reset, and the others may return."""
+@pytest.mark.parametrize("trip", [0.0, 0.6])
+def test_headers_in_the_window_of_the_proof_do_not_lower_the_reserve(trip: float) -> None:
+    """That window may just have been reset, and the others may return.
+
+    The reply may arrive after it.
+    """
 
     async def main() -> None:
         budgets = Budgets()
         await bursts(budgets, 3)
         await answered(budgets, 4)
         await asyncio.sleep(0.5)
-        await answered(budgets, 1)
-        await asyncio.sleep(2.51)
+        (permit,) = await take(budgets, 1)
+        await asyncio.sleep(trip)
+        permit.replied(limit_headers(5, 1000, 4))
+        await asyncio.sleep(2.51 - trip)
         assert state(budgets).reserve == 2
 
     run(main())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from limiter_model import EPOCH, KnownWay
-from limits_helpers import STEP, A, U, answered, hold, limit_headers, spend, state, take, turns
+from limits_helpers import STEP, A, B, U, answered, hold, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
@@ -44,10 +44,14 @@ def test_a_refusal_without_headers_holds_one_window() -> None:
     """All budgets of the request are held, because the exceeded one is unknown."""
 
     async def main() -> None:
-        budgets = Budgets()
+        events: list[BudgetEvent] = []
+        budgets = Budgets(on_event=events.append)
         (permit,) = await take(budgets, 1, A, U)
         permit.replied()
         permit.refused()
+        (event,) = events
+        assert event.names == (A, U)
+        assert event.wait == pytest.approx(3 + MARGIN)
         assert state(budgets, A).held_for == pytest.approx(1 + MARGIN)
         assert state(budgets, U).held_for == pytest.approx(3 + MARGIN)
         await budgets.acquire((U,))
@@ -56,18 +60,36 @@ def test_a_refusal_without_headers_holds_one_window() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(("names", "held"), [((A, U), U), ((A,), A)])
+@pytest.mark.parametrize(("names", "held", "seconds"), [((A, U), U, 3.0), ((A,), A, 0.3 + SPREAD)])
 def test_a_refusal_with_some_left_points_to_another_budget(
-    names: tuple[str, ...], held: str
+    names: tuple[str, ...], held: str, seconds: float
 ) -> None:
-    """The described budget still had room; if it is the only one, it is held nevertheless."""
+    """The described budget still had room, and its reset is not that of the other one.
+
+    If it is the only one, it is held nevertheless.
+    """
 
     async def main() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1, *names)
-        permit.replied(limit_headers(5, 1000, 4))
+        permit.replied(limit_headers(5, 1000, 4, reset=0.3), EPOCH)
         permit.refused()
         assert [each.name for each in budgets.snapshot() if each.held_for] == [held]
+        assert state(budgets, held).held_for == pytest.approx(seconds + MARGIN, abs=0.001)
+
+    run(main())
+
+
+def test_a_refusal_whose_headers_describe_no_budget_holds_all_for_one_window() -> None:
+    """The stated reset may be that of either budget."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1, A, B)
+        permit.replied(limit_headers(5, 1000, 0, reset=0.3), EPOCH)
+        permit.refused()
+        for name in (A, B):
+            assert state(budgets, name).held_for == pytest.approx(1 + MARGIN)
 
     run(main())
 
@@ -112,6 +134,19 @@ def test_a_reset_far_away_holds_no_longer_than_a_window() -> None:
         budgets = Budgets()
         (permit,) = await take(budgets, 1)
         permit.replied(limit_headers(5, 1000, 0, reset=500.0), EPOCH)
+        permit.refused()
+        assert state(budgets).held_for == pytest.approx(1 + MARGIN)
+
+    run(main())
+
+
+def test_a_reset_holds_one_window_without_a_wall_clock() -> None:
+    """The time until the reset is unknown."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        permit.replied(limit_headers(5, 1000, 0, reset=0.3))
         permit.refused()
         assert state(budgets).held_for == pytest.approx(1 + MARGIN)
 
@@ -216,12 +251,14 @@ def test_a_trial_from_before_a_new_hold_does_not_end_the_next_trial() -> None:
 
 
 def test_one_window_after_a_refusal_no_trial_is_needed() -> None:
-    """Whatever happened to the trial, all tokens are free then under any rule."""
+    """Whatever happened to the trial, all tokens are free then under any rule, and not before."""
 
     async def main() -> None:
         budgets = Budgets()
         await hold(budgets)
         trial, *others = [asyncio.create_task(budgets.acquire((A,))) for _ in range(5)]
+        await asyncio.sleep(1 + MARGIN / 2 - now())
+        assert not any(each.done() for each in others)
         await asyncio.gather(*others)
         assert now() == pytest.approx(1 + MARGIN, abs=STEP)
         assert trial.done()
@@ -241,6 +278,20 @@ def test_the_reply_of_a_trial_states_how_much_is_free() -> None:
             assert state(budgets).foreign == 4
             await answered(budgets, used)
             assert (state(budgets).foreign, state(budgets).free) == (used - 1, free)
+
+    run(main())
+
+
+def test_each_reply_soon_after_a_hold_states_what_others_still_use() -> None:
+    """The exchange counted all requests that were answered since the hold, not only the last."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await hold(budgets, 5)
+        await answered(budgets, 3)
+        assert state(budgets).foreign == 2
+        await answered(budgets, 3)
+        assert state(budgets).foreign == 1
 
     run(main())
 
@@ -273,6 +324,20 @@ def test_only_replies_soon_after_a_hold_reduce_foreign_use(*, held: bool) -> Non
             await asyncio.sleep(1.1)
         old, new = await take(budgets, 2)
         new.replied(limit_headers(5, 1000, 0))
+        old.replied(limit_headers(5, 1000, 4))
+        assert state(budgets).foreign == 3
+
+    run(main())
+
+
+def test_a_late_reply_from_before_a_hold_reduces_no_foreign_use() -> None:
+    """The exchange counted its request before the others came."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (old,) = await take(budgets, 1)
+        await asyncio.sleep(0.01)
+        await hold(budgets, 5)
         old.replied(limit_headers(5, 1000, 4))
         assert state(budgets).foreign == 3
 

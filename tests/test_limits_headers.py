@@ -1,14 +1,16 @@
 """How budgets learn a limit from rate-limit headers, and ignore invalid headers."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
-from limiter_model import EPOCH
-from limits_helpers import A, B, U, limit_headers, state, take
+from limiter_model import EPOCH, KnownWay
+from limits_helpers import STEP, A, B, U, limit_headers, spend, state, take
 from virtualtime import now, run
 
 from htx_cancel.endpoints import BUDGETS, Limit
+from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
 
 if TYPE_CHECKING:
@@ -35,6 +37,32 @@ def test_a_limit_is_adopted_from_the_headers() -> None:
             ("learned", A),
             ("learned", A),
         ]
+
+    run(main())
+
+
+def test_headers_with_the_limit_of_one_budget_describe_it() -> None:
+    """Another budget with the same interval is not described."""
+
+    async def main() -> None:
+        budgets = Budgets({B: Limit(6, 1.0)})
+        (permit,) = await take(budgets, 1, A, B)
+        permit.replied(limit_headers(6, 1000, 3))
+        assert (state(budgets, A).foreign, state(budgets, B).foreign) == (0, 2)
+
+    run(main())
+
+
+def test_headers_are_compared_to_the_requests_of_the_described_budget() -> None:
+    """Earlier requests that charged another budget do not matter."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 4, A)
+        await asyncio.sleep(1.01)
+        (permit,) = await take(budgets, 1, A, U)
+        permit.replied(limit_headers(72, 3000, 70))
+        assert state(budgets, U).foreign == 1
 
     run(main())
 
@@ -124,6 +152,20 @@ def test_a_late_reply_does_not_undo_a_newer_limit() -> None:
         new.replied(limit_headers(9, 1000, 7))
         old.replied(limit_headers(5, 1000, 4))
         assert state(budgets).calls == 9
+
+    run(main())
+
+
+def test_a_token_cools_for_the_learned_window() -> None:
+    """Even the token of the request whose reply states it."""
+
+    async def main() -> None:
+        budgets = Budgets(round_trips=KnownWay(0.0))
+        (permit,) = await take(budgets, 1)
+        permit.replied(limit_headers(2, 2000, 1))
+        await spend(budgets, 1)
+        await take(budgets, 1)
+        assert now() == pytest.approx(2 + MARGIN, abs=STEP)
 
     run(main())
 

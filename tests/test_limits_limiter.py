@@ -5,6 +5,7 @@ from math import inf
 from typing import Any
 
 import pytest
+from limiter_model import KnownWay
 from limits_helpers import STEP, A, B, U, spend, state, take, turns
 from virtualtime import VirtualLoop, now, run
 
@@ -12,7 +13,7 @@ from htx_cancel.endpoints import BUDGETS, Limit
 from htx_cancel.errors import InvalidTypeError, InvalidValueError, TooLateError, WrongLoopError
 from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
-from htx_cancel.limits.permit import BudgetEvent
+from htx_cancel.limits.permit import BudgetEvent, Priority
 
 
 def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +32,7 @@ def test_one_timer_serves_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
         budgets = Budgets()
         for name in (A, B):
             await spend(budgets, 5, name)
+            await asyncio.sleep(0.1)
         waiters = []
         for place in range(50):
             for deadline in (inf, 30.0 - place / 10):
@@ -130,6 +132,24 @@ def test_requests_in_flight_are_limited() -> None:
         await waiters[1]
         assert now() < 10.001
         assert budgets.wait((U,), count=3) == pytest.approx(20.0, abs=0.01)
+        waiters[1].result().replied()
+        assert budgets.wait((U,)) == 0.0
+
+    run(main())
+
+
+def test_every_reply_frees_a_place_in_flight() -> None:
+    """Even while tokens cool, and without a new floor of the round trip."""
+
+    async def main() -> None:
+        budgets = Budgets(max_in_flight=1, round_trips=KnownWay(0.0))
+        await spend(budgets, 1, U)
+        (permit,) = await take(budgets, 1, U)
+        waiter = asyncio.create_task(budgets.acquire((U,)))
+        await turns()
+        permit.replied()
+        await turns()
+        assert waiter.done()
 
     run(main())
 
@@ -154,17 +174,33 @@ def test_a_deadline_before_the_predicted_token_fails_at_once() -> None:
     run(main())
 
 
-def test_a_deadline_that_passes_while_waiting_fails_then() -> None:
+def test_a_caller_past_its_deadline_gets_no_free_token() -> None:
+    """But a caller whose deadline is now gets one."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        with pytest.raises(TooLateError):
+            await budgets.acquire((A,), deadline=now() - 0.1)
+        assert state(budgets).free == 5
+        await budgets.acquire((A,), deadline=now())
+
+    run(main())
+
+
+@pytest.mark.parametrize("beside_another", [True, False])
+def test_a_deadline_that_passes_while_waiting_fails_then(*, beside_another: bool) -> None:
     """The reply that would free a token arrives too late."""
 
     async def main() -> None:
         budgets = Budgets({A: Limit(2, 1.0)})
         await take(budgets, 2)
-        waiters = [asyncio.create_task(budgets.acquire((A,), deadline=1.5)) for _ in range(2)]
-        await turns()
-        waiters.pop().cancel()
+        waiter = asyncio.create_task(budgets.acquire((A,), deadline=1.5))
+        if beside_another:
+            other = asyncio.create_task(budgets.acquire((A,), deadline=1.5))
+            await turns()
+            other.cancel()
         with pytest.raises(TooLateError):
-            await waiters.pop()
+            await waiter
         assert 1.5 <= now() <= 1.5 + STEP
         assert state(budgets).waiting == 0
 
@@ -185,8 +221,9 @@ def test_a_deadline_that_a_refusal_makes_hopeless_fails_with_it() -> None:
         await turns()
         permits[0].replied()
         permits[0].refused()
-        with pytest.raises(TooLateError):
+        with pytest.raises(TooLateError) as caught:
             await soon
+        assert caught.value.wait == pytest.approx(10 + MARGIN)
         assert now() < 9.001
         await late
         assert now() > 19
@@ -198,18 +235,19 @@ def test_a_waiter_past_its_deadline_gets_no_token() -> None:
     """A later waiter that is in time gets the token."""
 
     async def main() -> None:
-        budgets = Budgets({A: Limit(1, 1.0)})
-        (permit,) = await take(budgets, 1)
-        late = asyncio.create_task(budgets.acquire((A,), deadline=1.1))
+        budgets = Budgets({A: Limit(2, 1.0)})
+        permit, _ = await take(budgets, 2)
+        late = [asyncio.create_task(budgets.acquire((A,), deadline=at)) for at in (1.1, 1.11)]
         good = asyncio.create_task(budgets.acquire((A,)))
         await asyncio.sleep(1)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        loop.stall(0.2)  # the timer of its deadline cannot run
+        loop.stall(0.2)  # the timers of their deadlines cannot run
         permit.unsent()
         await good
-        with pytest.raises(TooLateError):
-            await late
+        for each in late:
+            with pytest.raises(TooLateError):
+                await each
 
     run(main())
 
@@ -244,6 +282,80 @@ def test_cancelled_waiters_with_deadlines_are_not_counted_twice(
     run(main())
 
 
+def test_a_refusal_fails_waiters_of_a_budget_although_another_was_held() -> None:
+    """An earlier refusal held one of the two budgets; the deadline is before the end of both."""
+
+    async def main() -> None:
+        budgets = Budgets({U: Limit(1, 3.0)})
+        first, second = *await take(budgets, 1, A), *await take(budgets, 1, A, U)
+        waiter = asyncio.create_task(budgets.acquire((U,), deadline=4.0))
+        await asyncio.sleep(2)
+        for permit in (first, second):
+            permit.replied()
+            permit.refused()
+        with pytest.raises(TooLateError):
+            await waiter
+        assert now() < 2.001
+
+    run(main())
+
+
+def test_a_refusal_fails_no_waiter_of_another_budget() -> None:
+    """Its hold does not delay that waiter."""
+
+    async def main() -> None:
+        budgets = Budgets({B: Limit(1, 1.0)})
+        await spend(budgets, 1, B)
+        waiter = asyncio.create_task(budgets.acquire((B,), deadline=1.5))
+        await turns()
+        (permit,) = await take(budgets, 1, U)
+        permit.replied()
+        permit.refused()
+        await waiter
+
+    run(main())
+
+
+def test_a_refusal_that_fails_a_waiter_frees_the_tokens_reserved_for_it() -> None:
+    """A later waiter of another lane gets them at once."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0), U: Limit(1, 3.0)})
+        (permit,) = await take(budgets, 1, A)
+        narrow = asyncio.create_task(budgets.acquire((A, U), deadline=1.5))
+        wide = asyncio.create_task(budgets.acquire((U,)))
+        await asyncio.sleep(0.9)
+        assert not wide.done()
+        permit.replied()
+        permit.refused()
+        await turns()
+        assert wide.done()
+        with pytest.raises(TooLateError):
+            await narrow
+
+    run(main())
+
+
+def test_a_caller_that_fails_at_once_delays_no_waiter() -> None:
+    """It reserves no token, although it has the higher priority and the timer is late."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0), U: Limit(1, 3.0)})
+        await spend(budgets, 1, U)
+        wide = asyncio.create_task(budgets.acquire((U,)))
+        await asyncio.sleep(2.9)
+        await take(budgets, 1, A)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.stall(0.2)  # the timer of the waiter cannot run
+        with pytest.raises(TooLateError):
+            await budgets.acquire((A, U), priority=Priority.URGENT, deadline=now() + 0.1)
+        await turns()
+        assert wide.done()
+
+    run(main())
+
+
 class Deadline(float):
     """A deadline that counts how often it is compared."""
 
@@ -255,7 +367,7 @@ class Deadline(float):
 
 
 def test_one_hold_checks_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No matter how many requests of a burst are refused."""
+    """Each refusal of a burst checks the next deadline, and only the first one checks all."""
 
     async def main() -> None:
         budgets = Budgets()
@@ -270,7 +382,8 @@ def test_one_hold_checks_the_deadlines_once(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(Deadline, "comparisons", 0)
         for permit in permits:
             permit.refused()
-        assert Deadline.comparisons == len(waiters) == state(budgets).waiting
+        assert Deadline.comparisons == len(waiters) + len(permits)
+        assert state(budgets).waiting == len(waiters)
         for each in waiters:
             each.cancel()
 
@@ -315,6 +428,40 @@ def test_a_waiter_cancelled_in_the_turn_of_its_grant_passes_the_token_on() -> No
     run(main())
 
 
+def test_a_waiter_cancelled_in_the_turn_of_its_failure_is_cancelled() -> None:
+    """The failure does not hide the cancellation."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        (permit,) = await take(budgets, 1)
+        waiter = asyncio.create_task(budgets.acquire((A,), deadline=1.5))
+        await asyncio.sleep(0.9)
+        permit.replied()
+        permit.refused()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert waiter.cancelled()
+
+    run(main())
+
+
+def test_a_cancelled_waiter_frees_the_tokens_reserved_for_it() -> None:
+    """A later waiter of another lane gets them at once."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0), U: Limit(1, 3.0)})
+        await take(budgets, 1, A)
+        narrow = asyncio.create_task(budgets.acquire((A, U)))
+        wide = asyncio.create_task(budgets.acquire((U,)))
+        await turns()
+        assert not wide.done()
+        narrow.cancel()
+        await turns()
+        assert wide.done()
+
+    run(main())
+
+
 def test_many_cancelled_waiters_leave_nothing_behind() -> None:
     """The counts are those of the callers that still wait."""
 
@@ -323,10 +470,11 @@ def test_many_cancelled_waiters_leave_nothing_behind() -> None:
         await take(budgets, 1)
         waiters = [asyncio.create_task(budgets.acquire((A,))) for _ in range(100)]
         await turns()
-        for each in waiters[1:-1]:
-            each.cancel()
-        await turns()
-        assert state(budgets).waiting == 2
+        for last, left in ((40, 61), (99, 2)):
+            for each in waiters[1:last]:
+                each.cancel()
+            await turns()
+            assert state(budgets).waiting == left
         waiters[0].cancel()
         await turns()
         assert state(budgets).waiting == 1
@@ -388,6 +536,20 @@ def test_a_snapshot_shows_every_budget() -> None:
     run(main())
 
 
+def test_a_snapshot_predicts_the_next_request_behind_all_waiters() -> None:
+    """Even behind a background request."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)}, round_trips=KnownWay(0.0))
+        await spend(budgets, 1)
+        waiter = asyncio.create_task(budgets.acquire((A,), priority=Priority.BACKGROUND))
+        await turns()
+        assert state(budgets).next_in == pytest.approx(2 * (1 + MARGIN))
+        waiter.cancel()
+
+    run(main())
+
+
 def test_a_snapshot_changes_nothing() -> None:
     """An unused budget is full, and the snapshot adds no lane to the queue."""
 
@@ -409,6 +571,7 @@ def test_a_snapshot_changes_nothing() -> None:
     [
         ({"limits": {"spot": Limit(1, 1.0)}}, InvalidValueError),
         ({"limits": [A]}, InvalidTypeError),
+        ({"limits": []}, InvalidTypeError),
         ({"limits": {A: 5}}, InvalidTypeError),
         ({"max_in_flight": 0}, InvalidValueError),
         ({"max_in_flight": True}, InvalidTypeError),

@@ -3,14 +3,15 @@
 import asyncio
 
 import pytest
-from limiter_model import KnownWay
-from limits_helpers import STEP, A, limit_headers, state, take
+from limiter_model import EPOCH, KnownWay
+from limits_helpers import STEP, A, limit_headers, spend, state, take, turns
 from virtualtime import now, run
 
 from htx_cancel.endpoints import Limit
 from htx_cancel.errors import InvalidValueError, TooLateError
-from htx_cancel.limits.budget import MARGIN
+from htx_cancel.limits.budget import MARGIN, SPREAD
 from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.permit import Priority
 
 
 def test_a_user_shares_the_budgets_with_its_own_requests() -> None:
@@ -51,6 +52,21 @@ def test_a_request_whose_block_raised_counts_as_unanswered() -> None:
     run(main())
 
 
+def test_an_urgent_request_of_a_user_passes_waiting_ones() -> None:
+    """The priority of its permit counts in the queue."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(1, 1.0)})
+        await spend(budgets, 1)
+        routine = asyncio.create_task(budgets.acquire((A,)))
+        await turns()
+        async with budgets.permit(A, priority=Priority.URGENT):
+            assert not routine.done()
+        routine.cancel()
+
+    run(main())
+
+
 def test_only_the_first_end_of_a_permit_counts() -> None:
     """A second report about the same request changes nothing."""
 
@@ -64,6 +80,20 @@ def test_only_the_first_end_of_a_permit_counts() -> None:
         permit.unsent()
         assert state(budgets).free == state(budgets).calls == 5
         assert permit.names == (A,)
+
+    run(main())
+
+
+def test_only_the_headers_of_the_first_reply_count() -> None:
+    """A second report of the reply does not change the reset of a refusal."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        (permit,) = await take(budgets, 1)
+        for reset in (0.5, 0.1):
+            permit.replied(limit_headers(5, 1000, 0, reset=reset), EPOCH)
+        permit.refused()
+        assert state(budgets).held_for == pytest.approx(0.5 + SPREAD + MARGIN, abs=0.001)
 
     run(main())
 

@@ -13,7 +13,7 @@ from htx_cancel.endpoints import Limit
 from htx_cancel.limits.budget import MARGIN, Budget
 from htx_cancel.limits.limiter import Budgets
 from htx_cancel.limits.permit import BudgetEvent, Permit, Priority
-from htx_cancel.limits.queue import Lane, Waiter
+from htx_cancel.limits.queue import LAST, Forecast, Lane, Waiter, reserved_for_earlier
 from htx_cancel.limits.round_trip import RoundTrips
 
 ARRIVALS = itertools.count()
@@ -140,6 +140,24 @@ def test_no_caller_passes_an_earlier_one_that_is_about_to_ask_again() -> None:
     assert run(main()) == "auu"
 
 
+def test_a_caller_that_does_not_ask_again_delays_no_later_one() -> None:
+    """It got a part of what it wanted; the next waiter is served in the same turn of the loop."""
+
+    async def main() -> None:
+        budgets = Budgets(max_in_flight=2)
+        first, second = await take(budgets, 2, U)
+        early = asyncio.create_task(budgets.acquire_some((A,), 5))
+        late = asyncio.create_task(budgets.acquire((B,)))
+        await turns()
+        first.replied()
+        second.replied()
+        await turns()
+        assert len(early.result()) == 1
+        assert late.done()
+
+    run(main())
+
+
 def test_the_order_of_names_makes_no_difference() -> None:
     """The same budgets are the same queue, in the order of arrival."""
 
@@ -179,6 +197,21 @@ def test_tokens_of_the_pool_are_reserved_for_an_earlier_lane() -> None:
         assert sum(each.done() for each in wide) == 4
         for each in wide:
             each.cancel()
+
+    run(main())
+
+
+def test_no_token_is_reserved_for_a_lane_that_another_process_blocks() -> None:
+    """Another process holds all tokens of the other budget of that lane."""
+
+    async def main() -> None:
+        trips = RoundTrips()
+        blocked, pool = Budget(A, Limit(1, 1.0), trips), Budget(U, Limit(1, 3.0), trips)
+        lane = Lane((A, U), (blocked, pool))
+        push(lane, 1)
+        assert reserved_for_earlier(pool, LAST, [lane], 0.0) == 1
+        blocked.tokens = 0
+        assert reserved_for_earlier(pool, LAST, [lane], 0.0) == 0
 
     run(main())
 
@@ -225,6 +258,28 @@ def test_a_sweep_keeps_the_order() -> None:
     run(main())
 
 
+def test_a_lane_has_a_free_token_when_its_last_full_budget_has_one() -> None:
+    """Tokens of other budgets that become free earlier do not help."""
+    trips = RoundTrips()
+    short, long = Budget(A, Limit(2, 1.0), trips), Budget(U, Limit(1, 3.0), trips)
+    lane = Lane((A, U), (short, long))
+    for budget in (long, short, short):
+        budget.take(0.0)
+        budget.replied(0.0, 0.0)
+        assert lane.next_at(0.5, urgent=False) == pytest.approx(3 + MARGIN)
+
+
+def test_a_lane_whose_free_tokens_are_reserved_waits_for_the_next_token() -> None:
+    """All its budgets have room, so the next token of any of them may serve it."""
+    trips = RoundTrips()
+    short, long = Budget(A, Limit(2, 1.0), trips), Budget(U, Limit(2, 3.0), trips)
+    for budget in (short, long):
+        budget.take(0.0)
+        budget.replied(0.0, 0.0)
+    lane = Lane((A, U), (short, long))
+    assert lane.next_at(0.5, urgent=False) == pytest.approx(1 + MARGIN)
+
+
 # prediction
 
 
@@ -255,6 +310,55 @@ def test_no_request_is_predicted_before_the_end_of_a_hold() -> None:
         assert waits == pytest.approx([1 + MARGIN] * 3)
 
     run(main())
+
+
+def test_tokens_are_predicted_in_the_order_in_which_they_become_free() -> None:
+    """An unanswered request may have ended before one that was answered."""
+
+    async def main() -> None:
+        budgets = Budgets({A: Limit(2, 1.0)}, round_trips=KnownWay(0.0))
+        first, second = await take(budgets, 2)
+        first.no_reply()
+        await asyncio.sleep(0.5)
+        second.replied()
+        waits = [budgets.wait((A,), count=count) for count in (1, 2)]
+        assert waits == pytest.approx([0.5 + MARGIN, 1 + MARGIN])
+
+    run(main())
+
+
+def test_waiters_for_another_budget_do_not_count() -> None:
+    """They take no token of this one."""
+
+    async def main() -> None:
+        budgets = Budgets()
+        await spend(budgets, 5, B)
+        waiter = asyncio.create_task(budgets.acquire_some((B,), 20))
+        await turns()
+        assert budgets.wait((A,)) == 0.0
+        assert budgets.fits((A,), deadline=now() + 0.5) == 5
+        waiter.cancel()
+
+    run(main())
+
+
+def test_the_predicted_time_and_number_of_requests_agree() -> None:
+    """By the time of the n-th request, n requests can be sent, although times are rounded."""
+    budget = Budget(A, Limit(5, 1.0), KnownWay(0.0))
+    forecast = Forecast((), LAST, 0.1)
+    counts = range(1, 500)
+    times = [forecast.time_of_nth(budget, count) for count in counts]
+    assert [forecast.count_until(budget, at) for at in times] == [
+        -(-count // 5) * 5 for count in counts
+    ]
+
+
+def test_no_request_is_predicted_long_before_the_first_token() -> None:
+    """The only token is in flight during a hold, so it is free two windows from now."""
+    budget = Budget(A, Limit(1, 1.0), RoundTrips())
+    budget.take(0.0)
+    budget.refuse(0.0, 0.0, None, 0.0)
+    assert Forecast((), LAST, 0.0).count_until(budget, 0.0) == 0
 
 
 def test_an_urgent_request_is_predicted_without_the_reserve() -> None:
@@ -333,6 +437,18 @@ def test_the_number_of_requests_that_fit_is_never_negative() -> None:
         assert budgets.fits((U,), deadline=now() + 3.5) == 0
         for each in waiters:
             each.cancel()
+
+    run(main())
+
+
+def test_the_newest_ticket_waits_for_all_older_ones() -> None:
+    """But not for other requests with the same ticket."""
+
+    async def main() -> None:
+        lane = lane_of_one_budget()
+        for ticket, wanted in ((1, 2), (2, 50), (2, 3)):
+            push(lane, ticket, wanted)
+        assert lane.ahead((1, 2)) == 2
 
     run(main())
 

@@ -1,16 +1,17 @@
 """The floor of the round trip, and how much earlier a token is free because of it."""
 
 import asyncio
+from math import sqrt
 
 import pytest
-from limiter_model import refusals
+from limiter_model import KnownWay, refusals
 from limits_helpers import STEP, A, U, take
 from virtualtime import VirtualLoop, now, run
 
 from htx_cancel.endpoints import Limit
 from htx_cancel.limits.budget import MARGIN
 from htx_cancel.limits.limiter import Budgets
-from htx_cancel.limits.round_trip import STALL, RoundTrip, RoundTrips
+from htx_cancel.limits.round_trip import CERTAIN, STALL, RoundTrip, RoundTrips
 
 
 def test_the_floor_of_a_round_trip_stays_below_it_and_falls_with_a_shorter_one() -> None:
@@ -32,6 +33,14 @@ def test_samples_of_one_moment_give_no_floor_above_a_possible_stall() -> None:
     assert known.floor == 0.0
     known.learn(0.15, 2.0)
     assert known.floor == pytest.approx(0.15 - STALL / 4)
+
+
+def test_jitter_is_subtracted_although_a_stall_is_impossible() -> None:
+    """The samples lie far apart, and the least of two may be much too long."""
+    known = RoundTrip()
+    known.learn(0.2, 0.0)
+    known.learn(0.3, 1000.0)
+    assert known.floor == pytest.approx(0.2 - CERTAIN * 0.05 / sqrt(2))
 
 
 def test_a_probe_counts_as_a_second() -> None:
@@ -62,6 +71,24 @@ def test_the_shortest_round_trip_is_subtracted_from_the_cooling() -> None:
         following = await budgets.acquire((A,))
         took = following.granted - permit.granted
         assert 1.0 + MARGIN - 1e-6 <= took <= 1.0 + MARGIN + STALL / 36 + STEP
+
+    run(main())
+
+
+def test_a_waiter_gets_its_token_earlier_when_the_shortest_round_trip_rises() -> None:
+    """The timer was set before the reply that taught it."""
+
+    async def main() -> None:
+        trips = KnownWay(0.0)
+        budgets = Budgets({A: Limit(2, 1.0)}, round_trips=trips)
+        first, second = await take(budgets, 2)
+        first.replied()
+        waiter = asyncio.create_task(budgets.acquire((A,)))
+        await asyncio.sleep(0.5)
+        trips.floor = 0.3
+        second.replied()
+        await waiter
+        assert now() == pytest.approx(0.7 + MARGIN, abs=STEP)
 
     run(main())
 

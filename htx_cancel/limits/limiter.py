@@ -174,7 +174,7 @@ class Budgets:
         now, lane = loop.time(), self._lane(names)
         if deadline < now:
             raise TooLateError(self._predict(lane, 1, (priority, inf), now))
-        if not self._waiting and (self._reserved_rank is LAST or self._reserved_rank[1] == ticket):
+        if not self._waiting and self._reserved_rank is LAST:
             room = lane.room(now, urgent=priority is Priority.URGENT)
             if permits := self._take(lane, min(most, room), now):
                 return permits
@@ -195,6 +195,7 @@ class Budgets:
         if waiter.deadline < inf:
             if now + wait > waiter.deadline:
                 self._drop(waiter)
+                self._dispatch(now)  # others get the tokens that were reserved for it
                 raise TooLateError(wait)
             heapq.heappush(self._deadlines, (waiter.deadline, arrival, waiter))
             self._arm(now)
@@ -407,7 +408,7 @@ class Budgets:
     def _hold(self, permit: Permit, now: float) -> None:
         """Hold the exceeded budgets, and fail the waiters whose deadline is before the end."""
         budgets, reset = self._exceeded(permit)
-        held_before = max(budget.held_until for budget in budgets)
+        held_before = min(budget.held_until for budget in budgets)
         for budget in budgets:
             budget.refuse(permit.granted, permit.replied_at, reset, now)
         until = max(budget.held_until for budget in budgets)
@@ -416,7 +417,7 @@ class Budgets:
             free_at = max(budget.held_until for budget in waiter.lane.budgets)
             if waiter.waiting and waiter.deadline < free_at:
                 self._fail(waiter, now)
-        self._arm(now)
+        self._dispatch(now)  # others get the tokens that were reserved for the failed waiters
 
     def _exceeded(self, permit: Permit) -> tuple[tuple[Budget, ...], float | None]:
         """Return the budgets that a refusal points to, and the reset if the headers state it."""

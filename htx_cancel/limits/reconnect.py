@@ -41,7 +41,7 @@ class Reconnect:
         self._arrivals = count()
         self._pacer: asyncio.Task[None] | None = None
         self._in_flight = 0  # attempts to reconnect
-        self._below_limit: asyncio.Future[None] | None = None  # awaited by the pacer
+        self._attempt_ended: asyncio.Future[None] | None = None  # awaited by the pacer
         self._waking: list[_Entry] = []  # in reverse order
 
     def begin(self) -> bool:
@@ -52,8 +52,8 @@ class Reconnect:
     def end(self, reconnecting: bool) -> None:  # noqa: FBT001 - the result of ``begin``
         """Note that an attempt ended; ``reconnecting`` is the result of its ``begin``."""
         self._in_flight -= reconnecting
-        if self._in_flight < AT_ONCE and self._below_limit is not None:
-            _wake(self._below_limit)
+        if self._attempt_ended is not None:
+            _wake(self._attempt_ended)
 
     def fail(self) -> None:
         """Note that a request could not be sent."""
@@ -105,8 +105,8 @@ class Reconnect:
         while self._waiting:
             await self._limiter.acquire()
             while self._in_flight >= AT_ONCE:
-                self._below_limit = asyncio.get_running_loop().create_future()
-                await self._below_limit
+                self._attempt_ended = asyncio.get_running_loop().create_future()
+                await self._attempt_ended
             while self._waiting:
                 future = heapq.heappop(self._waiting)[2]
                 if not future.done():
