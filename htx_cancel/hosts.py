@@ -51,17 +51,18 @@ class Host:
             self.cooldown_ends = now + self.cooldown
         self.failed_at = now
         self.silent = silent
-        self.state = "down"
+        if self.state != "probed":
+            self.state = "down"
 
     def release(self) -> None:
         """Note that a request ended without a verdict; another one may go on trial."""
         if self.state == "on_trial":
             self.state = "ready"
 
-    def pass_probe(self) -> None:
-        """Note that a probe was answered."""
-        if self.state in ("down", "probed"):
-            self.state = "ready"
+    def end_probe(self, *, answered: bool) -> None:
+        """Note that a probe ended."""
+        if self.state == "probed":
+            self.state = "ready" if answered else "down"
 
     def answer(self, began: float) -> None:
         """Note the answer to a signed request that began at ``began``."""

@@ -274,6 +274,40 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
     run(main())
 
 
+def test_a_host_whose_probe_is_cancelled_before_its_first_step_is_probed_again() -> None:
+    """As when all tasks are cancelled in the turn in which the probe starts."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        loop = asyncio.get_running_loop()
+        make_task = loop.get_task_factory() or (
+            lambda loop, work, **_: asyncio.Task(work, loop=loop)
+        )
+        probes: list[object] = []
+
+        def factory(loop: Any, work: Any, **options: Any) -> Any:
+            task = make_task(loop, work, **options)
+            if work.__qualname__ == "Prober._probe":
+                probes.append(task)
+                if len(probes) == 1:
+                    task.cancel()
+            return task
+
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = always("ok")
+            loop.set_task_factory(factory)
+            for _ in range(3):
+                await asyncio.sleep(2 * COOLDOWN)
+                await cancel(client, "swap", add(exchange, "swap", 1))
+            assert len(probes) == 2
+            assert len(net.to(ONE)) == 2
+
+    run(main())
+
+
 def test_a_host_that_answers_5xx_goes_down() -> None:
     """The next attempt goes to the other host."""
 
@@ -361,17 +395,27 @@ def two_hosts() -> Hosts:
     return hosts
 
 
-def test_a_late_answer_to_a_probe_changes_neither_a_trial_nor_a_host_that_is_up() -> None:
-    """Only a host that is down becomes ready for a trial."""
+def test_a_late_answer_to_a_probe_does_not_change_a_host_that_is_up() -> None:
+    """A signed request brought the host up while the host was probed."""
+    hosts = two_hosts()
+    first = hosts.all[0]
+    first.answer(7.0)
+    first.end_probe(answered=True)
+    assert [hosts.choose(), hosts.choose()] == [first, first]
+
+
+def test_a_host_that_fails_while_it_is_probed_is_not_probed_twice_at_a_time() -> None:
+    """The failed request was a signed one; the end of the probe allows the next probe."""
     hosts = two_hosts()
     first, second = hosts.all
-    first.pass_probe()
+    second.fail(6.0, 6.5)
     assert hosts.choose() is first
-    first.pass_probe()
-    assert hosts.choose() is second
-    first.answer(7.0)
-    first.pass_probe()
-    assert [hosts.choose(), hosts.choose()] == [first, first]
+    first.fail(6.5, 7.0)
+    assert hosts.due_probes(100.0) == [second]
+    first.end_probe(answered=False)
+    assert hosts.due_probes(100.0) == [first]
+    first.end_probe(answered=True)
+    assert hosts.choose() is first
 
 
 def test_the_cooldown_of_a_host_that_was_up_again_starts_small() -> None:
