@@ -278,6 +278,39 @@ def test_the_wait_for_a_token_does_not_count_as_elapsed() -> None:
     run(main())
 
 
+def test_a_batch_without_a_token_for_a_retry_before_the_deadline_has_its_first_answer() -> None:
+    """The first window is used up, and the timeout ends before the next one begins."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 50)
+        plan = FaultPlan({ids[0]: ["busy"]})
+        async with in_process(exchange, faults=plan, delay=0.01) as client:
+            outcome = await cancel(client, "swap_trailing", ids, timeout=0.5)
+        assert outcome.counts == {REJECTED: 10, ACCEPTED: 40}
+        assert now() < 0.5
+
+    run(main())
+
+
+def test_all_batches_and_retries_of_a_call_go_before_those_of_a_later_call() -> None:
+    """Eleven requests of the first call fit into three windows, although one has to be retried."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids, later = add(exchange, "swap_trailing", 100), add(exchange, "swap_trailing", 500)
+        plan = FaultPlan({ids[0]: ["busy"]})
+        async with in_process(exchange, faults=plan, delay=0.01) as client:
+            first = asyncio.create_task(cancel(client, "swap_trailing", ids))
+            await asyncio.sleep(0.001)
+            second = asyncio.create_task(cancel(client, "swap_trailing", later))
+            assert (await first).counts == {ACCEPTED: 100}
+            assert now() < 2.5
+            assert (await second).counts == {ACCEPTED: 500}
+
+    run(main())
+
+
 def test_attempts_that_fail_at_once_let_other_tasks_run() -> None:
     """A clock always fails, without backoffs: the event loop turns between the attempts."""
 
