@@ -113,14 +113,12 @@ class Job:
     def stop(self, reason: str) -> None:
         """Send nothing more. What was not sent is ``UNSENT``; replies in flight still count."""
         self._call.stopped = self._call.stopped or reason
-        this_task = asyncio.current_task()
-        for task, delivery in tuple(self.tasks.items()):
-            if task is not this_task and (delivery is None or not delivery.batch.in_flight):
+        for task, delivery in self.tasks.items():
+            if delivery is None or not delivery.batch.in_flight:
                 task.cancel()
 
-    def abort(self, reason: str) -> None:
-        """Give up what is in flight as well: it is ``UNKNOWN``."""
-        self.stop(reason)
+    def abort(self) -> None:
+        """After ``stop``, give up what is in flight as well: it is ``UNKNOWN``."""
         for task in self.tasks:
             task.cancel()
 

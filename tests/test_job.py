@@ -501,3 +501,25 @@ def test_a_refused_key_stops_the_call() -> None:
         assert "the exchange refused the account: 1003" in outcome.unsent[0].message
 
     run(main())
+
+
+def test_the_first_reason_to_stop_is_the_message_of_all_that_is_unsent() -> None:
+    """The client is closed while a refused call passes on its unsent batches."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another")
+        client = in_process(exchange, delay=0.01)
+        told = asyncio.Event()
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            if results[0].status is CancelStatus.UNSENT:
+                told.set()
+
+        call = asyncio.create_task(cancel(client, "swap", range(1, 5001), on_batch=on_batch))
+        await told.wait()
+        assert not call.done()
+        await client.aclose()
+        (message,) = {result.message for result in (await call).unsent}
+        assert message.startswith("the exchange refused the account")
+
+    run(main())
