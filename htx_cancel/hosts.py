@@ -10,7 +10,7 @@ Rules:
 * After the cooldown a public request probes the host, one at a time. A single host is never
   probed. Once a probe is answered, one signed request goes to the host on trial. Once that is
   answered, the host is up, and its cooldown is ``COOLDOWN`` again.
-* Only a request that began after the last failure can bring a host up.
+* Only a request that began after the last failure can bring a host up, or down again.
 * If no host is up, a host that fails at once is used before a silent one, and of two alike the one
   whose last failure is older. Every host is then probed ``PROBE_AGAIN`` seconds after its failure,
   whatever its cooldown.

@@ -430,6 +430,37 @@ def test_the_cooldown_of_a_host_that_was_up_again_starts_small() -> None:
     assert hosts.due_probes(20.0 + COOLDOWN) == [host]
 
 
+def test_only_requests_that_began_after_the_last_failure_count() -> None:
+    """An earlier request brings the host neither up nor down."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.answer(0.5)  # it began before the failure at 1 s
+    assert hosts.choose() is second
+    first.answer(7.0)
+    first.fail(0.5, 8.0)
+    assert hosts.choose() is first
+
+
+def test_a_host_is_silent_only_if_its_last_failure_was() -> None:
+    """Of two hosts that fail at once, the one with the older failure is used."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.fail(6.0, 7.0, silent=True)
+    second.fail(7.0, 8.0)
+    assert hosts.choose() is second
+    first.fail(8.0, 9.0)
+    second.fail(9.0, 10.0)
+    assert hosts.choose() is first
+
+
+def test_a_host_that_is_down_gets_no_trial_after_a_request_without_a_verdict() -> None:
+    """Only the end of a trial allows another trial."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.release()
+    assert hosts.choose() is second
+
+
 class TwoHosts:
     """Two addresses of one exchange on virtual time, either of which may refuse connections."""
 
