@@ -198,16 +198,17 @@ def test_of_two_hosts_that_are_down_the_one_with_the_older_failure_is_used() -> 
     run(main())
 
 
-def test_of_two_hosts_that_are_down_the_one_that_fails_at_once_is_used() -> None:
+@pytest.mark.parametrize("behaviour", ["refuse", "5xx"])
+def test_of_two_hosts_that_are_down_the_one_that_fails_at_once_is_used(behaviour: str) -> None:
     """A silent host costs five seconds an attempt."""
 
     async def main() -> None:
         exchange = Exchange()
         net = Net(exchange)
         net.hosts[ONE] = always("silent")
-        async with net.client(ONE, TWO) as client:
+        async with net.client(ONE, TWO, retry=RetryPolicy(max_attempts=99)) as client:
             await cancel(client, "swap", add(exchange, "swap", 1))
-            net.hosts[TWO] = always("refuse")
+            net.hosts[TWO] = always(behaviour)
             began = now()
             urgent = asyncio.create_task(
                 cancel(client, "swap", add(exchange, "swap", 1), priority=Priority.URGENT)
