@@ -148,16 +148,13 @@ class Job:
 
     def _clean_up(self, delivery: Delivery | None) -> None:
         """Settle what a task left behind: something only if it failed or never began."""
+        reason = self._call.stopped or BROKEN
         if delivery is None:
             while self._kept > self._fed:
-                self._call.stopped = self._call.stopped or BROKEN
-                self._drop_one(self._call.stopped)
+                self._drop_one(reason)
         elif delivery.batch.number not in self._settled:
             delivery.permit.unsent()
-            if delivery.batch.began == inf:
-                self._settle_unsent(delivery.batch, self._call.stopped or BROKEN)
-            else:
-                self._settle(delivery.batch)
+            self._settle_unsent(delivery.batch, reason)
         if not self.tasks and self._is_settled:
             self._jobs.discard(self)
 
@@ -274,6 +271,7 @@ class Job:
             hooks.call("on_batch", self._on_batch, results)
 
     def _settle_unsent(self, batch: AnyBatch, reason: str) -> None:
+        """Settle a batch that is not sent any more; what its attempts found out counts."""
         batch.record(AttemptResult(Finding(Meaning.NOT_SENT, None, reason)))
         self._settle(batch)
 
