@@ -181,7 +181,7 @@ class CancelClient:
             await asyncio.wait(tasks, timeout=drain)
         if cancels:
             for job in self._calls.jobs:
-                job.abort(CLOSED)
+                job.abort()
             await asyncio.wait(cancels)
         await self._sender.close()
 

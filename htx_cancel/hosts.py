@@ -10,7 +10,7 @@ Rules:
 * After the cooldown a public request probes the host, one at a time. A single host is never
   probed. Once a probe is answered, one signed request goes to the host on trial. Once that is
   answered, the host is up, and its cooldown is ``COOLDOWN`` again.
-* Only a request that began after the last failure can bring a host up.
+* Only a request that began after the last failure can bring a host up, or down again.
 * If no host is up, a host that fails at once is used before a silent one, and of two alike the one
   whose last failure is older. Every host is then probed ``PROBE_AGAIN`` seconds after its failure,
   whatever its cooldown.
@@ -51,17 +51,18 @@ class Host:
             self.cooldown_ends = now + self.cooldown
         self.failed_at = now
         self.silent = silent
-        self.state = "down"
+        if self.state != "probed":
+            self.state = "down"
 
     def release(self) -> None:
         """Note that a request ended without a verdict; another one may go on trial."""
         if self.state == "on_trial":
             self.state = "ready"
 
-    def pass_probe(self) -> None:
-        """Note that a probe was answered."""
-        if self.state in ("down", "probed"):
-            self.state = "ready"
+    def end_probe(self, *, answered: bool) -> None:
+        """Note that a probe ended."""
+        if self.state == "probed":
+            self.state = "ready" if answered else "down"
 
     def answer(self, began: float) -> None:
         """Note the answer to a signed request that began at ``began``."""

@@ -113,14 +113,12 @@ class Job:
     def stop(self, reason: str) -> None:
         """Send nothing more. What was not sent is ``UNSENT``; replies in flight still count."""
         self._call.stopped = self._call.stopped or reason
-        this_task = asyncio.current_task()
-        for task, delivery in tuple(self.tasks.items()):
-            if task is not this_task and (delivery is None or not delivery.batch.in_flight):
+        for task, delivery in self.tasks.items():
+            if delivery is None or not delivery.batch.in_flight:
                 task.cancel()
 
-    def abort(self, reason: str) -> None:
-        """Give up what is in flight as well: it is ``UNKNOWN``."""
-        self.stop(reason)
+    def abort(self) -> None:
+        """After ``stop``, give up what is in flight as well: it is ``UNKNOWN``."""
         for task in self.tasks:
             task.cancel()
 
@@ -150,16 +148,13 @@ class Job:
 
     def _clean_up(self, delivery: Delivery | None) -> None:
         """Settle what a task left behind: something only if it failed or never began."""
+        reason = self._call.stopped or BROKEN
         if delivery is None:
             while self._kept > self._fed:
-                self._call.stopped = self._call.stopped or BROKEN
-                self._drop_one(self._call.stopped)
+                self._drop_one(reason)
         elif delivery.batch.number not in self._settled:
             delivery.permit.unsent()
-            if delivery.batch.began == inf:
-                self._settle_unsent(delivery.batch, self._call.stopped or BROKEN)
-            else:
-                self._settle(delivery.batch)
+            self._settle_unsent(delivery.batch, reason)
         if not self.tasks and self._is_settled:
             self._jobs.discard(self)
 
@@ -276,6 +271,7 @@ class Job:
             hooks.call("on_batch", self._on_batch, results)
 
     def _settle_unsent(self, batch: AnyBatch, reason: str) -> None:
+        """Settle a batch that is not sent any more; what its attempts found out counts."""
         batch.record(AttemptResult(Finding(Meaning.NOT_SENT, None, reason)))
         self._settle(batch)
 

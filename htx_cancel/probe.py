@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 
 from htx_cancel import hooks
 from htx_cancel.errors import NotSentError, StaleConnectionError, TransportError
@@ -33,11 +34,14 @@ class Prober:
         for host in self._hosts.due_probes(now):
             probe = self._probe(host)
             try:
-                self._start(probe, "a probe failed")
+                task = self._start(probe, "a probe failed")
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's task factory
                 probe.close()
                 host.fail(now, now)
+                host.end_probe(answered=False)
                 hooks.report("a probe could not be started", error)
+            else:
+                task.add_done_callback(partial(_end_probe, host))
 
     async def _probe(self, host: Host) -> None:
         loop = asyncio.get_running_loop()
@@ -47,10 +51,10 @@ class Prober:
         except TransportError as error:
             silent = not isinstance(error, NotSentError)
         finally:
-            if reply is None or reply.status >= 500:
+            answered = reply is not None and reply.status < 500
+            if not answered:
                 host.fail(began, loop.time(), silent=silent)
-            else:
-                host.pass_probe()
+            host.end_probe(answered=answered)
 
     async def warm_up(self, connections: int, *, timeout: float | None = None) -> int:
         """Open connections to every host; return how many answered in time.
@@ -153,3 +157,8 @@ class Prober:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _end_probe(host: Host, _task: "asyncio.Task[None]") -> None:
+    """End a probe that was cancelled before its first step."""
+    host.end_probe(answered=False)

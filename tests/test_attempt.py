@@ -101,6 +101,22 @@ def test_the_third_attempt_has_all_the_time_left() -> None:
     run(main())
 
 
+def test_no_attempt_is_given_up_before_three_round_trips() -> None:
+    """A quarter of the timeout is over after 0.25 s; the reply comes after 0.5 s."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange, delay=0.1)
+        async with net.client() as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert client.budgets.round_trip == pytest.approx(0.2, abs=0.001)
+            net.inner = InProcessTransport(exchange, delay=0.25, epoch=EPOCH)
+            (result,) = await cancel(client, "swap", add(exchange, "swap", 1), timeout=1.0)
+        assert (result.status, result.attempts) == (ACCEPTED, 1)
+
+    run(main())
+
+
 class Cold:
     """A transport that connects before its first requests, and may not set ``left_at``."""
 
@@ -242,6 +258,38 @@ def test_a_backoff_beyond_the_deadline_ends_the_call_at_once() -> None:
     run(main())
 
 
+def test_a_backoff_beyond_max_elapsed_ends_the_retries_at_once() -> None:
+    """The last attempt has to begin within ``max_elapsed``."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        random.seed(1)  # a backoff of seconds
+        policy = RetryPolicy(max_elapsed=1.0, backoff_initial=100.0, backoff_max=100.0)
+        ids = add(exchange, "swap", 1, refusal=1004)
+        async with in_process(exchange, retry=policy) as client:
+            (result,) = await cancel(client, "swap", ids)
+        assert (result.status, result.attempts) == (REJECTED, 1)
+        assert now() < 0.1
+
+    run(main())
+
+
+def test_max_elapsed_begins_with_the_batch_not_with_the_call() -> None:
+    """A connection is unusable after six seconds of a call whose batches have five."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        behaviours = iter(["stale"])
+        net.hosts[ONE] = lambda _request: next(behaviours, "ok") if now() > 6.0 else "ok"
+        async with net.client(retry=RetryPolicy(max_elapsed=5.0)) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1000))
+        assert outcome.counts == {ACCEPTED: 1000}
+        assert next(behaviours, None) is None
+
+    run(main())
+
+
 def test_an_urgent_call_backs_off_a_quarter_of_a_second_at_most() -> None:
     """Five short backoffs, although the policy allows ten seconds."""
 
@@ -274,6 +322,39 @@ def test_the_wait_for_a_token_does_not_count_as_elapsed() -> None:
             result = (await one).results[0]
         assert (result.status, result.attempts) == (CancelStatus.ACCEPTED, 3)
         assert asyncio.get_running_loop().time() > 5.5
+
+    run(main())
+
+
+def test_a_batch_without_a_token_for_a_retry_before_the_deadline_has_its_first_answer() -> None:
+    """The first window is used up, and the timeout ends before the next one begins."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 50)
+        plan = FaultPlan({ids[0]: ["busy"]})
+        async with in_process(exchange, faults=plan, delay=0.01) as client:
+            outcome = await cancel(client, "swap_trailing", ids, timeout=0.5)
+        assert outcome.counts == {REJECTED: 10, ACCEPTED: 40}
+        assert now() < 0.5
+
+    run(main())
+
+
+def test_all_batches_and_retries_of_a_call_go_before_those_of_a_later_call() -> None:
+    """Eleven requests of the first call fit into three windows, although one has to be retried."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids, later = add(exchange, "swap_trailing", 100), add(exchange, "swap_trailing", 500)
+        plan = FaultPlan({ids[0]: ["busy"]})
+        async with in_process(exchange, faults=plan, delay=0.01) as client:
+            first = asyncio.create_task(cancel(client, "swap_trailing", ids))
+            await asyncio.sleep(0.001)
+            second = asyncio.create_task(cancel(client, "swap_trailing", later))
+            assert (await first).counts == {ACCEPTED: 100}
+            assert now() < 2.5
+            assert (await second).counts == {ACCEPTED: 500}
 
     run(main())
 
@@ -325,6 +406,27 @@ def test_a_reply_that_cannot_be_read_leaves_its_ids_unknown() -> None:
         assert [each.status for each in outcome][:10] == [CancelStatus.UNKNOWN] * 10
         assert problems == ["an attempt failed"]
         assert loop.time() >= 1.0  # the first request charged its token
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("sabotage"), TimeoutError("sabotage")])
+def test_an_exception_of_a_foreign_transport_is_reported_once_in_each_call(
+    error: Exception,
+) -> None:
+    """The results have the name of its type; its text may hold a secret."""
+
+    async def main() -> None:
+        problems: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["message"]))
+        transport = Scripted([error] * 6)
+        async with CancelClient(credentials(), transport=transport, retry=ONCE) as client:
+            for calls in (1, 2):
+                outcome = await cancel(client, "swap", range(1, 31), timeout=1.0)
+                assert outcome.counts == {UNKNOWN: 30}
+                assert {each.message for each in outcome} == {type(error).__name__}
+                assert problems == ["an attempt failed"] * calls
 
     run(main())
 
@@ -412,6 +514,46 @@ def test_a_refused_key_with_the_right_time_is_not_retried() -> None:
         async with net.client() as client:
             outcome = await cancel(client, "swap", add(exchange, "swap", 1))
         assert (outcome.counts, len(net.log)) == ({REJECTED: 1}, 1)
+
+    run(main())
+
+
+def test_a_refusal_that_a_wrong_clock_does_not_explain_is_not_retried() -> None:
+    """The timestamp was wrong by years, but the code says that the key is invalid."""
+
+    async def main() -> None:
+        reply = b'{"status":"error","err_code":12002,"err_msg":"no such key","ts":1}'
+        transport = Scripted([reply, v1_reply(["1"], [])])
+        async with CancelClient(credentials(), transport=transport) as client:
+            outcome = await cancel(client, "swap", [1])
+        assert (outcome.counts, len(transport.replies)) == ({REJECTED: 1}, 1)
+        assert outcome.error is not None
+
+    run(main())
+
+
+def test_a_clock_that_fails_while_it_is_corrected_is_reported() -> None:
+    """The retry has the wrong timestamp again, and the answer of the exchange counts."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap", 1)
+        plan = FaultPlan({ids[0]: ["wrong_clock"]})
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["message"]))
+        failures = iter([False, True])
+
+        def clock() -> float:
+            if next(failures, False):
+                raise RuntimeError("no time")
+            return EPOCH + loop.time()
+
+        transport = InProcessTransport(exchange, epoch=EPOCH, faults=plan)
+        async with CancelClient(credentials(), transport=transport, wall_clock=clock) as client:
+            (result,) = await cancel(client, "swap", ids)
+        assert (result.status, result.attempts) == (REJECTED, 2)
+        assert problems == ["wall_clock raised"]
 
     run(main())
 

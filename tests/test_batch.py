@@ -50,6 +50,16 @@ def test_only_ids_that_are_not_settled_are_retried() -> None:
     ]
 
 
+def test_a_refusal_of_a_retry_does_not_hide_that_the_first_request_may_have_arrived() -> None:
+    """The ids, or the request that names no ids, stay unknown."""
+    attempts, every = batch("1", "2"), CancelAll(coin_m_swap.ALL_TRAILING_ORDERS, b"{}")
+    for finding in (Finding(Meaning.NO_ANSWER), Finding(Meaning.RATE_LIMITED, 1032)):
+        attempts.record(AttemptResult(finding))
+        every.record(AttemptResult(finding))
+    assert {each.status for each in attempts.results()} == {CancelStatus.UNKNOWN}
+    assert every.call().status is CancelStatus.UNKNOWN
+
+
 def test_a_cancel_all_settles_as_a_whole() -> None:
     """The ids that any reply listed are in the results."""
     attempts = CancelAll(coin_m_swap.ALL_TRAILING_ORDERS, b"{}")
@@ -62,12 +72,57 @@ def test_a_cancel_all_settles_as_a_whole() -> None:
     assert [(each.order_id, each.attempts) for each in attempts.results()] == [("7", 2)]
 
 
-def test_a_batch_with_a_failure_and_a_refusal_for_the_rate_limit_backs_off() -> None:
+@pytest.mark.parametrize(
+    ("meanings", "action"),
+    [
+        ((Meaning.RATE_LIMITED, Meaning.BUSY), RetryAction.BACKOFF),
+        ((Meaning.SETTLING, Meaning.BUSY), RetryAction.BACKOFF),
+        ((Meaning.RATE_LIMITED, Meaning.SETTLING), RetryAction.WAIT_FOR_SETTLEMENT),
+        ((Meaning.CLOCK, Meaning.BUSY), RetryAction.RESYNC_CLOCK),
+        ((Meaning.AUTH, Meaning.RATE_LIMITED), RetryAction.WAIT_FOR_BUDGET),
+    ],
+)
+def test_one_action_serves_all_ids_of_a_batch(
+    meanings: tuple[Meaning, Meaning], action: RetryAction
+) -> None:
     """Whichever of its ids failed first."""
-    failed = {"1": Finding(Meaning.RATE_LIMITED), "2": Finding(Meaning.BUSY)}
+    failed = dict(zip(("1", "2"), map(Finding, meanings), strict=True))
     for ids in (("1", "2"), ("2", "1")):
-        answer = AttemptResult(Finding(Meaning.ACCEPTED), None, failed)
-        assert batch(*ids).record(answer) is RetryAction.BACKOFF
+        answer = AttemptResult(Finding(Meaning.ACCEPTED), 1.0, failed)
+        assert batch(*ids).record(answer) is action
+
+
+def test_a_wrong_clock_is_not_corrected_without_the_time_of_the_exchange() -> None:
+    """A retry would have the same wrong timestamp."""
+    wrong = Finding(Meaning.CLOCK, 12001)
+    assert batch("1").record(AttemptResult(wrong, 1.0)) is RetryAction.RESYNC_CLOCK
+    assert batch("1").record(AttemptResult(wrong)) is RetryAction.STOP
+
+
+def test_ids_beyond_the_size_that_another_call_learned_are_sent_next() -> None:
+    """The size shrank after the batch was made; all ids of its first request are accepted."""
+    form = Form(10)
+    ids = ("1", "2", "3")
+    attempts = CancelBatch(coin_m_swap.ORDERS, "BTC-USD", "order_id", ids, number=0, form=form)
+    form.max_ids = 2
+    attempts.begin(0.0)
+    accepted = dict.fromkeys(ids[:2], Finding(Meaning.ACCEPTED))
+    answer = AttemptResult(Finding(Meaning.ACCEPTED), None, accepted)
+    assert attempts.record(answer) is RetryAction.WAIT_FOR_BUDGET
+    assert attempts.pending == ["3"]
+
+
+def test_the_last_id_of_a_batch_is_retried_on_the_path_for_a_single_id() -> None:
+    """v5 has a path of its own for one order."""
+    attempts = CancelBatch(
+        usdt_m.ORDERS, "BTC-USDT", "order_id", ("1", "2"), number=0, form=Form(10)
+    )
+    attempts.begin(0.0)
+    assert (attempts.path, attempts.body()[-5:]) == (usdt_m.ORDERS.path, b'"2"]}')
+    answer = AttemptResult(Finding(Meaning.ACCEPTED), None, {"1": Finding(Meaning.ACCEPTED)})
+    attempts.record(answer)
+    attempts.begin(1.0)
+    assert (attempts.path, attempts.body()[-4:]) == (usdt_m.ORDERS.single_id_path, b'"2"}')
 
 
 def test_a_refusal_of_the_account_ends_a_batch_that_was_sent_in_part() -> None:

@@ -198,16 +198,17 @@ def test_of_two_hosts_that_are_down_the_one_with_the_older_failure_is_used() -> 
     run(main())
 
 
-def test_of_two_hosts_that_are_down_the_one_that_fails_at_once_is_used() -> None:
+@pytest.mark.parametrize("behaviour", ["refuse", "5xx"])
+def test_of_two_hosts_that_are_down_the_one_that_fails_at_once_is_used(behaviour: str) -> None:
     """A silent host costs five seconds an attempt."""
 
     async def main() -> None:
         exchange = Exchange()
         net = Net(exchange)
         net.hosts[ONE] = always("silent")
-        async with net.client(ONE, TWO) as client:
+        async with net.client(ONE, TWO, retry=RetryPolicy(max_attempts=99)) as client:
             await cancel(client, "swap", add(exchange, "swap", 1))
-            net.hosts[TWO] = always("refuse")
+            net.hosts[TWO] = always(behaviour)
             began = now()
             urgent = asyncio.create_task(
                 cancel(client, "swap", add(exchange, "swap", 1), priority=Priority.URGENT)
@@ -270,6 +271,40 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
             await asyncio.sleep(0.1)
             assert len(net.to(ONE, "GET")) == 1
         assert problems == ["a probe could not be started"]
+
+    run(main())
+
+
+def test_a_host_whose_probe_is_cancelled_before_its_first_step_is_probed_again() -> None:
+    """As when all tasks are cancelled in the turn in which the probe starts."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("5xx")
+        loop = asyncio.get_running_loop()
+        make_task = loop.get_task_factory() or (
+            lambda loop, work, **_: asyncio.Task(work, loop=loop)
+        )
+        probes: list[object] = []
+
+        def factory(loop: Any, work: Any, **options: Any) -> Any:
+            task = make_task(loop, work, **options)
+            if work.__qualname__ == "Prober._probe":
+                probes.append(task)
+                if len(probes) == 1:
+                    task.cancel()
+            return task
+
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = always("ok")
+            loop.set_task_factory(factory)
+            for _ in range(3):
+                await asyncio.sleep(2 * COOLDOWN)
+                await cancel(client, "swap", add(exchange, "swap", 1))
+            assert len(probes) == 2
+            assert len(net.to(ONE)) == 2
 
     run(main())
 
@@ -361,17 +396,27 @@ def two_hosts() -> Hosts:
     return hosts
 
 
-def test_a_late_answer_to_a_probe_changes_neither_a_trial_nor_a_host_that_is_up() -> None:
-    """Only a host that is down becomes ready for a trial."""
+def test_a_late_answer_to_a_probe_does_not_change_a_host_that_is_up() -> None:
+    """A signed request brought the host up while the host was probed."""
+    hosts = two_hosts()
+    first = hosts.all[0]
+    first.answer(7.0)
+    first.end_probe(answered=True)
+    assert [hosts.choose(), hosts.choose()] == [first, first]
+
+
+def test_a_host_that_fails_while_it_is_probed_is_not_probed_twice_at_a_time() -> None:
+    """The failed request was a signed one; the end of the probe allows the next probe."""
     hosts = two_hosts()
     first, second = hosts.all
-    first.pass_probe()
+    second.fail(6.0, 6.5)
     assert hosts.choose() is first
-    first.pass_probe()
-    assert hosts.choose() is second
-    first.answer(7.0)
-    first.pass_probe()
-    assert [hosts.choose(), hosts.choose()] == [first, first]
+    first.fail(6.5, 7.0)
+    assert hosts.due_probes(100.0) == [second]
+    first.end_probe(answered=False)
+    assert hosts.due_probes(100.0) == [first]
+    first.end_probe(answered=True)
+    assert hosts.choose() is first
 
 
 def test_the_cooldown_of_a_host_that_was_up_again_starts_small() -> None:
@@ -384,6 +429,37 @@ def test_the_cooldown_of_a_host_that_was_up_again_starts_small() -> None:
     host.fail(19.0, 20.0)
     assert not hosts.due_probes(20.0 + COOLDOWN - 0.1)
     assert hosts.due_probes(20.0 + COOLDOWN) == [host]
+
+
+def test_only_requests_that_began_after_the_last_failure_count() -> None:
+    """An earlier request brings the host neither up nor down."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.answer(0.5)  # it began before the failure at 1 s
+    assert hosts.choose() is second
+    first.answer(7.0)
+    first.fail(0.5, 8.0)
+    assert hosts.choose() is first
+
+
+def test_a_host_is_silent_only_if_its_last_failure_was() -> None:
+    """Of two hosts that fail at once, the one with the older failure is used."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.fail(6.0, 7.0, silent=True)
+    second.fail(7.0, 8.0)
+    assert hosts.choose() is second
+    first.fail(8.0, 9.0)
+    second.fail(9.0, 10.0)
+    assert hosts.choose() is first
+
+
+def test_a_host_that_is_down_gets_no_trial_after_a_request_without_a_verdict() -> None:
+    """Only the end of a trial allows another trial."""
+    hosts = two_hosts()
+    first, second = hosts.all
+    first.release()
+    assert hosts.choose() is second
 
 
 class TwoHosts:

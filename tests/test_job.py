@@ -1,7 +1,9 @@
 """One cancel call under way: its timeout, its priority, its callback, and how it ends."""
 
 import asyncio
+import random
 import sys
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +15,17 @@ from net import ONE, Net
 from transports import Scripted, v1_reply
 from virtualtime import now, run
 
-from htx_cancel import CancelClient, CancelStatus, Limit, OrderResult, Outcome, Priority
+from htx_cancel import (
+    CancelClient,
+    CancelStatus,
+    Limit,
+    OrderResult,
+    Outcome,
+    Priority,
+    RetryPolicy,
+)
 from htx_cancel.errors import NoAnswerError
+from htx_cancel.job import PER_TURN
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
@@ -183,6 +194,23 @@ def test_dropping_a_large_call_does_not_block_the_event_loop(how: str) -> None:
         assert len((await call).unsent) == 29_640
         assert sum(turns) == 3000
         assert max(turns) <= 40
+
+    run(main())
+
+
+def test_a_burst_leaves_in_slices_even_if_tokens_come_back_meanwhile() -> None:
+    """Each unusable connection returns its token to the feeder before the burst has left."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = lambda _request: "stale" if now() < 0.001 else "ok"
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 1000))
+        assert outcome.counts == {CancelStatus.ACCEPTED: 1000}
+        turns = Counter(at for at in net.to(ONE) if at < 1e-6)  # each turn has a time of its own
+        assert turns.total() == 100
+        assert max(turns.values()) == PER_TURN
 
     run(main())
 
@@ -403,6 +431,35 @@ def test_a_stopped_call_does_not_retry_what_is_in_flight() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("fault", ["busy", "rate"])
+def test_a_stopped_call_does_not_wait_to_retry(fault: str) -> None:
+    """The caller is cancelled during a backoff, or while its batches wait for a token."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 20)
+        results: list[OrderResult] = []
+        plan = FaultPlan({key: [fault] * 9 for key in ids})
+        random.seed(1)
+        policy = RetryPolicy(backoff_initial=10.0, backoff_max=10.0)  # a backoff of a second
+        async with in_process(exchange, faults=plan, retry=policy) as client:
+            call = asyncio.create_task(
+                cancel(client, "swap_trailing", ids, on_batch=results.extend)
+            )
+            await asyncio.sleep(0.1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await asyncio.sleep(0.001)
+            assert [(each.status, each.attempts) for each in results] == [
+                (CancelStatus.REJECTED, 1)
+            ] * 20
+            await asyncio.sleep(20.0)
+        assert exchange.calls.total() == 2
+
+    run(main())
+
+
 class Stubborn(Scripted):
     """A transport that swallows the cancellation of its task."""
 
@@ -442,5 +499,27 @@ def test_a_refused_key_stops_the_call() -> None:
         assert len(net.log) == 72
         assert outcome.counts == {CancelStatus.REJECTED: 72, CancelStatus.UNSENT: 1928}
         assert "the exchange refused the account: 1003" in outcome.unsent[0].message
+
+    run(main())
+
+
+def test_the_first_reason_to_stop_is_the_message_of_all_that_is_unsent() -> None:
+    """The client is closed while a refused call passes on its unsent batches."""
+
+    async def main() -> None:
+        exchange = Exchange(secret_key="another")
+        client = in_process(exchange, delay=0.01)
+        told = asyncio.Event()
+
+        def on_batch(results: tuple[OrderResult, ...]) -> None:
+            if results[0].status is CancelStatus.UNSENT:
+                told.set()
+
+        call = asyncio.create_task(cancel(client, "swap", range(1, 5001), on_batch=on_batch))
+        await told.wait()
+        assert not call.done()
+        await client.aclose()
+        (message,) = {result.message for result in (await call).unsent}
+        assert message.startswith("the exchange refused the account")
 
     run(main())

@@ -8,8 +8,10 @@ from net import ONE, Net, always, many
 from virtualtime import now, run
 
 from htx_cancel import CancelStatus, Priority, RetryPolicy
+from htx_cancel.attempt import TOO_LATE
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.rules import Kind
+from htx_cancel.wire.transport import CONNECT_TIMEOUT
 
 pytestmark = pytest.mark.loops
 
@@ -66,6 +68,8 @@ def test_a_call_gives_up_after_max_elapsed_of_an_outage(
             outcomes = await asyncio.gather(*await many(client, exchange, kind, calls, ids))
             assert seconds - 2.5 <= now() <= seconds + 1.0
         assert sum(len(outcome.unsent) for outcome in outcomes) == 3000
+        unreachable = f"the exchange was unreachable for {seconds:g} s"
+        assert any(result.message == unreachable for outcome in outcomes for result in outcome)
 
     run(main())
 
@@ -81,5 +85,64 @@ def test_a_timeout_ends_a_call_in_an_outage() -> None:
             outcome = await cancel(client, "swap", add(exchange, "swap", 300), timeout=1.5)
             assert outcome.counts == {UNSENT: 300}
             assert now() <= 1.501
+
+    run(main())
+
+
+def test_a_call_that_may_not_try_to_connect_before_its_timeout_is_too_late() -> None:
+    """Four attempts to connect hang, and no other attempt is made meanwhile."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("hang")
+        async with net.client() as client:
+            first = asyncio.create_task(cancel(client, "v5", add(exchange, "v5", 4)))
+            await asyncio.sleep(CONNECT_TIMEOUT + 2.5)
+            outcome = await cancel(client, "v5", add(exchange, "v5", 1), timeout=0.1)
+            assert {(each.status, each.message) for each in outcome} == {(UNSENT, TOO_LATE)}
+            net.hosts[ONE] = always("ok")
+            assert (await first).counts == {ACCEPTED: 4}
+
+    run(main())
+
+
+def test_max_elapsed_begins_with_the_call_or_with_a_later_outage() -> None:
+    """Neither a call of seven seconds gives up at once, nor one that begins during the outage."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = lambda _request: "refuse" if 5.0 < now() < 7.5 else "ok"
+        async with net.client(retry=RetryPolicy(max_elapsed=4.5)) as client:
+            long = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1000)))
+            assert (await long).counts == {ACCEPTED: 1000}
+            net.hosts[ONE] = always("refuse")
+            first = asyncio.create_task(cancel(client, "v5", add(exchange, "v5", 1)))
+            await asyncio.sleep(4.0)
+            second = asyncio.create_task(cancel(client, "v5", add(exchange, "v5", 1)))
+            assert (await first).counts == {UNSENT: 1}
+            await asyncio.sleep(1.0)
+            net.hosts[ONE] = always("ok")
+            assert (await second).counts == {ACCEPTED: 1}
+
+    run(main())
+
+
+def test_closing_the_client_during_an_outage_leaves_no_task() -> None:
+    """The task that paces the attempts to connect ends as well."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("hang")
+        client = net.client()
+        calls = await many(client, exchange, "v5", 20, 10)
+        await asyncio.sleep(CONNECT_TIMEOUT + 1.0)
+        await client.aclose()
+        outcomes = await asyncio.gather(*calls)
+        await asyncio.sleep(0.001)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert sum(len(outcome.unsent) for outcome in outcomes) == 200
 
     run(main())

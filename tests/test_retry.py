@@ -87,6 +87,7 @@ def test_a_backoff_doubles_up_to_the_longest() -> None:
     assert [policy.backoff(n, 1.0) for n in (1, 2, 3, 5, 6, 99)] == [0.1, 0.2, 0.4, 1.6, 2.0, 2.0]
     assert [policy.backoff(n, 1.0, urgent=True) for n in (1, 2, 3, 99)] == [0.1, 0.2, 0.25, 0.25]
     assert policy.backoff(3, 0.5) == 0.2
+    assert RetryPolicy(backoff_max=0.1).backoff(3, 1.0, urgent=True) == 0.1
 
 
 def test_an_invalid_policy_is_refused() -> None:
@@ -97,5 +98,7 @@ def test_an_invalid_policy_is_refused() -> None:
         RetryPolicy(max_attempts=1.5)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="max_elapsed must be 0 or more"):
         RetryPolicy(max_elapsed=float("inf"))
+    with pytest.raises(InvalidValueError, match="backoff_initial must be 0 or more"):
+        RetryPolicy(backoff_initial=-1.0)
     with pytest.raises(InvalidTypeError, match="backoff_max must be a number"):
         RetryPolicy(backoff_max="2")  # type: ignore[arg-type]
