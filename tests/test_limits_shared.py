@@ -3,7 +3,8 @@
 import asyncio
 import pickle
 import random
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
 import msgspec
@@ -731,19 +732,28 @@ def test_processes_do_not_wake_each_other_without_end(seed: int) -> None:
     run(main())
 
 
+UNKNOWN = Answer(True, 1, [Lent("nonsense", 1, 1, 1, [], 0, 0, 1, others=False)])
+
+
 class Invalid(LuaStore):
-    """A store that answers about an unknown budget for 5 s."""
+    """A store with invalid answers from ``since`` on, for 5 s."""
+
+    def __init__(self, network: Network, answer: bytes, since: float) -> None:
+        super().__init__(network)
+        self._answer = answer
+        self._since = since
 
     async def sync(self, message: bytes) -> bytes:
         """Return an invalid answer for a while, then valid ones."""
-        if 1.0 < now() < 6.0:
-            lent = Lent("nonsense", 1, 1, 1, [], 0, 0, 1, others=False)
-            return encode(Answer(read=True, processes=1, lents=[lent]))
+        if self._since <= now() < self._since + 5.0:
+            return self._answer
         return await super().sync(message)
 
 
-def test_a_store_with_invalid_answers_counts_as_unavailable() -> None:
-    """Invalid answers are reported, and the store is asked again until its answers are valid."""
+@pytest.mark.parametrize("since", [0.0, 1.0])
+@pytest.mark.parametrize("answer", [b"nonsense", encode(UNKNOWN)])
+def test_a_store_with_invalid_answers_counts_as_unavailable(answer: bytes, since: float) -> None:
+    """From the first message on, or later. It is reported, and asked until its answers are valid."""
 
     async def main() -> None:
         messages = list[str]()
@@ -751,7 +761,7 @@ def test_a_store_with_invalid_answers_counts_as_unavailable() -> None:
             lambda _loop, context: messages.append(context["message"])
         )
         async with World() as world:
-            one = await world.join(store=Invalid(world.network))
+            one = await world.join(store=Invalid(world.network, answer, since))
             await one.send_many(36)
             await asyncio.sleep(5.0)
             assert world.kinds == ["store_lost", "store_back"]
@@ -910,6 +920,91 @@ def test_a_process_that_leaves_gives_back_its_tokens() -> None:
             assert state(other.budgets).processes == 1
             await other.send_many(12)
             world.check()
+
+    run(main())
+
+
+def test_a_process_that_leaves_asks_for_nothing() -> None:
+    """Its last call was just cancelled, so a waiting process gets its token at once."""
+    limits = {FIVE: Limit(1, 1.0)}
+
+    async def main() -> None:
+        async with World(limits=limits) as world:
+            async with SharedBudgets(LuaStore(world.network), limits=limits) as leaving:
+                other = await world.join()
+                permit = await leaving.acquire((FIVE,))
+                urgent = asyncio.create_task(leaving.acquire((FIVE,), priority=Priority.URGENT))
+                routine = asyncio.create_task(other.send(FIVE))
+                await asyncio.sleep(1.0)
+                urgent.cancel()
+                await asyncio.wait([urgent])
+                permit.unsent()
+            left = now()
+            await routine
+            assert now() - left < 0.05
+
+    run(main())
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_process_that_is_cancelled_closes_its_store(*, down: bool) -> None:
+    """Even if the store is unavailable. No timer is left, and nothing can be used any more."""
+
+    async def main() -> None:
+        store = LuaStore(Network())
+        budgets = SharedBudgets(store, limits=LIMITS)
+        joined = asyncio.Event()
+
+        async def use() -> None:
+            async with budgets:
+                await budgets.acquire((POOL,))
+                store.down = down
+                joined.set()
+                await asyncio.sleep(60.0)
+
+        task = asyncio.create_task(use())
+        await joined.wait()
+        await asyncio.sleep(LEASE - 0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert store.closed
+        assert (state(budgets).store, state(budgets).held) == ("cut_off", 0)
+        await asyncio.sleep(LEASE + GRACE + 5.0)
+        assert state(budgets).store == "cut_off"
+
+    run(main())
+
+
+class Stubborn(LuaStore):
+    """A client that swallows each cancellation."""
+
+    async def sync(self, message: bytes) -> bytes:
+        """Carry a message to the server and the answer back."""
+        answer = asyncio.create_task(super().sync(message))
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([answer])
+        return await answer
+
+    async def notices(self, process: str) -> AsyncIterator[bytes]:
+        """Yield the notices that the server publishes for a process."""
+        with suppress(asyncio.CancelledError):
+            async for notice in super().notices(process):
+                yield notice
+
+
+def test_a_process_that_left_sends_no_message() -> None:
+    """Even if the client of its store swallowed the cancellation of the last message."""
+
+    async def main() -> None:
+        store = Stubborn(Network(), delay=0.1)
+        async with SharedBudgets(store, limits=LIMITS):
+            await asyncio.sleep(RENEWAL - 0.1)
+        assert store.closed
+        syncs = store.syncs
+        await asyncio.sleep(10 * RENEWAL)
+        assert store.syncs == syncs
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
 
