@@ -43,6 +43,12 @@ def given(found: Loan, needs: Needs, accompanying: int = 0) -> list[float]:
     return [at / MICROSECONDS for at in want(found, needs, accompanying).given]
 
 
+def answer(*, held: int, give: int = 0, hold: float = 0.0, calls: int = 10) -> Lent:
+    """Make the store's answer: tokens held, tokens to give, seconds to hold, and the limit."""
+    window, hold = round(WINDOW * MICROSECONDS), round(hold * MICROSECONDS)
+    return Lent("pool", calls, window, held, [], give, hold, held, others=False)
+
+
 def rest(ago: float) -> object:
     """Return in how many seconds a token is free that was used ``ago`` seconds ago."""
     return pytest.approx(WINDOW + MARGIN - ago, abs=1e-5)
@@ -83,6 +89,34 @@ def test_a_routine_recall_after_an_urgent_one_is_not_urgent() -> None:
     assert given(found, URGENT) == []
 
 
+def test_a_second_recall_does_not_replace_the_first() -> None:
+    """The larger count, the urgency and the tokens to fetch all outlast it."""
+    found = loan(3)
+    want(found, IDLE)
+    found.recall(2, urgent=True)
+    found.recall(1, urgent=False)
+    found.take(answer(held=3), NOW)
+    assert given(found, URGENT) == [0.0, 0.0]
+    want(found, IDLE)
+    found.recall(2, urgent=False)
+    found.recall(1, urgent=False)
+    found.take(answer(held=1), NOW)
+    assert found.owed == 2
+    found = loan(0)
+    found.recall(0, urgent=False)
+    found.recall(1, urgent=False)
+    assert is_due(found, IDLE)
+
+
+def test_a_recall_of_tokens_that_cannot_be_given_is_no_reason_for_a_message() -> None:
+    """One token was lost, and the other one is in flight."""
+    found = loan(1, (1.0,))
+    found.budget.take(NOW)
+    found.budget.hold(1, [], NOW)
+    found.recall(1, urgent=True)
+    assert not is_due(found, IDLE)
+
+
 def test_accompanying_tokens_are_the_soonest_except_those_kept() -> None:
     """Owed tokens count towards the accompanying ones."""
     found = loan(3, (1.0, 2.0))
@@ -121,6 +155,13 @@ def test_the_store_is_told_of_needs_once() -> None:
     assert want(found, urgent).pressing == 0
 
 
+def test_an_urgent_call_is_news_even_if_no_more_tokens_are_needed() -> None:
+    """It takes the place of a routine call that the store knows."""
+    found = loan(0, (1.0,))
+    want(found, Needs((0, 2, 0), 0, 0, {}))
+    assert is_due(found, Needs((1, 1, 0), 0, 0, {}))
+
+
 def test_an_urgent_call_that_has_a_token_is_no_news() -> None:
     """The call leaves at once, so the store need not know."""
     assert not is_due(loan(1), Needs((1, 0, 0), 0, 0, {}))
@@ -131,10 +172,10 @@ def test_a_recall_since_the_last_message_outlives_its_answer() -> None:
     found = loan(3)
     want(found, IDLE)
     found.recall(2, urgent=False)
-    found.take(Lent("pool", 10, 3 * MICROSECONDS, 3, [], 0, 0, 3, others=False), NOW)
+    found.take(answer(held=3), NOW)
     assert found.owed == 2
     want(found, IDLE)
-    found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, 0, 1, others=False), NOW)
+    found.take(answer(held=1), NOW)
     assert found.owed == 0
 
 
@@ -142,11 +183,29 @@ def test_a_hold_that_the_store_knows_is_not_sent_back() -> None:
     """A slow answer prolongs the hold by its delay, and a faster one does not make that news."""
     found = loan(1)
     for seconds in (1.0, 0.9):
-        hold = round(seconds * MICROSECONDS)
-        found.take(Lent("pool", 10, 3 * MICROSECONDS, 1, [], 0, hold, 1, others=False), NOW)
+        found.take(answer(held=1, hold=seconds), NOW)
         assert found.budget.held_until == NOW + 1.0
         assert not is_due(found, IDLE)
         assert want(found, IDLE).hold == 0
     found.budget.held_until = NOW + 2.0
     assert is_due(found, IDLE)
     assert want(found, IDLE).hold == 2 * MICROSECONDS
+
+
+def test_a_hold_that_is_over_is_no_news() -> None:
+    """The store never knew it."""
+    found = loan(1)
+    found.budget.held_until = NOW - 0.1
+    assert not is_due(found, IDLE)
+
+
+def test_a_limit_that_replies_taught_is_news() -> None:
+    """Until the store states the same limit."""
+    found = loan(1)
+    assert not want(found, IDLE).taught
+    found.take(answer(held=1), NOW)
+    found.budget.set_limit(Limit(20, WINDOW))
+    assert is_due(found, IDLE)
+    assert want(found, IDLE).taught
+    assert found.take(answer(held=1, calls=20), NOW) == (False, False)
+    assert not is_due(found, IDLE)
