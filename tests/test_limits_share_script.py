@@ -451,7 +451,9 @@ def test_a_new_server_lends_no_token_that_others_may_hold() -> None:
     """It waits until their leases have ended and their calls have left the window."""
     book = Book(age=1.0)
     assert book.sync("a", waiting=(0, 5, 0)).held == 0
-    book.now += 3.3
+    book.now += LEASE + GRACE + 0.95
+    assert book.sync("a", waiting=(0, 5, 0)).held == 0
+    book.now += 0.06
     assert book.sync("a", waiting=(0, 5, 0)).held == 5
 
 
@@ -483,6 +485,32 @@ def test_after_a_loss_a_process_keeps_the_tokens_it_claims() -> None:
     assert book.sync("a", claim=3, used=3).held == 3
     assert book.sync("b", waiting=(0, 5, 0)).held == 0
     assert book.sync("a", claim=5, used=3).held == 5
+
+
+def test_unknown_tokens_come_home_before_those_that_rest() -> None:
+    """They are free as soon as no process can hold them, and are lent first."""
+    book = Book()
+    book.sync("a", waiting=(0, 3, 0))
+    book.server.restart(keep=False)
+    book.sync("a", claim=3, used=3)
+    book.now += 1.6
+    book.sync("a", claim=3, used=3)
+    book.now += 1.6
+    assert book.sync("a", claim=2, given=[900_000]).held == 2
+    book.now += 0.1
+    assert book.sync("b", waiting=(0, 2, 0)).fresh == [0, 0]
+
+
+def test_a_restarted_server_lends_no_token_that_its_last_message_lent() -> None:
+    """The book has missed that message. Tokens at home then are unknown, too."""
+    book = Book()
+    book.sync("a")
+    book.sync("b", waiting=(0, 3, 0))
+    book.server.restart(keep=True)
+    assert book.sync("c", waiting=(0, 5, 0)).held == 0
+    assert book.sync("b", claim=3, used=3).held == 3
+    book.now += LEASE + GRACE + 1.1
+    assert book.sync("c", waiting=(0, 5, 0)).held == 5
 
 
 def test_a_process_cannot_claim_tokens_that_others_hold() -> None:

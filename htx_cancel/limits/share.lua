@@ -73,7 +73,7 @@ end
 -- 1. Find out what was lost, and which leases have ended.
 
 if book.run ~= run then  -- restarted, failed over or moved: the last messages may be missing
-  book.run, book.procs = run, {}
+  book.run = run
   for _, budget in pairs(book.budgets) do lose(budget) end
 end
 
