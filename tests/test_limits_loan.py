@@ -1,5 +1,7 @@
 """Test which tokens a process gives back, and when it sends the store a message."""
 
+from math import inf
+
 import pytest
 
 from htx_cancel import Limit
@@ -117,6 +119,16 @@ def test_a_recall_of_tokens_that_cannot_be_given_is_no_reason_for_a_message() ->
     assert not is_due(found, IDLE)
 
 
+def test_a_lost_token_does_not_count_as_used() -> None:
+    """The store is told of held tokens only."""
+    found = loan(2, (1.0,))
+    for _ in range(2):
+        found.budget.take(NOW)
+    found.budget.hold(1, [], NOW)
+    told = want(found, IDLE)
+    assert (told.claim, told.used, told.in_flight) == (1, 1, 1)
+
+
 def test_accompanying_tokens_are_the_soonest_except_those_kept() -> None:
     """Owed tokens count towards the accompanying ones."""
     found = loan(3, (1.0, 2.0))
@@ -137,6 +149,29 @@ def test_idle_tokens_that_only_others_need_are_given(waiting: tuple[int, int, in
     assert given(found, Needs(waiting, 0, 0, {})) == []
     assert given(found, IDLE) == [0.0, 0.0]
     assert not is_due(found, IDLE)
+
+
+def test_a_token_that_only_others_need_is_given_when_it_has_rested() -> None:
+    """The next message is due at that time, and not before."""
+    found = loan(0, (1.0,))
+    assert found.due_at(NOW) == inf
+    found.others_wait = True
+    free_at = found.due_at(NOW)
+    assert free_at - NOW == rest(1.0)
+    assert not is_due(found, IDLE)
+    assert found.is_due(free_at)
+    found.needs = Needs((0, 1, 0), 0, 0, {})
+    assert found.due_at(NOW) == inf
+
+
+def test_owed_tokens_are_given_before_those_that_only_others_need() -> None:
+    """The next message gives the others."""
+    found = loan(3)
+    found.others_wait = True
+    found.recall(1, urgent=False)
+    assert given(found, IDLE) == [0.0]
+    assert is_due(found, IDLE)
+    assert given(found, IDLE) == [0.0, 0.0]
 
 
 def test_the_store_is_told_of_needs_once() -> None:

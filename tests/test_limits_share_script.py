@@ -513,6 +513,30 @@ def test_a_restarted_server_lends_no_token_that_its_last_message_lent() -> None:
     assert book.sync("c", waiting=(0, 5, 0)).held == 5
 
 
+def test_the_first_message_of_a_known_process_proves_a_loss() -> None:
+    """A process that has ended may have used tokens of other budgets just before."""
+    book = Book()
+    book.sync("a", name="another")
+    book.server.book = None
+    book.sync("a", name="another")
+    book.now += 1.3
+    assert book.sync("b", waiting=(0, 5, 0)).held == 0
+    book.now += LEASE + GRACE + 1.1
+    assert book.sync("b", waiting=(0, 5, 0)).held == 5
+
+
+def test_a_process_whose_lease_has_ended_needs_nothing() -> None:
+    """The others neither give it tokens nor keep them for its urgent call."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(1, 0, 0), pressing=1)
+    book.now += 1.0
+    assert book.sync("a", claim=5, used=5).others
+    book.now += LEASE - 0.9
+    assert not book.sync("a", claim=5, used=5).others
+    assert book.sync("a", claim=0, given=[0] * 5).held == 2
+
+
 def test_a_process_cannot_claim_tokens_that_others_hold() -> None:
     """Its lease has ended, and its tokens were lent to others."""
     book = Book()

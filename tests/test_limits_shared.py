@@ -28,7 +28,7 @@ from htx_cancel import (
     SharedBudgets,
     WrongLoopError,
 )
-from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
+from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL, RETRY_AFTER
 from htx_cancel.limits.store import (
     Answer,
     Lent,
@@ -192,6 +192,24 @@ def test_a_busy_process_gets_the_tokens_that_others_do_not_need() -> None:
     run(main())
 
 
+def test_calls_of_one_budget_keep_no_tokens_of_another() -> None:
+    """A process that only waits for one budget gives all its tokens of the other one."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(), await world.join()
+            await one.send()
+            await asyncio.sleep(4.0)
+            flood = asyncio.create_task(one.send_many(30, FIVE))
+            began = now()
+            await other.send_many(12)
+            assert now() - began < 0.5
+            await flood
+            world.check()
+
+    run(main())
+
+
 def test_an_urgent_call_gets_the_next_token_of_any_process() -> None:
     """Three processes send as many requests as they can; a fourth sends urgent ones."""
 
@@ -210,6 +228,26 @@ def test_an_urgent_call_gets_the_next_token_of_any_process() -> None:
                 assert not [at for at in others if began < at < left - 2 * ONE_WAY - 0.002]
                 await asyncio.sleep(0.41)
             world.check(FIVE)
+            await asyncio.gather(*tasks)
+            world.check(FIVE)
+
+    run(main())
+
+
+def test_urgent_calls_of_a_flooded_process_get_the_next_tokens_of_others() -> None:
+    """The store learns of each, though it knows already that the process needs all tokens."""
+
+    async def main() -> None:
+        async with World() as world:
+            joined = [await world.join(name=name) for name in "ab"]
+            for number in range(15):  # spread the tokens over the window
+                await joined[number % 3 % 2].send(FIVE)
+                await asyncio.sleep(0.2)
+            tasks = [asyncio.create_task(process.send_many(60, FIVE)) for process in joined]
+            await asyncio.sleep(3.0)
+            for number in range(20):
+                assert await joined[0].send(FIVE, priority=Priority.URGENT) < 0.25
+                await asyncio.sleep(0.05 + number / 100)
             await asyncio.gather(*tasks)
             world.check(FIVE)
 
@@ -457,8 +495,10 @@ def test_with_hold_nothing_is_sent_while_the_store_is_unavailable(hold: Any) -> 
                 process.store.down = True
             await asyncio.sleep(LEASE)
             began, tasks = now(), [asyncio.create_task(process.send_many(20)) for process in joined]
+            before = joined[0].store.syncs
             await asyncio.sleep(10.0)
             assert not any(at > began for at in world.arrivals[POOL])
+            assert joined[0].store.syncs - before <= 10.0 / RETRY_AFTER
             assert state(joined[0].budgets).store == "cut_off"
             for process in joined:
                 process.store.down = False
@@ -525,7 +565,7 @@ def test_a_process_that_never_reached_a_store_sends_alone() -> None:
             world.check()
             assert world.kinds == ["store_lost"]
             store.down = False
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.1 * RETRY_AFTER)
             assert world.kinds == ["store_lost", "store_back"]
             await one.send_many(24)
 
@@ -753,7 +793,7 @@ class Invalid(LuaStore):
 @pytest.mark.parametrize("since", [0.0, 1.0])
 @pytest.mark.parametrize("answer", [b"nonsense", encode(UNKNOWN)])
 def test_a_store_with_invalid_answers_counts_as_unavailable(answer: bytes, since: float) -> None:
-    """From the first message on, or later. It is reported, and asked until its answers are valid."""
+    """From the first message on, or later. It is reported, and asked until it is back."""
 
     async def main() -> None:
         messages = list[str]()
@@ -790,17 +830,18 @@ def test_a_refusal_holds_all_processes() -> None:
 
 
 def test_a_refusal_holds_all_processes_even_if_a_message_is_lost() -> None:
-    """The process reports the refusal until the store has answered."""
+    """The process reports the refusal until the store has answered, but not at once again."""
 
     async def main() -> None:
         async with World() as world:
             one, other = await world.join(), await world.join()
             await other.send()
             permit = await one.budgets.acquire((POOL,))
-            one.store.down = True
+            one.store.down, before = True, one.store.syncs
             permit.replied()
             permit.refused()
             await asyncio.sleep(0.01)
+            assert one.store.syncs == before + 1
             one.store.down = False
             await asyncio.sleep(RENEWAL)
             began = now()
