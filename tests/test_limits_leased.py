@@ -39,7 +39,8 @@ def test_only_held_tokens_can_be_used() -> None:
     assert budget.room(0.0) == 2
     budget.link.ends_at = 3.0
     assert (budget.room(2.9), budget.room(3.0)) == (2, 0)
-    assert budget.next_at(3.0) == float("inf")
+    use(budget, 2.9)
+    assert budget.next_at(2.9) < budget.next_at(3.0) == float("inf")
 
 
 def test_a_lent_token_rests_until_it_is_free() -> None:
@@ -230,7 +231,7 @@ def test_a_share_is_first_limited_to_the_held_tokens() -> None:
 def test_a_larger_holding_than_the_share_is_still_held() -> None:
     """The tokens beyond the share stay held, but are not used."""
     budget = ledger(5)
-    budget.use_share(0.4)
+    budget.use_share(0.5)
     assert (budget.room(10.0), budget.held) == (2, 5)
 
 
@@ -247,6 +248,7 @@ def test_a_share_below_one_token_rests_longer() -> None:
 
 def test_expected_slots_include_tokens_to_count_on() -> None:
     """They include at least one token, whatever the reserve is."""
+    assert len(ledger(5).expected_slots(10.0)) == 5
     budget = ledger(1)
     assert len(budget.expected_slots(10.0)) == 1
     budget.fair = 3
@@ -254,6 +256,15 @@ def test_expected_slots_include_tokens_to_count_on() -> None:
     assert len(budget.slots(10.0)) == 1
     nothing = ledger(0)
     assert (nothing.slots(10.0), nothing.expected_slots(10.0)) == ([], [10.0])
+    nothing.reserve = 3
+    assert len(nothing.expected_slots(10.0)) == 1
+
+
+def test_an_urgent_call_may_use_the_reserve() -> None:
+    """Other calls leave it, as without a store."""
+    budget = ledger(2)
+    budget.reserve = 2
+    assert (budget.room(10.0), budget.room(10.0, urgent=True)) == (0, 2)
 
 
 def test_the_limit_of_the_store_does_not_change_the_held_tokens() -> None:

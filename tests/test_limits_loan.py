@@ -91,6 +91,38 @@ def test_a_routine_recall_after_an_urgent_one_is_not_urgent() -> None:
     assert given(found, URGENT) == []
 
 
+def test_tokens_recalled_for_an_urgent_call_are_owed_until_they_are_given() -> None:
+    """Those of a routine recall only until the next answer, which says what to give."""
+    found = loan(1)
+    for urgent, owed in ((False, 0), (True, 1)):
+        found.budget.take(NOW)
+        found.recall(1, urgent=urgent)
+        assert given(found, IDLE) == []
+        found.take(answer(held=1), NOW)
+        assert found.owed == owed
+        found.budget.unsent(NOW)
+    found.take(answer(held=1, give=3), NOW)
+    assert given(found, URGENT) == [0.0]
+
+
+def test_an_answer_recalls_tokens_for_routine_calls() -> None:
+    """Even if an urgent recall came before it, once its tokens are given."""
+    found = loan(4)
+    found.recall(1, urgent=True)
+    assert given(found, IDLE) == [0.0]
+    found.take(answer(held=3, give=2), NOW)
+    assert given(found, URGENT) == [0.0]
+
+
+def test_a_lost_token_is_noticed_even_if_another_one_was_lent() -> None:
+    """The count of held tokens is the same."""
+    found = loan(2)
+    want(found, IDLE)
+    assert found.take(answer(held=2), NOW) == (False, False)
+    lent = Lent("pool", 10, 3 * MICROSECONDS, 2, [0], 0, 0, 2, others=False)
+    assert found.take(lent, NOW) == (True, False)
+
+
 def test_a_second_recall_does_not_replace_the_first() -> None:
     """The larger count, the urgency and the tokens to fetch all outlast it."""
     found = loan(3)
@@ -132,7 +164,9 @@ def test_a_lost_token_does_not_count_as_used() -> None:
 def test_accompanying_tokens_are_the_soonest_except_those_kept() -> None:
     """Owed tokens count towards the accompanying ones."""
     found = loan(3, (1.0, 2.0))
-    assert given(found, COMPOSITE, 3) == [0.0, rest(2.0), rest(1.0)]
+    told = want(found, COMPOSITE, 3)
+    assert [at / MICROSECONDS for at in told.given] == [0.0, rest(2.0), rest(1.0)]
+    assert (told.composite, told.scarcer, told.accompanying) == (2, {"five": 3}, 3)
     assert found.given == 3
     found = loan(3, (1.0, 2.0))
     found.recall(2, urgent=False)

@@ -447,9 +447,10 @@ def test_every_process_learns_of_a_hold() -> None:
     assert book.sync("b").hold == 500_000
 
 
-def test_a_new_server_lends_no_token_that_others_may_hold() -> None:
+@pytest.mark.parametrize("age", [1.0, LEASE + GRACE + 0.9])
+def test_a_new_server_lends_no_token_that_others_may_hold(age: float) -> None:
     """It waits until their leases have ended and their calls have left the window."""
-    book = Book(age=1.0)
+    book = Book(age=age)
     assert book.sync("a", waiting=(0, 5, 0)).held == 0
     book.now += LEASE + GRACE + 0.95
     assert book.sync("a", waiting=(0, 5, 0)).held == 0
@@ -548,13 +549,60 @@ def test_a_process_cannot_claim_tokens_that_others_hold() -> None:
 
 def test_a_process_cannot_claim_tokens_that_rest_after_others_used_them() -> None:
     """No process holds them, but they were used less than a window ago."""
+    book = Book(keep_for_urgent=5)
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    book.now += 4.0
+    assert book.sync("b", waiting=(5, 0, 0), pressing=5).held == 5
+    assert book.sync("b", claim=0, given=[900_000] * 5).held == 0
+    assert book.sync("a", claim=5).held == 0
+
+
+def test_no_more_tokens_can_be_claimed_than_are_unknown() -> None:
+    """One claim is older than the leases: its tokens were lent to another process since."""
+    book = Book()
+    book.sync("a", waiting=(0, 3, 0))
+    book.server.book = None
+    assert book.sync("a", claim=3, used=3).held == 3
+    assert book.sync("b", claim=5).held == 2
+
+
+def book_with_a_waiting_process() -> Book:
+    """Let ``a`` hold all five tokens, and ``b`` wait for two."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
-    book.now += 4.0
-    book.sync("b", waiting=(0, 5, 0))
-    book.sync("b", claim=0, given=[900_000] * 5)
-    lent = book.sync("a", claim=5)
-    assert lent.fresh == [900_000] * lent.held
+    book.sync("b", waiting=(0, 2, 0))
+    return book
+
+
+def test_tokens_that_come_home_without_a_time_rest_longest() -> None:
+    """They are free one window and the grace later: a call may leave as late as that."""
+    book = book_with_a_waiting_process()
+    book.sync("a", claim=3, used=3)
+    assert book.sync("b", waiting=(0, 2, 0)).fresh == [1_250_000] * 2
+
+
+def test_if_fewer_tokens_come_home_than_were_given_the_latest_do() -> None:
+    """The book had lost the others before."""
+    book = book_with_a_waiting_process()
+    book.sync("a", claim=3, given=[300, 100, 900, 500], used=3)
+    assert book.sync("b", waiting=(0, 2, 0)).fresh == [500, 900]
+
+
+def test_the_soonest_tokens_at_home_are_lent_first() -> None:
+    """Whenever they came home."""
+    book = book_with_a_waiting_process()
+    book.sync("a", claim=4, given=[900], used=4)
+    book.sync("a", claim=3, given=[200], used=3)
+    assert book.sync("b", waiting=(0, 1, 0)).fresh == [200]
+
+
+def test_the_latest_tokens_at_home_are_dropped_when_the_limit_shrinks() -> None:
+    """The others are still free."""
+    book = Book(keep_for_urgent=5)
+    book.sync("a", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=0, given=[0, 900_000])
+    lent = book.sync("b", calls=4, taught=True, waiting=(4, 0, 0), pressing=4)
+    assert lent.fresh == [0] * 4
 
 
 def test_if_all_were_cut_off_each_keeps_the_tokens_it_claims() -> None:
@@ -568,14 +616,16 @@ def test_if_all_were_cut_off_each_keeps_the_tokens_it_claims() -> None:
     assert book.sync("c", waiting=(1, 0, 0)).held == 0
 
 
-def test_a_claim_proves_that_an_earlier_book_was_lost() -> None:
+@pytest.mark.parametrize("after", [0.3, 1.3])
+def test_a_claim_proves_that_an_earlier_book_was_lost(after: float) -> None:
     """A new process began the present book without asking for this budget."""
     book = Book()
     book.sync("a", waiting=(0, 3, 0))
     book.server.book = None
     book.sync("b", name="another")
-    book.now += 1.3
+    book.now += after
     assert book.sync("a", claim=3, used=3).held == 3
+    book.now += 1.3
     assert book.sync("b", waiting=(0, 5, 0)).held == 0
 
 
