@@ -584,7 +584,7 @@ def test_tokens_that_come_home_without_a_time_rest_longest() -> None:
 def test_if_fewer_tokens_come_home_than_were_given_the_latest_do() -> None:
     """The book had lost the others before."""
     book = book_with_a_waiting_process()
-    book.sync("a", claim=3, given=[300, 100, 900, 500], used=3)
+    book.sync("a", claim=3, given=[900, 100, 300, 500], used=3)
     assert book.sync("b", waiting=(0, 2, 0)).fresh == [500, 900]
 
 

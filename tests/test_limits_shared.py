@@ -192,6 +192,39 @@ def test_a_busy_process_gets_the_tokens_that_others_do_not_need() -> None:
     run(main())
 
 
+def test_a_token_that_only_another_process_needs_is_given_when_it_has_rested() -> None:
+    """It is not kept until the next renewal."""
+
+    async def main() -> None:
+        async with World(limits={FIVE: Limit(2, 1.0)}) as world:
+            one, other = await world.join(name="a"), await world.join(name="b")
+            await asyncio.sleep(2.0)
+            await one.send_many(2, FIVE)
+            began = now()
+            await other.send_many(2, FIVE)
+            assert now() - began < 1.05
+
+    run(main())
+
+
+@pytest.mark.parametrize("held_for", [0.005, 0.5])
+def test_a_token_that_another_process_needs_is_given_as_soon_as_it_is_idle(held_for: float) -> None:
+    """Its request was not sent, after the store has recalled the token or not."""
+
+    async def main() -> None:
+        async with World(limits={FIVE: Limit(2, 1.0)}) as world:
+            one, other = await world.join(name="a"), await world.join(name="b")
+            await one.send(FIVE)
+            await asyncio.sleep(2.0 - now())
+            permit = await one.budgets.acquire((FIVE,))
+            asyncio.get_running_loop().call_later(held_for, permit.unsent)
+            began = now()
+            await other.send_many(2, FIVE)
+            assert now() - began < held_for + 0.05
+
+    run(main())
+
+
 def test_calls_of_one_budget_keep_no_tokens_of_another() -> None:
     """A process that only waits for one budget gives all its tokens of the other one."""
 
@@ -333,6 +366,7 @@ def test_composite_budgets_take_little_more_than_the_least_time(
         async with World(limits=limits) as world:
             joined = [await world.join() for _ in range(processes)]
             if rest:
+                await asyncio.gather(*(process.send(SWAP_POOL) for process in joined))
                 await asyncio.gather(*(process.send(FIVE, SWAP_POOL) for process in joined))
                 await asyncio.sleep(rest)
                 world.arrivals.clear()
@@ -1058,7 +1092,10 @@ def test_all_processes_adopt_a_limit_that_replies_teach() -> None:
             await other.send()
             permit = await one.budgets.acquire((POOL,))
             headers = {"ratelimit-limit": "24", "ratelimit-interval": "3000"}
+            before = one.store.syncs
             permit.replied({**headers, "ratelimit-remaining": "22"}, 0.0)
+            await asyncio.sleep(0.01)
+            assert one.store.syncs == before + 1
             await asyncio.sleep(2.0)
             assert state(other.budgets).calls == 24
             assert world.kinds == ["learned", "other_limit"]

@@ -122,9 +122,8 @@ local function settle(budget, claim, given)
     table.sort(given)
     for i = 1, held - claim do
       local delay = given[#given + 1 - i] or budget.window + grace
-      table.insert(budget.home, now + delay)
+      table.insert(budget.home, now + delay)  -- sorted by ``add_up``
     end
-    table.sort(budget.home)
   end
   budget.held[me] = claim > 0 and claim or nil
 end
