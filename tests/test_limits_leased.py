@@ -116,7 +116,7 @@ def test_a_token_that_has_rested_in_full_is_free_at_once_elsewhere() -> None:
     budget = ledger(2)
     use(budget, 10.0)
     budget.room(10.0 + REST - FLOOR + 1e-9)
-    assert budget.give(2, 10.0 + REST) == [10.0 + REST] * 2
+    assert budget.give(2, 11.5) == [11.5] * 2
     budget.hold(2, [0.0, 0.0], 12.0)
     assert budget.give(2, 12.0) == [12.0, 12.0]
 
@@ -258,6 +258,7 @@ def test_expected_slots_include_tokens_to_count_on() -> None:
     assert (nothing.slots(10.0), nothing.expected_slots(10.0)) == ([], [10.0])
     nothing.reserve = 3
     assert len(nothing.expected_slots(10.0)) == 1
+    assert len(nothing.expected_slots(10.0, urgent=True)) == 4
 
 
 def test_an_urgent_call_may_use_the_reserve() -> None:

@@ -351,6 +351,43 @@ def test_routine_calls_leave_the_tokens_kept_for_urgent_ones() -> None:
     assert book.sync("c", claim=1, used=1, waiting=(1, 0, 0), pressing=1).fresh == [0]
 
 
+def test_routine_calls_leave_the_soonest_tokens_to_urgent_ones() -> None:
+    """As many as are kept for urgent calls."""
+    book = Book(keep_for_urgent=1)
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    book.sync("b", waiting=(0, 1, 0))
+    book.sync("a", claim=3, given=[0, 900_000], used=3)
+    assert book.sync("b", waiting=(0, 1, 0)).fresh == [900_000]
+
+
+def test_calls_in_flight_count_with_the_urgent_calls_of_their_process() -> None:
+    """Their tokens serve no waiting call; without urgent calls they have no priority."""
+    book = Book()
+    book.sync("b", waiting=(0, 2, 0))
+    book.sync("b", claim=2, used=2, waiting=(0, 5, 0))
+    calls = {"claim": 3, "used": 3, "in_flight": 3}
+    book.sync("a", waiting=(0, 3, 0))
+    assert book.sync("a", **calls, waiting=(2, 0, 0)).fair == 5
+    assert book.sync("a", **calls, waiting=(0, 2, 0)).fair <= 3
+
+
+def test_an_urgent_call_that_charges_a_scarcer_budget_counts_once() -> None:
+    """Two such calls need two tokens."""
+    book = Book()
+    book.sync("b", waiting=(0, 5, 0))
+    assert book.sync("a", waiting=(2, 0, 0), composite=2, pressing=2).fair == 2
+
+
+def test_no_token_is_lent_ahead_of_need_while_another_process_lacks_one() -> None:
+    """Though a third process holds as many tokens that it does not need."""
+    book = Book()
+    book.sync("c", name="another")
+    book.sync("a", calls=8, waiting=(0, 3, 0))
+    assert book.sync("a", calls=8, claim=3).held == 3
+    assert book.sync("b", calls=8, waiting=(0, 6, 0)).held == 3
+    assert book.sync("c", calls=8).held == 0
+
+
 def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
     """They get as many tokens as they can use."""
     book = Book()
@@ -637,14 +674,15 @@ def test_tokens_are_dropped_when_the_limit_shrinks() -> None:
     assert book.sync("c", calls=5, waiting=(2, 0, 0), pressing=2).held == 0
 
 
-def test_a_token_given_for_an_urgent_call_goes_to_no_other() -> None:
+@pytest.mark.parametrize("rest", [300, 999_999])
+def test_a_token_given_for_an_urgent_call_goes_to_no_other(rest: int) -> None:
     """Another process asks for it before the urgent call fetches it."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("b", waiting=(1, 0, 0), pressing=1)
-    book.sync("a", claim=4, given=[300], used=4, waiting=(0, 5, 0))
+    book.sync("a", claim=4, given=[rest], used=4, waiting=(0, 5, 0))
     assert book.sync("d", waiting=(0, 5, 0)).held == 0
-    assert book.sync("b", waiting=(1, 0, 0)).fresh == [300]
+    assert book.sync("b", waiting=(1, 0, 0)).fresh == [rest]
 
 
 def test_no_process_is_told_to_fetch_a_token_for_an_urgent_call_elsewhere() -> None:

@@ -168,11 +168,11 @@ local function divide_all(budget)
   local left = divide(budget, budget.n, shares, function(need)
     return need.urgent > 0 and need.urgent + need.in_flight or 0
   end)
-  left = divide(budget, math.max(left - keep_for_urgent, 0), shares, function(need, share)
+  left = divide(budget, left - keep_for_urgent, shares, function(need, share)
     return need.composite - share
   end)
   left = divide(budget, left, shares, function(need, share)
-    return math.min(need.used + need.urgent + need.routine, budget.n) - share
+    return need.used + need.urgent + need.routine - share
   end)
   divide(budget, left, shares, function(need) return need.background end)
   return shares
