@@ -68,6 +68,11 @@ def test_the_idle_token_that_rests_longest_elsewhere_is_used_first() -> None:
     assert budget.room(sooner) == 2
     budget.take(sooner)
     assert budget.give(2, sooner) == [sooner]
+    budget = ledger(2)
+    use(budget, 10.0, 10.05)
+    assert budget.room(sooner + 0.05) == 2
+    budget.take(sooner + 0.05)
+    assert budget.give(2, sooner + 0.05) == [10.0 + REST]
 
 
 def test_a_token_that_was_lost_is_not_given() -> None:
@@ -85,10 +90,20 @@ def test_a_lost_token_does_not_count_as_idle() -> None:
     """The given token still rests in full for other processes."""
     budget = ledger(2)
     use(budget, 10.0, 10.01)
+    lost = ledger(2)
+    use(lost, 10.0, 10.01)
+    lost.hold(1, [], 10.1)
+    assert (lost.idle, lost.soonest(10.2)) == (0, 10.0 + REST - FLOOR)
     now = 10.01 + REST - FLOOR + 1e-9
     assert budget.room(now) == 2
     budget.hold(1, [], now)
     assert budget.give(2, now) == [10.01 + REST]
+    assert budget.room(now) == 0
+    emptied = ledger(2)
+    use(emptied, 10.0, 10.01)
+    assert emptied.room(now) == 2
+    emptied.hold(0, [], now)
+    assert emptied.give(2, now) == []
 
 
 def test_a_token_in_flight_is_not_given_in_place_of_a_lost_one() -> None:
@@ -109,6 +124,14 @@ def test_the_soonest_token_does_not_depend_on_a_hold() -> None:
     budget.held_until = 99.0
     assert budget.soonest(10.3) == 10.0 + REST - FLOOR
     assert budget.next_at(10.3) == 99.0
+    assert budget.soonest(12.0) == 12.0
+
+
+def test_the_soonest_token_can_be_one_that_was_just_lent() -> None:
+    """It is free when the store said."""
+    budget = ledger(0)
+    budget.hold(2, [0.5, 0.7], 10.0)
+    assert budget.soonest(10.1) == pytest.approx(10.5)
 
 
 def test_a_token_that_has_rested_in_full_is_free_at_once_elsewhere() -> None:
@@ -200,6 +223,27 @@ def test_more_use_than_all_processes_can_have_had_is_foreign() -> None:
     assert not budget.foreign
     budget.charge(1 + 3, mark, 10.0, 10.1)
     assert len(budget.foreign) == 1
+
+
+def test_given_tokens_may_have_been_used_elsewhere_at_once() -> None:
+    """Even if they have been held here for long."""
+    budget = ledger(5)
+    budget.hold(5, [], 10.0)
+    budget.give(2, 10.1)
+    mark = budget.returned
+    use(budget, 10.2)
+    budget.charge(1 + 2, mark, 10.2, 10.3)
+    assert not budget.foreign
+
+
+def test_more_held_tokens_than_the_limit_has_are_no_foreign_use() -> None:
+    """The limit has just shrunk."""
+    budget = ledger(6, calls=5)
+    budget.settle(10.0)
+    mark = budget.returned
+    use(budget, 10.0)
+    budget.charge(1, mark, 10.0, 10.1)
+    assert not budget.foreign
 
 
 def test_tokens_held_elsewhere_within_a_window_may_have_been_used_there() -> None:

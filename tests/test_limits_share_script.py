@@ -254,7 +254,8 @@ def test_a_lone_process_gets_the_tokens_it_needs_and_some_ahead() -> None:
     assert book.sync("a").held == 2
     assert book.sync("a", claim=2).held == 2
     assert book.sync("a", claim=2, used=2).held == 4
-    assert book.sync("a", claim=4, used=2, waiting=(0, 9, 0)).held == 5
+    lent = book.sync("a", claim=4, used=2, waiting=(0, 9, 0))
+    assert (lent.held, lent.others) == (5, False)
 
 
 def test_equal_demands_get_equal_shares() -> None:
@@ -338,6 +339,16 @@ def test_an_urgent_call_gets_the_soonest_token_of_any_process() -> None:
     book.sync("a", claim=1, given=[300], used=1)
     book.sync("b", claim=2, given=[200], used=2)
     assert book.sync("c", waiting=(1, 0, 0)).fresh == [200]
+
+
+def test_no_process_is_told_to_give_more_tokens_than_it_holds() -> None:
+    """It would owe the rest, and give tokens that it gets later."""
+    book = Book()
+    book.sync("a", waiting=(0, 2, 0))
+    book.sync("b", waiting=(0, 3, 0))
+    book.recalls()
+    book.sync("c", waiting=(3, 0, 0), pressing=3)
+    assert book.recalls() == {"a": [(2, True)], "b": [(3, True)]}
 
 
 def test_routine_calls_leave_the_tokens_kept_for_urgent_ones() -> None:
@@ -451,6 +462,39 @@ def test_tokens_set_aside_are_released_when_no_call_needs_them(*, taken: bool) -
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 2
 
 
+def test_tokens_set_aside_are_not_offered_to_other_calls() -> None:
+    """Their process is not told to fetch them; the holder is told to give others."""
+    book = Book()
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), composite=8))
+    book.sync_all(
+        "a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], composite=2, accompanying=2)
+    )
+    book.recalls()
+    assert book.sync("d", **wide(waiting=(0, 2, 0))).held == 0
+    assert book.recalls() == {"a": [(3, False)]}
+
+
+def test_a_process_with_an_urgent_call_is_told_of_a_token_kept_for_such_calls() -> None:
+    """It is the only one at home, and is free as late as a token can be."""
+    book = Book(keep_for_urgent=1)
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    book.sync("b", waiting=(1, 0, 0), pressing=1)
+    book.recalls()
+    book.sync("a", claim=4, given=[999_999], used=4)
+    assert book.recalls() == {"b": [(0, False)]}
+
+
+def test_a_notice_can_concern_several_budgets() -> None:
+    """A message can recall tokens of each from the same process."""
+    book = Book()
+    wants = [{"name": name, "waiting": (0, 4, 0)} for name in ("one", "two")]
+    book.sync_all("a", *wants)
+    book.sync_all("a", *({**want, "claim": 4, "waiting": (0, 0, 0)} for want in wants))
+    book.sync_all("b", *wants)
+    book.sync_all("b", *({**want, "claim": 3} for want in wants))
+    assert len(book.recalls()["a"]) == 2
+
+
 def test_background_calls_get_the_tokens_no_other_call_needs() -> None:
     """And no more than that."""
     book = Book()
@@ -472,8 +516,8 @@ def test_the_first_stated_limit_counts_unless_a_reply_taught_another(*, taught: 
     """Tokens are added or dropped to match the limit."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
-    lent = book.sync("b", calls=8, taught=taught, waiting=(0, 8, 0))
-    assert (lent.calls, lent.held) == ((8, 3) if taught else (5, 0))
+    lent = book.sync("b", calls=8, window=2 * US, taught=taught, waiting=(0, 8, 0))
+    assert (lent.calls, lent.window, lent.held) == ((8, 2 * US, 3) if taught else (5, US, 0))
 
 
 def test_every_process_learns_of_a_hold() -> None:
@@ -797,6 +841,17 @@ def test_an_urgent_call_that_finds_a_free_token_recalls_none() -> None:
     assert book.recalls() == {"a": [(1, False)]}
 
 
+def test_an_urgent_call_that_only_finds_a_resting_token_recalls_a_sooner_one() -> None:
+    """Another process may hold one."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(0, 1, 0))
+    book.sync("a", claim=4, given=[900_000], used=4)
+    book.recalls()
+    assert book.sync("c", waiting=(1, 0, 0), pressing=1).fresh == [900_000]
+    assert book.recalls()["a"] == [(1, True)]
+
+
 def test_a_clock_set_back_takes_no_token_away() -> None:
     """It makes no token free sooner, either."""
     book = Book()
@@ -817,6 +872,23 @@ def test_the_book_s_time_continues_after_a_step_back() -> None:
     book.now += LEASE + GRACE + 1.0
     lent = book.sync("b", waiting=(0, 5, 0))
     assert (lent.held, lent.hold) == (5, 0)
+
+
+@pytest.mark.parametrize(("held", "waiting"), [(2, (0, 1, 0)), (0, (0, 0, 1)), (0, (1, 0, 0))])
+def test_a_process_waits_if_its_calls_need_more_tokens_than_it_holds(
+    held: int, waiting: tuple[int, int, int]
+) -> None:
+    """Used tokens serve no waiting call, and calls of each priority count."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(0, held, 0))
+    claim = 5 - held
+    book.sync("a", claim=claim, given=[0] * held, used=claim)
+    assert book.sync("b", waiting=(0, held, 0)).held == held
+    book.sync("b", claim=held, used=held)
+    assert not book.sync("a", claim=claim, used=claim).others
+    book.sync("b", claim=held, used=held, waiting=waiting)
+    assert book.sync("a", claim=claim, used=claim).others
 
 
 def test_a_waiting_process_without_a_share_counts_as_waiting() -> None:
