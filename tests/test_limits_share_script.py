@@ -487,7 +487,9 @@ def test_a_process_with_an_urgent_call_is_told_of_a_token_kept_for_such_calls() 
 def test_a_notice_can_concern_several_budgets() -> None:
     """A message can recall tokens of each from the same process."""
     book = Book()
-    wants = [{"name": name, "waiting": (0, 4, 0)} for name in ("one", "two")]
+    wants: list[dict[str, object]] = [
+        {"name": name, "waiting": (0, 4, 0)} for name in ("one", "two")
+    ]
     book.sync_all("a", *wants)
     book.sync_all("a", *({**want, "claim": 4, "waiting": (0, 0, 0)} for want in wants))
     book.sync_all("b", *wants)
