@@ -39,7 +39,8 @@ def test_only_held_tokens_can_be_used() -> None:
     assert budget.room(0.0) == 2
     budget.link.ends_at = 3.0
     assert (budget.room(2.9), budget.room(3.0)) == (2, 0)
-    assert budget.next_at(3.0) == float("inf")
+    use(budget, 2.9)
+    assert budget.next_at(2.9) < budget.next_at(3.0) == float("inf")
 
 
 def test_a_lent_token_rests_until_it_is_free() -> None:
@@ -67,6 +68,11 @@ def test_the_idle_token_that_rests_longest_elsewhere_is_used_first() -> None:
     assert budget.room(sooner) == 2
     budget.take(sooner)
     assert budget.give(2, sooner) == [sooner]
+    budget = ledger(2)
+    use(budget, 10.0, 10.05)
+    assert budget.room(sooner + 0.05) == 2
+    budget.take(sooner + 0.05)
+    assert budget.give(2, sooner + 0.05) == [10.0 + REST]
 
 
 def test_a_token_that_was_lost_is_not_given() -> None:
@@ -84,10 +90,20 @@ def test_a_lost_token_does_not_count_as_idle() -> None:
     """The given token still rests in full for other processes."""
     budget = ledger(2)
     use(budget, 10.0, 10.01)
+    lost = ledger(2)
+    use(lost, 10.0, 10.01)
+    lost.hold(1, [], 10.1)
+    assert (lost.idle, lost.soonest(10.2)) == (0, 10.0 + REST - FLOOR)
     now = 10.01 + REST - FLOOR + 1e-9
     assert budget.room(now) == 2
     budget.hold(1, [], now)
     assert budget.give(2, now) == [10.01 + REST]
+    assert budget.room(now) == 0
+    emptied = ledger(2)
+    use(emptied, 10.0, 10.01)
+    assert emptied.room(now) == 2
+    emptied.hold(0, [], now)
+    assert emptied.give(2, now) == []
 
 
 def test_a_token_in_flight_is_not_given_in_place_of_a_lost_one() -> None:
@@ -108,6 +124,14 @@ def test_the_soonest_token_does_not_depend_on_a_hold() -> None:
     budget.held_until = 99.0
     assert budget.soonest(10.3) == 10.0 + REST - FLOOR
     assert budget.next_at(10.3) == 99.0
+    assert budget.soonest(12.0) == 12.0
+
+
+def test_the_soonest_token_can_be_one_that_was_just_lent() -> None:
+    """It is free when the store said."""
+    budget = ledger(0)
+    budget.hold(2, [0.5, 0.7], 10.0)
+    assert budget.soonest(10.1) == pytest.approx(10.5)
 
 
 def test_a_token_that_has_rested_in_full_is_free_at_once_elsewhere() -> None:
@@ -115,7 +139,7 @@ def test_a_token_that_has_rested_in_full_is_free_at_once_elsewhere() -> None:
     budget = ledger(2)
     use(budget, 10.0)
     budget.room(10.0 + REST - FLOOR + 1e-9)
-    assert budget.give(2, 10.0 + REST) == [10.0 + REST] * 2
+    assert budget.give(2, 11.5) == [11.5] * 2
     budget.hold(2, [0.0, 0.0], 12.0)
     assert budget.give(2, 12.0) == [12.0, 12.0]
 
@@ -201,6 +225,27 @@ def test_more_use_than_all_processes_can_have_had_is_foreign() -> None:
     assert len(budget.foreign) == 1
 
 
+def test_given_tokens_may_have_been_used_elsewhere_at_once() -> None:
+    """Even if they have been held here for long."""
+    budget = ledger(5)
+    budget.hold(5, [], 10.0)
+    budget.give(2, 10.1)
+    mark = budget.returned
+    use(budget, 10.2)
+    budget.charge(1 + 2, mark, 10.2, 10.3)
+    assert not budget.foreign
+
+
+def test_more_held_tokens_than_the_limit_has_are_no_foreign_use() -> None:
+    """The limit has just shrunk."""
+    budget = ledger(6, calls=5)
+    budget.settle(10.0)
+    mark = budget.returned
+    use(budget, 10.0)
+    budget.charge(1, mark, 10.0, 10.1)
+    assert not budget.foreign
+
+
 def test_tokens_held_elsewhere_within_a_window_may_have_been_used_there() -> None:
     """Even if they are held here by now."""
     budget = ledger(1)
@@ -230,7 +275,7 @@ def test_a_share_is_first_limited_to_the_held_tokens() -> None:
 def test_a_larger_holding_than_the_share_is_still_held() -> None:
     """The tokens beyond the share stay held, but are not used."""
     budget = ledger(5)
-    budget.use_share(0.4)
+    budget.use_share(0.5)
     assert (budget.room(10.0), budget.held) == (2, 5)
 
 
@@ -247,6 +292,7 @@ def test_a_share_below_one_token_rests_longer() -> None:
 
 def test_expected_slots_include_tokens_to_count_on() -> None:
     """They include at least one token, whatever the reserve is."""
+    assert len(ledger(5).expected_slots(10.0)) == 5
     budget = ledger(1)
     assert len(budget.expected_slots(10.0)) == 1
     budget.fair = 3
@@ -254,6 +300,16 @@ def test_expected_slots_include_tokens_to_count_on() -> None:
     assert len(budget.slots(10.0)) == 1
     nothing = ledger(0)
     assert (nothing.slots(10.0), nothing.expected_slots(10.0)) == ([], [10.0])
+    nothing.reserve = 3
+    assert len(nothing.expected_slots(10.0)) == 1
+    assert len(nothing.expected_slots(10.0, urgent=True)) == 4
+
+
+def test_an_urgent_call_may_use_the_reserve() -> None:
+    """Other calls leave it, as without a store."""
+    budget = ledger(2)
+    budget.reserve = 2
+    assert (budget.room(10.0), budget.room(10.0, urgent=True)) == (0, 2)
 
 
 def test_the_limit_of_the_store_does_not_change_the_held_tokens() -> None:

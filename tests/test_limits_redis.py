@@ -72,13 +72,24 @@ async def test_the_script_is_sent_again_to_a_server_that_forgot_it(running: Stor
         assert state(budgets).store == "linked"
 
 
+class Client(redis.asyncio.Redis):
+    """A client that notes whether it was closed."""
+
+    closed = False
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the connections."""
+        self.closed = True
+        await super().aclose(close_connection_pool)
+
+
 async def test_an_existing_client_is_used_and_left_open(running: StoreServer) -> None:
     """Clients of Sentinel and Cluster are passed the same way."""
     await until_trusted(running)
-    client = redis.asyncio.Redis.from_url(running.url)
+    client = Client(unix_socket_path=str(running.socket))
     async with joined(RedisStore.of(client, account="ready")) as budgets:
         await use_permits(budgets, 2)
-    assert await client.ping()
+    assert not client.closed
     await client.aclose()
 
 
@@ -151,6 +162,7 @@ def test_the_key_does_not_show_the_account() -> None:
     assert "mm-main" not in repr(store)
     assert SECRET not in repr(store)
     assert repr(store) == repr(RedisStore("redis://elsewhere", account="mm-main"))
+    assert "<RedisStore mine:" in repr(RedisStore("redis://x", account="mm-main", prefix="mine"))
 
 
 def test_a_private_certificate_authority_is_passed_on() -> None:

@@ -254,7 +254,8 @@ def test_a_lone_process_gets_the_tokens_it_needs_and_some_ahead() -> None:
     assert book.sync("a").held == 2
     assert book.sync("a", claim=2).held == 2
     assert book.sync("a", claim=2, used=2).held == 4
-    assert book.sync("a", claim=4, used=2, waiting=(0, 9, 0)).held == 5
+    lent = book.sync("a", claim=4, used=2, waiting=(0, 9, 0))
+    assert (lent.held, lent.others) == (5, False)
 
 
 def test_equal_demands_get_equal_shares() -> None:
@@ -340,6 +341,16 @@ def test_an_urgent_call_gets_the_soonest_token_of_any_process() -> None:
     assert book.sync("c", waiting=(1, 0, 0)).fresh == [200]
 
 
+def test_no_process_is_told_to_give_more_tokens_than_it_holds() -> None:
+    """It would owe the rest, and give tokens that it gets later."""
+    book = Book()
+    book.sync("a", waiting=(0, 2, 0))
+    book.sync("b", waiting=(0, 3, 0))
+    book.recalls()
+    book.sync("c", waiting=(3, 0, 0), pressing=3)
+    assert book.recalls() == {"a": [(2, True)], "b": [(3, True)]}
+
+
 def test_routine_calls_leave_the_tokens_kept_for_urgent_ones() -> None:
     """They stay at home for urgent calls of any process."""
     book = Book(keep_for_urgent=2)
@@ -349,6 +360,43 @@ def test_routine_calls_leave_the_tokens_kept_for_urgent_ones() -> None:
     assert book.recalls() == {"a": [(2, False)]}
     assert book.sync("c", waiting=(1, 0, 0)).fresh == [0]
     assert book.sync("c", claim=1, used=1, waiting=(1, 0, 0), pressing=1).fresh == [0]
+
+
+def test_routine_calls_leave_the_soonest_tokens_to_urgent_ones() -> None:
+    """As many as are kept for urgent calls."""
+    book = Book(keep_for_urgent=1)
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    book.sync("b", waiting=(0, 1, 0))
+    book.sync("a", claim=3, given=[0, 900_000], used=3)
+    assert book.sync("b", waiting=(0, 1, 0)).fresh == [900_000]
+
+
+def test_calls_in_flight_count_with_the_urgent_calls_of_their_process() -> None:
+    """Their tokens serve no waiting call; without urgent calls they have no priority."""
+    book = Book()
+    book.sync("b", waiting=(0, 2, 0))
+    book.sync("b", claim=2, used=2, waiting=(0, 5, 0))
+    calls = {"claim": 3, "used": 3, "in_flight": 3}
+    book.sync("a", waiting=(0, 3, 0))
+    assert book.sync("a", **calls, waiting=(2, 0, 0)).fair == 5
+    assert book.sync("a", **calls, waiting=(0, 2, 0)).fair <= 3
+
+
+def test_an_urgent_call_that_charges_a_scarcer_budget_counts_once() -> None:
+    """Two such calls need two tokens."""
+    book = Book()
+    book.sync("b", waiting=(0, 5, 0))
+    assert book.sync("a", waiting=(2, 0, 0), composite=2, pressing=2).fair == 2
+
+
+def test_no_token_is_lent_ahead_of_need_while_another_process_lacks_one() -> None:
+    """Though a third process holds as many tokens that it does not need."""
+    book = Book()
+    book.sync("c", name="another")
+    book.sync("a", calls=8, waiting=(0, 3, 0))
+    assert book.sync("a", calls=8, claim=3).held == 3
+    assert book.sync("b", calls=8, waiting=(0, 6, 0)).held == 3
+    assert book.sync("c", calls=8).held == 0
 
 
 def test_calls_that_charge_a_scarcer_budget_go_before_routine_ones() -> None:
@@ -414,6 +462,41 @@ def test_tokens_set_aside_are_released_when_no_call_needs_them(*, taken: bool) -
     assert book.sync("d", **wide(waiting=(0, 8, 0))).held == 2
 
 
+def test_tokens_set_aside_are_not_offered_to_other_calls() -> None:
+    """Their process is not told to fetch them; the holder is told to give others."""
+    book = Book()
+    book.sync_all("a", {"waiting": (0, 5, 0)}, wide(waiting=(0, 8, 0), composite=8))
+    book.sync_all(
+        "a", {"claim": 4, "given": [9]}, wide(claim=6, given=[9, 9], composite=2, accompanying=2)
+    )
+    book.recalls()
+    assert book.sync("d", **wide(waiting=(0, 2, 0))).held == 0
+    assert book.recalls() == {"a": [(3, False)]}
+
+
+def test_a_process_with_an_urgent_call_is_told_of_a_token_kept_for_such_calls() -> None:
+    """It is the only one at home, and is free as late as a token can be."""
+    book = Book(keep_for_urgent=1)
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    book.sync("b", waiting=(1, 0, 0), pressing=1)
+    book.recalls()
+    book.sync("a", claim=4, given=[999_999], used=4)
+    assert book.recalls() == {"b": [(0, False)]}
+
+
+def test_a_notice_can_concern_several_budgets() -> None:
+    """A message can recall tokens of each from the same process."""
+    book = Book()
+    wants: list[dict[str, object]] = [
+        {"name": name, "waiting": (0, 4, 0)} for name in ("one", "two")
+    ]
+    book.sync_all("a", *wants)
+    book.sync_all("a", *({**want, "claim": 4, "waiting": (0, 0, 0)} for want in wants))
+    book.sync_all("b", *wants)
+    book.sync_all("b", *({**want, "claim": 3} for want in wants))
+    assert len(book.recalls()["a"]) == 2
+
+
 def test_background_calls_get_the_tokens_no_other_call_needs() -> None:
     """And no more than that."""
     book = Book()
@@ -435,8 +518,8 @@ def test_the_first_stated_limit_counts_unless_a_reply_taught_another(*, taught: 
     """Tokens are added or dropped to match the limit."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
-    lent = book.sync("b", calls=8, taught=taught, waiting=(0, 8, 0))
-    assert (lent.calls, lent.held) == ((8, 3) if taught else (5, 0))
+    lent = book.sync("b", calls=8, window=2 * US, taught=taught, waiting=(0, 8, 0))
+    assert (lent.calls, lent.window, lent.held) == ((8, 2 * US, 3) if taught else (5, US, 0))
 
 
 def test_every_process_learns_of_a_hold() -> None:
@@ -447,11 +530,14 @@ def test_every_process_learns_of_a_hold() -> None:
     assert book.sync("b").hold == 500_000
 
 
-def test_a_new_server_lends_no_token_that_others_may_hold() -> None:
+@pytest.mark.parametrize("age", [1.0, LEASE + GRACE + 0.9])
+def test_a_new_server_lends_no_token_that_others_may_hold(age: float) -> None:
     """It waits until their leases have ended and their calls have left the window."""
-    book = Book(age=1.0)
+    book = Book(age=age)
     assert book.sync("a", waiting=(0, 5, 0)).held == 0
-    book.now += 3.3
+    book.now += LEASE + GRACE + 0.95
+    assert book.sync("a", waiting=(0, 5, 0)).held == 0
+    book.now += 0.06
     assert book.sync("a", waiting=(0, 5, 0)).held == 5
 
 
@@ -485,6 +571,56 @@ def test_after_a_loss_a_process_keeps_the_tokens_it_claims() -> None:
     assert book.sync("a", claim=5, used=3).held == 5
 
 
+def test_unknown_tokens_come_home_before_those_that_rest() -> None:
+    """They are free as soon as no process can hold them, and are lent first."""
+    book = Book()
+    book.sync("a", waiting=(0, 3, 0))
+    book.server.restart(keep=False)
+    book.sync("a", claim=3, used=3)
+    book.now += 1.6
+    book.sync("a", claim=3, used=3)
+    book.now += 1.6
+    assert book.sync("a", claim=2, given=[900_000]).held == 2
+    book.now += 0.1
+    assert book.sync("b", waiting=(0, 2, 0)).fresh == [0, 0]
+
+
+def test_a_restarted_server_lends_no_token_that_its_last_message_lent() -> None:
+    """The book has missed that message. Tokens at home then are unknown, too."""
+    book = Book()
+    book.sync("a")
+    book.sync("b", waiting=(0, 3, 0))
+    book.server.restart(keep=True)
+    assert book.sync("c", waiting=(0, 5, 0)).held == 0
+    assert book.sync("b", claim=3, used=3).held == 3
+    book.now += LEASE + GRACE + 1.1
+    assert book.sync("c", waiting=(0, 5, 0)).held == 5
+
+
+def test_the_first_message_of_a_known_process_proves_a_loss() -> None:
+    """A process that has ended may have used tokens of other budgets just before."""
+    book = Book()
+    book.sync("a", name="another")
+    book.server.book = None
+    book.sync("a", name="another")
+    book.now += 1.3
+    assert book.sync("b", waiting=(0, 5, 0)).held == 0
+    book.now += LEASE + GRACE + 1.1
+    assert book.sync("b", waiting=(0, 5, 0)).held == 5
+
+
+def test_a_process_whose_lease_has_ended_needs_nothing() -> None:
+    """The others neither give it tokens nor keep them for its urgent call."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(1, 0, 0), pressing=1)
+    book.now += 1.0
+    assert book.sync("a", claim=5, used=5).others
+    book.now += LEASE - 0.9
+    assert not book.sync("a", claim=5, used=5).others
+    assert book.sync("a", claim=0, given=[0] * 5).held == 2
+
+
 def test_a_process_cannot_claim_tokens_that_others_hold() -> None:
     """Its lease has ended, and its tokens were lent to others."""
     book = Book()
@@ -496,13 +632,60 @@ def test_a_process_cannot_claim_tokens_that_others_hold() -> None:
 
 def test_a_process_cannot_claim_tokens_that_rest_after_others_used_them() -> None:
     """No process holds them, but they were used less than a window ago."""
+    book = Book(keep_for_urgent=5)
+    book.sync("a", waiting=(5, 0, 0), pressing=5)
+    book.now += 4.0
+    assert book.sync("b", waiting=(5, 0, 0), pressing=5).held == 5
+    assert book.sync("b", claim=0, given=[900_000] * 5).held == 0
+    assert book.sync("a", claim=5).held == 0
+
+
+def test_no_more_tokens_can_be_claimed_than_are_unknown() -> None:
+    """One claim is older than the leases: its tokens were lent to another process since."""
+    book = Book()
+    book.sync("a", waiting=(0, 3, 0))
+    book.server.book = None
+    assert book.sync("a", claim=3, used=3).held == 3
+    assert book.sync("b", claim=5).held == 2
+
+
+def book_with_a_waiting_process() -> Book:
+    """Let ``a`` hold all five tokens, and ``b`` wait for two."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
-    book.now += 4.0
-    book.sync("b", waiting=(0, 5, 0))
-    book.sync("b", claim=0, given=[900_000] * 5)
-    lent = book.sync("a", claim=5)
-    assert lent.fresh == [900_000] * lent.held
+    book.sync("b", waiting=(0, 2, 0))
+    return book
+
+
+def test_tokens_that_come_home_without_a_time_rest_longest() -> None:
+    """They are free one window and the grace later: a call may leave as late as that."""
+    book = book_with_a_waiting_process()
+    book.sync("a", claim=3, used=3)
+    assert book.sync("b", waiting=(0, 2, 0)).fresh == [1_250_000] * 2
+
+
+def test_if_fewer_tokens_come_home_than_were_given_the_latest_do() -> None:
+    """The book had lost the others before."""
+    book = book_with_a_waiting_process()
+    book.sync("a", claim=3, given=[900, 100, 300, 500], used=3)
+    assert book.sync("b", waiting=(0, 2, 0)).fresh == [500, 900]
+
+
+def test_the_soonest_tokens_at_home_are_lent_first() -> None:
+    """Whenever they came home."""
+    book = book_with_a_waiting_process()
+    book.sync("a", claim=4, given=[900], used=4)
+    book.sync("a", claim=3, given=[200], used=3)
+    assert book.sync("b", waiting=(0, 1, 0)).fresh == [200]
+
+
+def test_the_latest_tokens_at_home_are_dropped_when_the_limit_shrinks() -> None:
+    """The others are still free."""
+    book = Book(keep_for_urgent=5)
+    book.sync("a", waiting=(1, 0, 0), pressing=1)
+    book.sync("a", claim=0, given=[0, 900_000])
+    lent = book.sync("b", calls=4, taught=True, waiting=(4, 0, 0), pressing=4)
+    assert lent.fresh == [0] * 4
 
 
 def test_if_all_were_cut_off_each_keeps_the_tokens_it_claims() -> None:
@@ -516,14 +699,16 @@ def test_if_all_were_cut_off_each_keeps_the_tokens_it_claims() -> None:
     assert book.sync("c", waiting=(1, 0, 0)).held == 0
 
 
-def test_a_claim_proves_that_an_earlier_book_was_lost() -> None:
+@pytest.mark.parametrize("after", [0.3, 1.3])
+def test_a_claim_proves_that_an_earlier_book_was_lost(after: float) -> None:
     """A new process began the present book without asking for this budget."""
     book = Book()
     book.sync("a", waiting=(0, 3, 0))
     book.server.book = None
     book.sync("b", name="another")
-    book.now += 1.3
+    book.now += after
     assert book.sync("a", claim=3, used=3).held == 3
+    book.now += 1.3
     assert book.sync("b", waiting=(0, 5, 0)).held == 0
 
 
@@ -535,14 +720,15 @@ def test_tokens_are_dropped_when_the_limit_shrinks() -> None:
     assert book.sync("c", calls=5, waiting=(2, 0, 0), pressing=2).held == 0
 
 
-def test_a_token_given_for_an_urgent_call_goes_to_no_other() -> None:
+@pytest.mark.parametrize("rest", [300, 999_999])
+def test_a_token_given_for_an_urgent_call_goes_to_no_other(rest: int) -> None:
     """Another process asks for it before the urgent call fetches it."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))
     book.sync("b", waiting=(1, 0, 0), pressing=1)
-    book.sync("a", claim=4, given=[300], used=4, waiting=(0, 5, 0))
+    book.sync("a", claim=4, given=[rest], used=4, waiting=(0, 5, 0))
     assert book.sync("d", waiting=(0, 5, 0)).held == 0
-    assert book.sync("b", waiting=(1, 0, 0)).fresh == [300]
+    assert book.sync("b", waiting=(1, 0, 0)).fresh == [rest]
 
 
 def test_no_process_is_told_to_fetch_a_token_for_an_urgent_call_elsewhere() -> None:
@@ -657,6 +843,17 @@ def test_an_urgent_call_that_finds_a_free_token_recalls_none() -> None:
     assert book.recalls() == {"a": [(1, False)]}
 
 
+def test_an_urgent_call_that_only_finds_a_resting_token_recalls_a_sooner_one() -> None:
+    """Another process may hold one."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(0, 1, 0))
+    book.sync("a", claim=4, given=[900_000], used=4)
+    book.recalls()
+    assert book.sync("c", waiting=(1, 0, 0), pressing=1).fresh == [900_000]
+    assert book.recalls()["a"] == [(1, True)]
+
+
 def test_a_clock_set_back_takes_no_token_away() -> None:
     """It makes no token free sooner, either."""
     book = Book()
@@ -677,6 +874,23 @@ def test_the_book_s_time_continues_after_a_step_back() -> None:
     book.now += LEASE + GRACE + 1.0
     lent = book.sync("b", waiting=(0, 5, 0))
     assert (lent.held, lent.hold) == (5, 0)
+
+
+@pytest.mark.parametrize(("held", "waiting"), [(2, (0, 1, 0)), (0, (0, 0, 1)), (0, (1, 0, 0))])
+def test_a_process_waits_if_its_calls_need_more_tokens_than_it_holds(
+    held: int, waiting: tuple[int, int, int]
+) -> None:
+    """Used tokens serve no waiting call, and calls of each priority count."""
+    book = Book()
+    book.sync("a", waiting=(0, 5, 0))
+    book.sync("b", waiting=(0, held, 0))
+    claim = 5 - held
+    book.sync("a", claim=claim, given=[0] * held, used=claim)
+    assert book.sync("b", waiting=(0, held, 0)).held == held
+    book.sync("b", claim=held, used=held)
+    assert not book.sync("a", claim=claim, used=claim).others
+    book.sync("b", claim=held, used=held, waiting=waiting)
+    assert book.sync("a", claim=claim, used=claim).others
 
 
 def test_a_waiting_process_without_a_share_counts_as_waiting() -> None:

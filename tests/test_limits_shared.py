@@ -3,7 +3,8 @@
 import asyncio
 import pickle
 import random
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
 import msgspec
@@ -27,7 +28,7 @@ from htx_cancel import (
     SharedBudgets,
     WrongLoopError,
 )
-from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL
+from htx_cancel.limits.shared import ANSWER_WITHIN, GRACE, LEASE, RENEWAL, RETRY_AFTER
 from htx_cancel.limits.store import (
     Answer,
     Lent,
@@ -191,6 +192,57 @@ def test_a_busy_process_gets_the_tokens_that_others_do_not_need() -> None:
     run(main())
 
 
+def test_a_token_that_only_another_process_needs_is_given_when_it_has_rested() -> None:
+    """It is not kept until the next renewal."""
+
+    async def main() -> None:
+        async with World(limits={FIVE: Limit(2, 1.0)}) as world:
+            one, other = await world.join(name="a"), await world.join(name="b")
+            await asyncio.sleep(2.0)
+            await one.send_many(2, FIVE)
+            began = now()
+            await other.send_many(2, FIVE)
+            assert now() - began < 1.05
+
+    run(main())
+
+
+@pytest.mark.parametrize("held_for", [0.005, 0.5])
+def test_a_token_that_another_process_needs_is_given_as_soon_as_it_is_idle(held_for: float) -> None:
+    """Its request was not sent, after the store has recalled the token or not."""
+
+    async def main() -> None:
+        async with World(limits={FIVE: Limit(2, 1.0)}) as world:
+            one, other = await world.join(name="a"), await world.join(name="b")
+            await one.send(FIVE)
+            await asyncio.sleep(2.0 - now())
+            permit = await one.budgets.acquire((FIVE,))
+            asyncio.get_running_loop().call_later(held_for, permit.unsent)
+            began = now()
+            await other.send_many(2, FIVE)
+            assert now() - began < held_for + 0.05
+
+    run(main())
+
+
+def test_calls_of_one_budget_keep_no_tokens_of_another() -> None:
+    """A process that only waits for one budget gives all its tokens of the other one."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(), await world.join()
+            await one.send()
+            await asyncio.sleep(4.0)
+            flood = asyncio.create_task(one.send_many(30, FIVE))
+            began = now()
+            await other.send_many(12)
+            assert now() - began < 0.5
+            await flood
+            world.check()
+
+    run(main())
+
+
 def test_an_urgent_call_gets_the_next_token_of_any_process() -> None:
     """Three processes send as many requests as they can; a fourth sends urgent ones."""
 
@@ -209,6 +261,26 @@ def test_an_urgent_call_gets_the_next_token_of_any_process() -> None:
                 assert not [at for at in others if began < at < left - 2 * ONE_WAY - 0.002]
                 await asyncio.sleep(0.41)
             world.check(FIVE)
+            await asyncio.gather(*tasks)
+            world.check(FIVE)
+
+    run(main())
+
+
+def test_urgent_calls_of_a_flooded_process_get_the_next_tokens_of_others() -> None:
+    """The store learns of each, though it knows already that the process needs all tokens."""
+
+    async def main() -> None:
+        async with World() as world:
+            joined = [await world.join(name=name) for name in "ab"]
+            for number in range(15):  # spread the tokens over the window
+                await joined[number % 3 % 2].send(FIVE)
+                await asyncio.sleep(0.2)
+            tasks = [asyncio.create_task(process.send_many(60, FIVE)) for process in joined]
+            await asyncio.sleep(3.0)
+            for number in range(20):
+                assert await joined[0].send(FIVE, priority=Priority.URGENT) < 0.25
+                await asyncio.sleep(0.05 + number / 100)
             await asyncio.gather(*tasks)
             world.check(FIVE)
 
@@ -294,6 +366,7 @@ def test_composite_budgets_take_little_more_than_the_least_time(
         async with World(limits=limits) as world:
             joined = [await world.join() for _ in range(processes)]
             if rest:
+                await asyncio.gather(*(process.send(SWAP_POOL) for process in joined))
                 await asyncio.gather(*(process.send(FIVE, SWAP_POOL) for process in joined))
                 await asyncio.sleep(rest)
                 world.arrivals.clear()
@@ -326,10 +399,10 @@ def test_the_tokens_of_a_killed_process_are_back_after_its_lease() -> None:
         async with World() as world:
             dead, other = await world.join(), await world.join()
             await dead.send_many(12)
-            at = now()
+            began = dead.budgets._synced_at
             dead.store.down = True
             await other.send()
-            assert LEASE + GRACE + 3.0 - RENEWAL < now() - at < LEASE + GRACE + 3.0 + RENEWAL
+            assert LEASE + GRACE + 3.0 < now() - began < LEASE + GRACE + 3.0 + RENEWAL
             await other.send_many(30)
             world.check()
 
@@ -349,7 +422,7 @@ def test_a_process_that_stalled_asks_before_it_sends(*, under_way: bool) -> None
             virtual_loop().stall(LEASE + 1.0)
             assert take_all(world) == 12
             assert await stalled_process.send() > LEASE
-            assert "store_lost" not in world.kinds
+            assert world.kinds == ["lease_lost"]
 
     run(main())
 
@@ -456,8 +529,10 @@ def test_with_hold_nothing_is_sent_while_the_store_is_unavailable(hold: Any) -> 
                 process.store.down = True
             await asyncio.sleep(LEASE)
             began, tasks = now(), [asyncio.create_task(process.send_many(20)) for process in joined]
+            before = joined[0].store.syncs
             await asyncio.sleep(10.0)
             assert not any(at > began for at in world.arrivals[POOL])
+            assert joined[0].store.syncs - before <= 10.0 / RETRY_AFTER
             assert state(joined[0].budgets).store == "cut_off"
             for process in joined:
                 process.store.down = False
@@ -489,6 +564,10 @@ def test_with_a_share_each_process_goes_on_alone(when_cut_off: Any) -> None:
             await asyncio.gather(*tasks)
             world.check()
             assert world.kinds == ["store_lost"] * 2 + ["store_back"] * 2
+            await asyncio.sleep(4.0)
+            world.arrivals.clear()
+            await joined[0].send_many(12)
+            assert world.took() < 0.5
 
     run(main())
 
@@ -524,9 +603,159 @@ def test_a_process_that_never_reached_a_store_sends_alone() -> None:
             world.check()
             assert world.kinds == ["store_lost"]
             store.down = False
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.1 * RETRY_AFTER)
             assert world.kinds == ["store_lost", "store_back"]
             await one.send_many(24)
+
+    run(main())
+
+
+def test_a_store_that_does_not_answer_counts_as_unavailable() -> None:
+    """As one that cannot be reached does."""
+
+    async def main() -> None:
+        async with World() as world:
+            store = LuaStore(world.network)
+            one = await world.join(store=store)
+            await one.send()
+            store._delay = 60.0
+            ends = one.budgets._synced_at + LEASE
+            await asyncio.sleep(ends - 0.01 - now())
+            assert world.kinds == []
+            await asyncio.sleep(0.02)
+            assert world.kinds == ["store_lost"]
+            store._delay = 0.0
+
+    run(main())
+
+
+def test_a_message_that_fails_changes_nothing_before_the_lease_ends() -> None:
+    """The process goes on with the tokens that it holds."""
+
+    async def main() -> None:
+        async with World(when_cut_off=HOLD) as world:
+            one = await world.join()
+            await one.send_many(2)
+            one.store.down = True
+            await asyncio.sleep(LEASE - RENEWAL)
+            one.store.down = False
+            assert await one.send() == 0.0
+            await asyncio.sleep(LEASE)
+            assert world.kinds == []
+
+    run(main())
+
+
+def test_a_lease_counts_from_the_departure_of_the_message() -> None:
+    """The store may have counted from its arrival, or later."""
+
+    async def main() -> None:
+        async with World() as world:
+            one = await world.join(store=LuaStore(world.network, delay=0.2))
+            permit = await one.budgets.acquire((POOL,))
+            assert permit.valid_until == pytest.approx(now() - 0.4 + LEASE, abs=0.01)
+            permit.unsent()
+
+    run(main())
+
+
+def test_a_share_does_not_exceed_the_held_tokens_before_all_leases_have_ended() -> None:
+    """The other process may still hold and use the rest."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(when_cut_off=Share(1.0)), await world.join()
+            await asyncio.gather(one.send_many(2), other.send_many(8))
+            held, ends = one.held(), one.budgets._synced_at + LEASE
+            one.store.down = True
+            await asyncio.sleep(ends + 0.2 - now())
+            assert state(one.budgets).store == "own_share"
+            assert one.held() == held < 12
+            await asyncio.sleep(LEASE + GRACE + 3.0 - 0.3)
+            assert one.held() == held
+            await asyncio.sleep(0.2)
+            assert one.held() == 12
+
+    run(main())
+
+
+def test_a_process_that_is_linked_again_uses_no_share() -> None:
+    """Though the leases of the others would have ended by now."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(when_cut_off=Share(1.0)), await world.join()
+            await one.send()
+            one.store.down = True
+            await asyncio.sleep(3.0)
+            assert state(one.budgets).store == "own_share"
+            one.store.down = False
+            await asyncio.sleep(LEASE + GRACE + 3.0)
+            await asyncio.gather(one.send_many(24), other.send_many(24))
+            world.check()
+
+    run(main())
+
+
+class Cancelling(LuaStore):
+    """A client that raises ``CancelledError`` of its own, for a second and for the first notice."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.subscriptions = 0
+
+    async def sync(self, message: bytes) -> bytes:
+        """Carry a message to the server and the answer back."""
+        if 0.5 < now() < 1.5:
+            raise asyncio.CancelledError
+        return await super().sync(message)
+
+    async def notices(self, process: str) -> AsyncIterator[bytes]:
+        """Yield the notices that the server publishes for a process."""
+        self.subscriptions += 1
+        if self.subscriptions == 1:
+            raise asyncio.CancelledError
+        async for notice in super().notices(process):
+            yield notice
+
+
+def test_a_client_that_cancels_itself_stops_nothing() -> None:
+    """The process sends the next message, and still gets notices."""
+
+    async def main() -> None:
+        async with World() as world:
+            one, other = await world.join(store=Cancelling(world.network)), await world.join()
+            await one.send_many(12)
+            await asyncio.sleep(4.0 - now())
+            assert state(one.budgets).store == "linked"
+            assert await other.send(priority=Priority.URGENT) < 0.1
+            assert world.kinds == []
+
+    run(main())
+
+
+def test_a_store_that_reads_no_message_counts_as_unavailable() -> None:
+    """A client sends each message twice, and returns the second answer, which says so."""
+
+    async def main() -> None:
+        async with World() as world:
+            doubling = LuaStore(world.network, fault_rate=1.0, faults=["doubled"])
+            one = await world.join(store=doubling)
+            await one.send_many(2)
+            assert world.kinds == ["store_lost"]
+            assert state(one.budgets).processes == 1
+
+    run(main())
+
+
+def test_a_new_process_can_begin_a_book() -> None:
+    """It need not wait as long as after a loss."""
+
+    async def main() -> None:
+        async with World() as world:
+            world.network.server.book = None
+            one = await world.join()
+            assert await one.send() < 1.2 + RENEWAL
 
     run(main())
 
@@ -560,6 +789,23 @@ def test_a_flushed_store_loses_nothing() -> None:
             await asyncio.gather(*tasks)
             world.check()
             assert world.took() < 4 * 3.0 + 1.0
+
+    run(main())
+
+
+def test_a_flushed_store_lends_no_token_of_a_process_that_ended_before() -> None:
+    """Another process, which uses another budget, tells the store that there was a book."""
+
+    async def main() -> None:
+        async with World() as world:
+            dead, one = await world.join(), await world.join()
+            await asyncio.gather(dead.send_many(12), one.send(FIVE))
+            dead.store.down = True
+            world.network.server.book = None
+            await asyncio.sleep(RENEWAL)
+            other = await world.join()
+            await other.send_many(12)
+            world.check()
 
     run(main())
 
@@ -731,19 +977,28 @@ def test_processes_do_not_wake_each_other_without_end(seed: int) -> None:
     run(main())
 
 
+UNKNOWN = Answer(True, 1, [Lent("nonsense", 1, 1, 1, [], 0, 0, 1, others=False)])
+
+
 class Invalid(LuaStore):
-    """A store that answers about an unknown budget for 5 s."""
+    """A store with invalid answers from ``since`` on, for 5 s."""
+
+    def __init__(self, network: Network, answer: bytes, since: float) -> None:
+        super().__init__(network)
+        self._answer = answer
+        self._since = since
 
     async def sync(self, message: bytes) -> bytes:
         """Return an invalid answer for a while, then valid ones."""
-        if 1.0 < now() < 6.0:
-            lent = Lent("nonsense", 1, 1, 1, [], 0, 0, 1, others=False)
-            return encode(Answer(read=True, processes=1, lents=[lent]))
+        if self._since <= now() < self._since + 5.0:
+            return self._answer
         return await super().sync(message)
 
 
-def test_a_store_with_invalid_answers_counts_as_unavailable() -> None:
-    """Invalid answers are reported, and the store is asked again until its answers are valid."""
+@pytest.mark.parametrize("since", [0.0, 1.0])
+@pytest.mark.parametrize("answer", [b"nonsense", encode(UNKNOWN)])
+def test_a_store_with_invalid_answers_counts_as_unavailable(answer: bytes, since: float) -> None:
+    """From the first message on, or later. It is reported, and asked until it is back."""
 
     async def main() -> None:
         messages = list[str]()
@@ -751,7 +1006,7 @@ def test_a_store_with_invalid_answers_counts_as_unavailable() -> None:
             lambda _loop, context: messages.append(context["message"])
         )
         async with World() as world:
-            one = await world.join(store=Invalid(world.network))
+            one = await world.join(store=Invalid(world.network, answer, since))
             await one.send_many(36)
             await asyncio.sleep(5.0)
             assert world.kinds == ["store_lost", "store_back"]
@@ -780,17 +1035,18 @@ def test_a_refusal_holds_all_processes() -> None:
 
 
 def test_a_refusal_holds_all_processes_even_if_a_message_is_lost() -> None:
-    """The process reports the refusal until the store has answered."""
+    """The process reports the refusal until the store has answered, but not at once again."""
 
     async def main() -> None:
         async with World() as world:
             one, other = await world.join(), await world.join()
             await other.send()
             permit = await one.budgets.acquire((POOL,))
-            one.store.down = True
+            one.store.down, before = True, one.store.syncs
             permit.replied()
             permit.refused()
             await asyncio.sleep(0.01)
+            assert one.store.syncs == before + 1
             one.store.down = False
             await asyncio.sleep(RENEWAL)
             began = now()
@@ -836,7 +1092,10 @@ def test_all_processes_adopt_a_limit_that_replies_teach() -> None:
             await other.send()
             permit = await one.budgets.acquire((POOL,))
             headers = {"ratelimit-limit": "24", "ratelimit-interval": "3000"}
+            before = one.store.syncs
             permit.replied({**headers, "ratelimit-remaining": "22"}, 0.0)
+            await asyncio.sleep(0.01)
+            assert one.store.syncs == before + 1
             await asyncio.sleep(2.0)
             assert state(other.budgets).calls == 24
             assert world.kinds == ["learned", "other_limit"]
@@ -910,6 +1169,118 @@ def test_a_process_that_leaves_gives_back_its_tokens() -> None:
             assert state(other.budgets).processes == 1
             await other.send_many(12)
             world.check()
+
+    run(main())
+
+
+def test_a_process_that_leaves_asks_for_nothing() -> None:
+    """Its last call was just cancelled, so a waiting process gets its token at once."""
+    limits = {FIVE: Limit(1, 1.0)}
+
+    async def main() -> None:
+        async with World(limits=limits) as world:
+            async with SharedBudgets(LuaStore(world.network), limits=limits) as leaving:
+                other = await world.join()
+                permit = await leaving.acquire((FIVE,))
+                urgent = asyncio.create_task(leaving.acquire((FIVE,), priority=Priority.URGENT))
+                routine = asyncio.create_task(other.send(FIVE))
+                await asyncio.sleep(1.0)
+                urgent.cancel()
+                await asyncio.wait([urgent])
+                permit.unsent()
+            left = now()
+            await routine
+            assert now() - left < 0.05
+
+    run(main())
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_process_that_is_cancelled_closes_its_store(*, down: bool) -> None:
+    """Even if the store is unavailable. No token is left, and no timer that would add one."""
+
+    async def main() -> None:
+        store = LuaStore(Network())
+        budgets = SharedBudgets(store, limits=LIMITS)
+        joined = asyncio.Event()
+
+        async def use() -> None:
+            async with budgets:
+                await budgets.acquire((POOL,))
+                store.down = down
+                joined.set()
+                await asyncio.sleep(60.0)
+
+        task = asyncio.create_task(use())
+        await joined.wait()
+        await asyncio.sleep(LEASE + 1.0)
+        assert state(budgets).free > 0
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert store.closed
+        for _ in range(2):
+            shown = state(budgets)
+            assert (shown.store, shown.held, shown.free) == ("cut_off", 0, 0)
+            await asyncio.sleep(LEASE + GRACE + 5.0)
+
+    run(main())
+
+
+class Stubborn(LuaStore):
+    """A client that swallows each cancellation."""
+
+    async def sync(self, message: bytes) -> bytes:
+        """Carry a message to the server and the answer back."""
+        answer = asyncio.create_task(super().sync(message))
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([answer])
+        return await answer
+
+    async def notices(self, process: str) -> AsyncIterator[bytes]:
+        """Yield the notices that the server publishes for a process."""
+        with suppress(asyncio.CancelledError):
+            async for notice in super().notices(process):
+                yield notice
+
+
+class Lingering(LuaStore):
+    """A client that takes a minute to unsubscribe."""
+
+    async def notices(self, process: str) -> AsyncIterator[bytes]:
+        """Yield the notices that the server publishes for a process."""
+        try:
+            async for notice in super().notices(process):
+                yield notice
+        finally:
+            await asyncio.sleep(60.0)
+
+
+def test_a_process_leaves_though_its_client_does_not_end() -> None:
+    """It waits for the client about as long as for an answer."""
+
+    async def main() -> None:
+        store = Lingering(Network())
+        async with SharedBudgets(store, limits=LIMITS):
+            await asyncio.sleep(1.0)
+        assert now() < 1.0 + 2 * ANSWER_WITHIN
+        assert store.closed
+
+    run(main())
+
+
+def test_a_process_that_left_sends_no_message() -> None:
+    """Even if the client of its store swallowed the cancellation of the last message."""
+
+    async def main() -> None:
+        store = Stubborn(Network(), delay=0.1)
+        async with SharedBudgets(store, limits=LIMITS):
+            await asyncio.sleep(RENEWAL - 0.1)
+        assert store.closed
+        syncs = store.syncs
+        await asyncio.sleep(10 * RENEWAL)
+        assert store.syncs == syncs
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
 

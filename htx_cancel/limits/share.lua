@@ -73,7 +73,7 @@ end
 -- 1. Find out what was lost, and which leases have ended.
 
 if book.run ~= run then  -- restarted, failed over or moved: the last messages may be missing
-  book.run, book.procs = run, {}
+  book.run = run
   for _, budget in pairs(book.budgets) do lose(budget) end
 end
 
@@ -122,9 +122,8 @@ local function settle(budget, claim, given)
     table.sort(given)
     for i = 1, held - claim do
       local delay = given[#given + 1 - i] or budget.window + grace
-      table.insert(budget.home, now + delay)
+      table.insert(budget.home, now + delay)  -- sorted by ``add_up``
     end
-    table.sort(budget.home)
   end
   budget.held[me] = claim > 0 and claim or nil
 end
@@ -169,11 +168,11 @@ local function divide_all(budget)
   local left = divide(budget, budget.n, shares, function(need)
     return need.urgent > 0 and need.urgent + need.in_flight or 0
   end)
-  left = divide(budget, math.max(left - keep_for_urgent, 0), shares, function(need, share)
+  left = divide(budget, left - keep_for_urgent, shares, function(need, share)
     return need.composite - share
   end)
   left = divide(budget, left, shares, function(need, share)
-    return math.min(need.used + need.urgent + need.routine, budget.n) - share
+    return need.used + need.urgent + need.routine - share
   end)
   divide(budget, left, shares, function(need) return need.background end)
   return shares
@@ -246,7 +245,7 @@ local function notify(name, budget, notice)
 end
 
 -- Notify the processes that lack tokens and can fetch some; return how many are missing at home.
-local function offer(title, budget, shares, first_need)
+local function offer(title, budget, shares)
   local fetch_notice = {title, 0, false}
   local _, _, for_urgent = count_elsewhere(budget, shares)
   local missing = keep_for_urgent + budget.aside - #budget.home
@@ -256,12 +255,11 @@ local function offer(title, budget, shares, first_need)
       local skip = for_urgent + keep_for_urgent + budget.aside
       if budget.needs[name].urgent > 0 then skip = 0 end
       missing = missing + lack
-      local answered = name == me and not first_need
-      if #budget.home > skip and not answered then notify(name, budget, fetch_notice) end
+      if #budget.home > skip then notify(name, budget, fetch_notice) end
     end
   end
   for name, need in pairs(budget.needs) do  -- urgent calls whose own tokens are free later
-    if name ~= me and need.urgent > 0 and count_sooner(budget, need) > 0 then
+    if need.urgent > 0 and count_sooner(budget, need) > 0 then
       notify(name, budget, fetch_notice)
     end
   end
@@ -356,8 +354,8 @@ local function take(want)
     pressing = pressing - (delay == 0 and 1 or 0)
     budget.needs[me].soonest = math.min(budget.needs[me].soonest, now + delay)
   end
-  local missing = offer(title, budget, shares, first_need)
-  local give = recall(title, budget, shares, missing, math.max(pressing, 0))
+  local missing = offer(title, budget, shares)
+  local give = recall(title, budget, shares, missing, pressing)
   if #lent > 0 then give = 0 end  -- otherwise the same token might go back and forth without end
   return {title, budget.n, budget.window, budget.held[me] or 0, lent, give,
     math.max(budget.hold - now, 0), math.max(shares[me] or 0, math.floor(budget.n / #names)),

@@ -163,15 +163,19 @@ class SharedBudgets(Budgets):
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
-        self._stop_lease_timer()
-        for loan in self._loans.values():
-            loan.recall(loan.budget.held, urgent=True)
-        await self._sync(bye=True)
-        self._drop_tokens(asyncio.get_running_loop().time())
-        self._loans.clear()
-        self._link.state, self._link.ends_at = "cut_off", -inf
-        await self._store.close()
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
+            self._stop_lease_timer()
+            self._count_needs(loop.time())
+            for loan in self._loans.values():
+                loan.recall(loan.budget.held, urgent=True)
+            await self._sync(bye=True)
+        finally:
+            self._drop_tokens(loop.time())
+            self._loans.clear()
+            self._link.state, self._link.ends_at = "cut_off", -inf
+            await self._store.close()
 
     def check_loop(self) -> None:
         """Raise before it is entered, and ``WrongLoopError`` in another event loop."""
@@ -238,7 +242,7 @@ class SharedBudgets(Budgets):
     async def _sync_when_due(self) -> None:
         """Send the store a message whenever there is a reason to."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not hooks.cancelled():
             self._changed.clear()
             self._check_lease()
             now = loop.time()
@@ -246,11 +250,7 @@ class SharedBudgets(Budgets):
             loans = self._loans.values()
             until = self._synced_at + (RETRY_AFTER if self._failed else RENEWAL)
             if now >= until or (not self._failed and any(loan.is_due(now) for loan in loans)):
-                try:
-                    await self._sync()
-                except Exception as error:  # noqa: BLE001 - an invalid answer, or our own bug
-                    hooks.report("the answer of the shared budgets' store is invalid", error)
-                    self._failed = True
+                await self._sync()
                 continue
             if not self._failed:
                 until = min([until, *(loan.due_at(now) for loan in loans)])
@@ -270,7 +270,14 @@ class SharedBudgets(Budgets):
         return wants
 
     async def _sync(self, *, bye: bool = False) -> None:
-        """Send one message, and take the store's answer."""
+        """Send one message, and take the answer. A store with an invalid answer is unavailable."""
+        try:
+            await self._send_message(bye=bye)
+        except Exception as error:  # noqa: BLE001 - an invalid answer, or our own bug
+            hooks.report("the answer of the shared budgets' store is invalid", error)
+            self._failed = True
+
+    async def _send_message(self, *, bye: bool) -> None:
         now = self._synced_at = asyncio.get_running_loop().time()
         self._serial += 1
         message = Message(
@@ -285,13 +292,14 @@ class SharedBudgets(Budgets):
         )
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                answer = decode_answer(await self._store.sync(encode(message)))
+                packed = await self._store.sync(encode(message))
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - of a foreign client
             _raise_if_cancelled()
             # If this process stalled, the timeout says nothing about the store.
             stalled = asyncio.get_running_loop().time() >= now + 2 * ANSWER_WITHIN
             self._failed = not (stalled and self._known)
             return
+        answer = decode_answer(packed)
         self._failed = not answer.read
         if answer.read and not bye:
             self._take_answer(answer, now)
@@ -327,8 +335,9 @@ class SharedBudgets(Budgets):
                             loan = self._loans[recall.name]
                             loan.recall(recall.give, urgent=recall.urgent)
                     self._changed.set()
-            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - of a foreign client
-                _raise_if_cancelled()
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001, S110 - of a foreign client
+                pass
+            _raise_if_cancelled()
             await asyncio.sleep(RETRY_AFTER)
 
     # without the store

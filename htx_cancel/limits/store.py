@@ -109,7 +109,7 @@ def holdings(book: bytes) -> list[Holdings]:
     """Return which process holds how many tokens of each budget, by a store's book."""
     found = []
     for name, budget in sorted(msgspec.msgpack.decode(book)["budgets"].items()):
-        held = {process: int(tokens) for process, tokens in dict(budget["held"] or {}).items()}
+        held = {process: int(tokens) for process, tokens in dict(budget["held"]).items()}
         seconds = budget["window"] / MICROSECONDS
         found.append(Holdings(name, int(budget["n"]), seconds, len(budget["home"]), held))
     return found
