@@ -89,6 +89,7 @@ class _CountdownBatch(Batch):
     def __init__(self, product_countdown: "_Countdown", seconds: float) -> None:
         super().__init__(product_countdown.row.path)
         self.reply = CountdownReply(_NOT_SENT)
+        self.first_sent_at = inf  #: loop time of the first attempt
         self.sent_at = 0.0  #: loop time of the last attempt
         self.uncertain = False  #: whether an attempt may have armed it without a reply
         self._countdown = product_countdown
@@ -96,6 +97,7 @@ class _CountdownBatch(Batch):
 
     def begin(self, now: float) -> None:
         super().begin(now)
+        self.first_sent_at = min(self.first_sent_at, now)
         self.sent_at = now
 
     def body(self) -> bytes:
@@ -191,7 +193,7 @@ class _Countdown:
         if batch.accepted:
             ends_at = min(ends_at, batch.sent_at + (batch.reply.seconds or SHORTEST))
         if batch.uncertain:
-            ends_at = min(ends_at, batch.began + self._seconds)
+            ends_at = min(ends_at, batch.first_sent_at + self._seconds)
         if ends_at < self.ends_at:
             self.ends_at = ends_at
             if self._timer is not None:

@@ -25,6 +25,7 @@ from htx_cancel import (
     DeadManSwitch,
     InvalidTypeError,
     InvalidValueError,
+    Limit,
     NotArmedError,
     RetryPolicy,
 )
@@ -253,6 +254,21 @@ def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
     run(main())
 
 
+def test_a_confirmed_repetition_counts_from_when_it_was_sent() -> None:
+    """The first arming is lost; its repetition is sent half a second later or more."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with (
+            in_process(exchange, faults=script(SWAP, "lost_before", None)) as client,
+            client.dead_man_switch(products=["coin_m_swap"]) as switch,
+        ):
+            assert now() > 0.5
+            assert switch.remaining == pytest.approx(ends_in(exchange), abs=0.001)
+
+    run(main())
+
+
 def test_one_lost_reply_raises_no_alert() -> None:
     """The renewal is repeated at once."""
 
@@ -397,6 +413,24 @@ def test_an_arming_that_takes_effect_without_a_reply_raises_an_alert() -> None:
             assert switch.remaining - 1e-6 <= ends_in(exchange) < inf
             await asyncio.sleep(60.0)
             assert len(alerts) == 1
+
+    run(main())
+
+
+def test_a_wait_for_a_token_does_not_lengthen_remaining() -> None:
+    """The first arming takes effect without a reply; its repetition waits five seconds."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        plan = script(SWAP, "reset_after", *["busy"] * 50)
+        limits = {"coin_m_swap_trade": Limit(1, 5.0)}
+        async with in_process(exchange, faults=plan, limits=limits) as client:
+            switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=lambda _alert: None)
+            with pytest.raises(NotArmedError):
+                async with switch:
+                    raise AssertionError("the switch was entered")
+            assert exchange.calls[SWAP] > 1
+            assert switch.remaining - 1e-6 <= ends_in(exchange) < inf
 
     run(main())
 
