@@ -452,7 +452,26 @@ def test_one_empty_listing_is_no_proof() -> None:
         async with in_process(exchange, delay=0.01) as client:
             report = await client.cancel_everything(products=["usdt_m"], kinds=["orders"])
         assert report.proved
+        assert [kind.appeared for kind in report.kinds] == [1]
         assert not exchange.book.open()
+
+    run(main())
+
+
+def test_an_order_that_is_listed_again_did_not_appear() -> None:
+    """The list between the two that show the order cannot be read."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("swap", "BTC-USD", refusal=1088)
+        faults = FaultPlan({"/swap-api/v1/swap_openorders": [None, "html"]})
+        async with in_process(exchange, faults=faults, retry=ONCE) as client:
+            report = await client.cancel_everything(
+                products=["coin_m_swap"], kinds=["orders"], timeout=3.0
+            )
+        assert faults.injected == {"html": 1}
+        assert exchange.calls["/swap-api/v1/swap_openorders"] > 2
+        assert [kind.appeared for kind in report.kinds] == [0]
 
     run(main())
 
