@@ -329,6 +329,7 @@ def test_an_order_that_cannot_be_cancelled_is_reported_with_the_reason() -> None
         assert "1088" in report.remaining[0].reason
         (unproved,) = [kind for kind in report.kinds if not kind.proved]
         assert (unproved.product, unproved.kind) == ("coin_m_swap", "orders")
+        assert unproved.why == "orders are still listed"
 
     run(main())
 
@@ -404,6 +405,36 @@ def test_a_product_refused_to_the_account_is_not_proved() -> None:
         for kind in report.kinds:
             assert kind.proved == (kind.product != "coin_m_futures")
             assert kind.proved or "404" in kind.why
+
+    run(main())
+
+
+def test_a_refused_kind_does_not_end_the_other_kinds_of_its_product() -> None:
+    """The exchange refuses the list of trigger orders only."""
+
+    async def main() -> None:
+        exchange = Exchange(withdrawn=["/swap-api/v1/swap_trigger_openorders"])
+        exchange.book.add("swap", "BTC-USD")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=["coin_m_swap"], timeout=3.0)
+        assert not report.proved
+        assert [(kind.kind, kind.proved) for kind in report.kinds] == [
+            ("orders", True),
+            ("trigger_orders", False),
+        ]
+
+    run(main())
+
+
+def test_a_timeout_after_one_empty_listing_is_reported() -> None:
+    """The second listing would prove the product."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m"], kinds=["orders"], timeout=0.1
+            )
+        assert [kind.why for kind in report.kinds] == ["only one listing showed no order"]
 
     run(main())
 
