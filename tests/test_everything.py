@@ -562,6 +562,44 @@ def test_a_list_that_cannot_be_read_does_not_renew_an_old_proof() -> None:
     run(main())
 
 
+def test_an_old_proof_of_one_kind_is_not_renewed_by_another_kind() -> None:
+    """The list of plain orders cannot be read while the trigger orders are proved."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        for moment in (0.1, 0.35, 0.6, 0.85, 1.1):
+            loop.call_later(
+                moment,
+                lambda: exchange.book.add("v5_algo", "BTC-USDT", algo_type="trigger"),
+            )
+        loop.call_later(0.3, exchange.book.add, "v5", "BTC-USDT")
+        faults = FaultPlan({"/v5/trade/order/opens": [None] * 4 + ["html"] * 12})
+        async with in_process(exchange, faults=faults, retry=ONCE) as client:
+            report = await client.cancel_everything(products=["usdt_m"])
+        assert faults.injected == {"html": 12}
+        assert report.proved
+        assert not exchange.book.open()
+
+    run(main())
+
+
+def test_closing_the_client_ends_the_call_without_a_proof() -> None:
+    """One listing showed no order."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            asyncio.get_running_loop().call_later(
+                0.1, lambda: asyncio.ensure_future(client.aclose())
+            )
+            report = await client.cancel_everything(products=["usdt_m"], kinds=["orders"])
+        assert not report.proved
+        assert report.seconds < 1.0
+        assert [kind.why for kind in report.kinds] == ["only one listing showed no order"]
+
+    run(main())
+
+
 def test_a_contract_in_settlement_delays_the_listings_for_some_seconds_only() -> None:
     """Each round tries its cancels for ``PATIENCE`` seconds at most, then lists again."""
 
