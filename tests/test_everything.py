@@ -589,10 +589,13 @@ def test_closing_the_client_ends_the_call_without_a_proof() -> None:
 
     async def main() -> None:
         async with in_process(Exchange()) as client:
-            asyncio.get_running_loop().call_later(
-                0.1, lambda: asyncio.ensure_future(client.aclose())
+            await asyncio.sleep(5.0)
+            calling = asyncio.create_task(
+                client.cancel_everything(products=["usdt_m"], kinds=["orders"])
             )
-            report = await client.cancel_everything(products=["usdt_m"], kinds=["orders"])
+            await asyncio.sleep(0.1)
+            await client.aclose()
+            report = await calling
         assert not report.proved
         assert report.seconds < 1.0
         assert [kind.why for kind in report.kinds] == ["only one listing showed no order"]
@@ -619,6 +622,36 @@ def test_a_contract_in_settlement_delays_the_listings_for_some_seconds_only() ->
         assert not report.proved
         # The cancel-all takes 2 s, the cancel by id 2 s more; a third try would be too late.
         assert listed[:2] == pytest.approx([4.0, 6.25], abs=0.01)
+
+    run(main())
+
+
+def test_requests_of_others_do_not_lengthen_the_timeout_of_a_cancel() -> None:
+    """An urgent cancel does not wait for their tokens; its contract is in settlement."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("swap", "BTC-USD")
+        exchange.settling.add("BTC-USD")
+        loop = asyncio.get_running_loop()
+        listed: list[float] = []
+        async with in_process(exchange) as client:
+
+            async def other() -> None:
+                (await client.budgets.acquire(("coin_m_swap_trade",))).replied()
+
+            others = [asyncio.create_task(other()) for _ in range(300)]
+            await asyncio.sleep(0)
+            await client.cancel_everything(
+                products=["coin_m_swap"],
+                kinds=["orders"],
+                timeout=15.0,
+                on_progress=lambda _: listed.append(loop.time()),
+            )
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        assert listed[0] < 10.0
 
     run(main())
 
