@@ -113,7 +113,7 @@ class _CountdownBatch(Batch):
         self.uncertain |= STATUS[answer.whole.meaning][0] is CancelStatus.UNKNOWN
         if answer.whole.code == WRONG_TYPE and self._countdown.switch_type():
             return RetryAction.WAIT_FOR_BUDGET
-        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]}, answer)
 
     @property
     def accepted(self) -> bool:

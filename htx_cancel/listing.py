@@ -71,7 +71,7 @@ class QueryBatch(Batch):
     def record(self, answer: AttemptResult) -> RetryAction:
         """Store the states of an attempt; return what to do next."""
         self.states = answer if isinstance(answer, OrderStates) else OrderStates(answer.whole)
-        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]}, answer)
 
 
 class Lister:
