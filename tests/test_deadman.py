@@ -131,6 +131,20 @@ def test_it_is_renewed_every_quarter_and_disarmed_by_a_clean_exit() -> None:
     run(main())
 
 
+def test_a_longer_countdown_is_renewed_every_quarter_of_its_length() -> None:
+    """Three renewals in 50 of 60 seconds."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            async with client.dead_man_switch(products=["coin_m_swap"], seconds=60) as switch:
+                await asyncio.sleep(50.0)
+                assert 54.0 < switch.remaining < 56.0
+            assert exchange.calls[SWAP] == 5  # with the arming and the disarming
+
+    run(main())
+
+
 def test_an_exception_leaves_it_armed() -> None:
     """When it ends, the plain orders are cancelled; strategy orders and other products stay."""
 
