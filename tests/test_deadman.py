@@ -240,6 +240,30 @@ def test_an_exchange_that_counts_in_seconds_is_sent_seconds() -> None:
     run(main())
 
 
+def test_the_unit_is_changed_only_once() -> None:
+    """A second reply with a thousand times the time asked for is a failed renewal."""
+
+    async def main() -> None:
+        alerts, replies = list[Alert](), [armed(30000.0), armed(30.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else armed(30000.0)
+
+        transport = Answering(answer)
+        async with (
+            transport.client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append),
+        ):
+            await asyncio.sleep(8.0)
+            assert len(transport.asked) == 3
+        assert [alert.kind for alert in alerts] == [AlertKind.WRONG_UNIT, AlertKind.FAILED]
+        assert "counts 30000 s, asked for 30 s" in alerts[1].message
+
+    run(main())
+
+
 def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
     """Alerts come at a half, at three quarters and at the end; then renewals succeed again."""
 
