@@ -123,9 +123,9 @@ def test_a_listing_that_aclose_ends_is_not_complete() -> None:
         await asyncio.sleep(0.5)
         await client.aclose()
         assert now() < 0.6
+        assert not client._calls.lists
         orders = await listed
         assert orders.missing == ("the list: the client was closed",)
-        assert not client._calls.lists
         nothing_is_left(client)
 
     run(main())
