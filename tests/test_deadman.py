@@ -271,7 +271,7 @@ def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
         exchange, alerts = Exchange(), list[tuple[float, Alert]]()
         plan = script(SWAP, None, *["lost_before"] * 20)
         async with (
-            in_process(exchange, faults=plan) as client,
+            in_process(exchange, delay=0.4, faults=plan) as client,
             client.dead_man_switch(
                 products=["coin_m_swap"], on_alert=lambda alert: alerts.append((now(), alert))
             ) as switch,
@@ -490,6 +490,27 @@ def test_a_renewal_with_a_shorter_time_shortens_remaining() -> None:
             await asyncio.sleep(7.6)
             assert switch.remaining < 5.0
             assert "counts 5 s" in alerts[0].message
+
+    run(main())
+
+
+def test_a_renewal_that_does_not_say_how_long_may_end_after_five_seconds() -> None:
+    """The exchange's pages allow no shorter countdown."""
+
+    async def main() -> None:
+        replies = [armed(30.0), {"code": 200, "data": {}}]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            return replies.pop(0) if params["on_off"] else DISARMED
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"], on_alert=lambda _alert: None
+            ) as switch,
+        ):
+            await asyncio.sleep(8.0)
+            assert switch.remaining == pytest.approx(4.5, abs=0.01)
 
     run(main())
 
