@@ -196,8 +196,7 @@ class _Countdown:
             ends_at = min(ends_at, batch.first_sent_at + self._seconds)
         if ends_at < self.ends_at:
             self.ends_at = ends_at
-            if self._timer is not None:
-                self._check_at(ends_at)
+            self._check_at(ends_at)
         return batch
 
     def start(self) -> None:
@@ -210,7 +209,9 @@ class _Countdown:
             renewed_at = self.ends_at - self._seconds
             await asyncio.sleep(renewed_at + self._renew_every - self._loop.time())
             while not self._stopped and (failure := await self._renew()):
-                if failure != self._last_failure and not self._stopped:
+                if self._stopped:
+                    return
+                if failure != self._last_failure:
                     self._last_failure = failure
                     self.alert(AlertKind.FAILED, failure)
                 await asyncio.sleep(RETRY_AFTER)

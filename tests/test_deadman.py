@@ -35,7 +35,7 @@ from htx_cancel.sandbox.faults import FAULTS, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import COUNTDOWNS as SANDBOX_COUNTDOWNS
 from htx_cancel.sandbox.rules import ROUTES, Kind
-from htx_cancel.wire.transport import Reply, Request
+from htx_cancel.wire.transport import NoAnswerError, Reply, Request
 
 pytestmark = pytest.mark.loops
 
@@ -490,6 +490,48 @@ def test_a_renewal_with_a_shorter_time_shortens_remaining() -> None:
             await asyncio.sleep(7.6)
             assert switch.remaining < 5.0
             assert "counts 5 s" in alerts[0].message
+
+    run(main())
+
+
+def test_a_shorter_time_counts_after_a_lost_reply() -> None:
+    """The renewal is repeated, and only its second attempt has a reply."""
+
+    async def main() -> None:
+        replies: list[object] = [armed(30.0), NoAnswerError("lost"), armed(5.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            return replies.pop(0) if params["on_off"] else DISARMED
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"], on_alert=lambda _alert: None
+            ) as switch,
+        ):
+            while replies:
+                await asyncio.sleep(0.1)
+            assert switch.remaining <= 5.0
+
+    run(main())
+
+
+@pytest.mark.parametrize("fault", [None, "busy"])
+def test_a_clean_exit_waits_for_a_renewal_no_longer_than_its_reply(fault: str | None) -> None:
+    """The renewal is sent after 7.5 seconds; a failed one is neither repeated nor an alert."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, fault, code=1227)
+        async with in_process(exchange, delay=0.25, faults=plan) as client:
+            async with client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append):
+                while exchange.calls[SWAP] < 2:
+                    await asyncio.sleep(0.01)
+            assert now() < 8.6
+            nothing_is_left(client)
+        assert exchange.countdowns.ends == {}
+        assert exchange.calls[SWAP] == 3
+        assert alerts == []
 
     run(main())
 

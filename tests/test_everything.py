@@ -307,10 +307,11 @@ def test_only_the_given_contracts_are_cancelled() -> None:
         exchange = Exchange()
         fill(exchange, 300, random.Random(2))
         named = ("BTC-USD", "BTC-USDT", "BTC")
+        others = [order for order in exchange.book.open() if order.contract_code[:3] != "BTC"]
         async with in_process(exchange) as client:
             report = await client.cancel_everything(kinds=ALL_KINDS, contracts=named)
         assert report.proved
-        assert {order.contract_code[:3] for order in exchange.book.open()} == {"ETH", "XRP"}
+        assert exchange.book.open() == others
 
     run(main())
 
@@ -404,6 +405,19 @@ def test_a_product_refused_to_the_account_is_not_proved() -> None:
         for kind in report.kinds:
             assert kind.proved == (kind.product != "coin_m_futures")
             assert kind.proved or "404" in kind.why
+
+    run(main())
+
+
+def test_the_timeout_ends_the_pause_before_a_listing() -> None:
+    """A listing less than a quarter of a second after another proves nothing."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            report = await client.cancel_everything(products=["usdt_m"], timeout=0.1)
+        assert not report.proved
+        assert report.seconds == pytest.approx(0.1, abs=0.01)
+        assert {kind.why for kind in report.kinds} == {"only one listing showed no order"}
 
     run(main())
 
