@@ -208,7 +208,7 @@ class _Countdown:
         while not self._stopped:
             renewed_at = self.ends_at - self._seconds
             await asyncio.sleep(renewed_at + self._renew_every - self._loop.time())
-            while not self._stopped and (failure := await self._renew()):
+            while failure := await self._renew():
                 if self._stopped:
                     return
                 if failure != self._last_failure:

@@ -15,7 +15,7 @@ import pytest
 from clients import EPOCH, KEY, SECRET, add, cancel, credentials, in_process, nothing_is_left
 from msgspec.structs import replace
 from transports import Answering
-from virtualtime import now, run
+from virtualtime import VirtualLoop, now, run
 
 from htx_cancel import (
     Alert,
@@ -141,6 +141,7 @@ def test_a_longer_countdown_is_renewed_every_quarter_of_its_length() -> None:
                 await asyncio.sleep(50.0)
                 assert 54.0 < switch.remaining < 56.0
             assert exchange.calls[SWAP] == 5  # with the arming and the disarming
+            assert now() == pytest.approx(50.0, abs=0.01)
 
     run(main())
 
@@ -522,7 +523,7 @@ def test_a_clean_exit_waits_for_a_renewal_no_longer_than_its_reply(fault: str | 
 
     async def main() -> None:
         exchange, alerts = Exchange(), list[Alert]()
-        plan = script(SWAP, None, fault, code=1227)
+        plan = script(SWAP, None, fault)
         async with in_process(exchange, delay=0.25, faults=plan) as client:
             async with client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append):
                 while exchange.calls[SWAP] < 2:
@@ -532,6 +533,108 @@ def test_a_clean_exit_waits_for_a_renewal_no_longer_than_its_reply(fault: str | 
         assert exchange.countdowns.ends == {}
         assert exchange.calls[SWAP] == 3
         assert alerts == []
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("disarming", "left"), [([None], 17.6), (["lost_before"] * 50, 20.1)], ids=["disarmed", "lost"]
+)
+def test_a_clean_exit_waits_half_of_its_time_for_a_lost_renewal(
+    disarming: list[str | None], left: float
+) -> None:
+    """It takes five seconds at most. The exit begins 0.1 seconds after the renewal."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        plan = script(SWAP, None, "lost_before", *disarming)
+        async with in_process(exchange, faults=plan) as client:
+            async with client.dead_man_switch(
+                products=["coin_m_swap"], seconds=60, on_alert=lambda _alert: None
+            ):
+                await asyncio.sleep(15.1)
+            assert now() == pytest.approx(left, abs=0.05)
+            nothing_is_left(client)
+
+    run(main())
+
+
+def test_a_countdown_that_ends_while_it_is_disarmed_raises_one_alert() -> None:
+    """A clean exit stops the alerts of late renewals."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, *["lost_before"] * 50)
+        async with in_process(exchange, faults=plan) as client:
+            async with client.dead_man_switch(
+                products=["coin_m_swap"], seconds=5, on_alert=alerts.append
+            ):
+                await asyncio.sleep(1.0)
+        (alert,) = alerts
+        assert (alert.kind, alert.remaining) == (AlertKind.NOT_DISARMED, 0.0)
+
+    run(main())
+
+
+class Stubborn(InProcessTransport):
+    """A transport that swallows a cancellation."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Turn a cancellation into a lost reply."""
+        try:
+            return await super().send(request, timeout=timeout)
+        except asyncio.CancelledError:
+            raise NoAnswerError("lost") from None
+
+
+def test_a_transport_that_swallows_a_cancellation_does_not_prolong_the_renewals() -> None:
+    """The switch is left by an exception while a renewal is in flight."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with CancelClient(
+            credentials(),
+            transport=Stubborn(exchange, epoch=EPOCH, delay=0.2),
+            wall_clock=lambda: EPOCH + asyncio.get_running_loop().time(),
+        ) as client:
+            await stopped(client.dead_man_switch(products=["coin_m_swap"]), after=7.2)
+            assert now() == pytest.approx(7.6, abs=0.01)
+            nothing_is_left(client)
+            sent = exchange.calls[SWAP]
+            await asyncio.sleep(60.0)
+            assert exchange.calls[SWAP] == sent
+
+    run(main())
+
+
+def test_alerts_come_on_time_if_on_alert_takes_two_seconds() -> None:
+    """The exchange confirms 29 seconds, within the tolerance, and then refuses all renewals."""
+
+    async def main() -> None:
+        loop, alerts = asyncio.get_running_loop(), list[tuple[float, AlertKind]]()
+        assert isinstance(loop, VirtualLoop)
+        replies = [armed(29.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else {"status": "error", "err_code": 1227}
+
+        def stall(alert: Alert) -> None:
+            alerts.append((round(now(), 1), alert.kind))
+            if alert.kind is AlertKind.LATE:
+                loop.stall(2.0)
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=stall),
+        ):
+            await asyncio.sleep(40.0)
+        assert [alert for alert in alerts if alert[1] is not AlertKind.FAILED] == [
+            (15.0, AlertKind.LATE),
+            (22.5, AlertKind.LATE),
+            (29.0, AlertKind.EXPIRED),
+        ]
 
     run(main())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clients import CONTRACTS, EPOCH, ONCE, in_process, over_a_socket
+from msgspec.structs import replace
 from virtualtime import VirtualLoop, run
 
 from htx_cancel import (
@@ -18,6 +19,7 @@ from htx_cancel import (
 )
 from htx_cancel.endpoints import KINDS, LEGACY, PRODUCTS, PROTECTIVE
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FAULTS as FAULT_BY_NAME
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES, Kind
 from htx_cancel.sandbox.rules import PRODUCTS as BY_KIND
@@ -407,6 +409,46 @@ def test_a_product_refused_to_the_account_is_not_proved() -> None:
             assert kind.proved or "404" in kind.why
 
     run(main())
+
+
+@pytest.mark.parametrize("code", [None, 403], ids=["unreadable", "refused"])
+def test_the_lists_of_all_given_contracts_count(code: int | None) -> None:
+    """The list of the first contract fails once; nothing is open."""
+
+    async def main() -> None:
+        fault = FAULT_BY_NAME["html"] if code is None else replace(FAULT_BY_NAME["busy"], code=code)
+        faults = FaultPlan({"/swap-api/v1/swap_openorders": [fault, None]})
+        async with in_process(Exchange(), faults=faults, retry=ONCE) as client:
+            seen: list[EverythingReport] = []
+            report = await client.cancel_everything(
+                products=["coin_m_swap"],
+                kinds=["orders"],
+                contracts=["BTC-USD", "ETH-USD"],
+                on_progress=seen.append,
+            )
+        assert report.proved
+        assert len(seen) == 3
+        assert "BTC-USD" in seen[0].kinds[0].why
+
+    run(main())
+
+
+def test_an_on_progress_that_raises_ends_nothing() -> None:
+    """Each exception is reported."""
+    loop = VirtualLoop()
+
+    def broken(_report: EverythingReport) -> None:
+        raise RuntimeError("on_progress")
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            report = await client.cancel_everything(products=["usdt_m"], on_progress=broken)
+        assert report.proved
+        assert report.seconds < 1.0
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+    assert [failure["message"] for failure in loop.failures] == ["on_progress raised"] * 2
 
 
 def test_the_timeout_ends_the_pause_before_a_listing() -> None:
