@@ -308,12 +308,32 @@ def test_only_the_given_contracts_are_cancelled() -> None:
     async def main() -> None:
         exchange = Exchange()
         fill(exchange, 300, random.Random(2))
-        named = ("BTC-USD", "BTC-USDT", "BTC")
+        named = ("BTC-USDT", "BTC", "BTC-USD")
         others = [order for order in exchange.book.open() if order.contract_code[:3] != "BTC"]
         async with in_process(exchange) as client:
             report = await client.cancel_everything(kinds=ALL_KINDS, contracts=named)
         assert report.proved
         assert exchange.book.open() == others
+        assert list(dict.fromkeys(kind.product for kind in report.kinds)) == list(PRODUCTS)
+
+    run(main())
+
+
+def test_a_contract_of_two_products_is_cancelled_in_both() -> None:
+    """It counts once, although it is given twice."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for kind in ("linear", "cross"):
+            exchange.book.add(kind, "BTC-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(
+                products=LEGACY, kinds=["orders"], contracts=["BTC-USDT", "BTC-USDT"]
+            )
+        assert report.proved
+        assert not exchange.book.open()
+        for mode in ("", "cross_"):
+            assert exchange.calls[f"/linear-swap-api/v1/swap_{mode}cancelall"] == 1
 
     run(main())
 
@@ -382,13 +402,31 @@ class Slow(Budgets):
 
 
 def test_a_timeout_between_two_calls_is_no_error() -> None:
-    """Kinds whose calls are not sent in time are not proved."""
+    """Kinds whose calls cannot be sent in time are not proved, and their calls are not sent."""
 
     async def main() -> None:
         exchange = Exchange()
         fill(exchange, 60, random.Random(7))
         async with in_process(exchange, budgets=Slow()) as client:
             assert not (await client.cancel_everything(timeout=1.0)).proved
+        assert exchange.calls["/swap-api/v1/swap_cancelall"] > 0
+        assert exchange.calls["/swap-api/v1/swap_trigger_cancelall"] == 0
+
+    run(main())
+
+
+def test_no_order_is_cancelled_after_the_timeout() -> None:
+    """The second listing shows an order, and has no reply about the other margin mode."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        asyncio.get_running_loop().call_later(0.1, exchange.book.add, "v5", "BTC-USDT")
+        faults = FaultPlan({"/v5/trade/order/opens": [None, None, None, *["lost_before"] * 20]})
+        async with in_process(exchange, faults=faults) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m"], kinds=["orders"], timeout=1.0
+            )
+        assert len(report.remaining) == len(exchange.book.open()) == 1
 
     run(main())
 
@@ -762,6 +800,7 @@ def test_a_cancelled_caller_leaves_nothing_running() -> None:
         ({"contracts": "BTC-USD"}, InvalidTypeError),
         ({"contracts": 7}, InvalidTypeError),
         ({"contracts": ["BTC-USDT"], "products": ["coin_m_swap"]}, InvalidValueError),
+        ({"contracts": ["BTC-USD", "BTC-USDT"], "products": ["coin_m_swap"]}, InvalidValueError),
         ({"timeout": None}, InvalidTypeError),
         ({"timeout": 0}, InvalidValueError),
         ({"on_progress": "print"}, InvalidTypeError),
