@@ -267,6 +267,26 @@ def test_a_refusal_of_the_account_ends_the_queries(kind: Kind) -> None:
     run(main())
 
 
+def test_a_reply_after_a_refusal_of_the_account_does_not_continue_the_queries() -> None:
+    """Two queries are in flight, and only the first is refused."""
+
+    async def main() -> None:
+        refused = {"code": 1220, "message": "no permission", "ts": EPOCH * 1000}
+        transport = Answering(
+            lambda params: refused if params["order_id"] == "7" else found("new")(params)
+        )
+        async with transport.client() as client:
+            outcome = await client.confirm(unanswered("v5", "7", "8"), timeout=10.0)
+        assert states(outcome) == [
+            (CancelStatus.UNKNOWN, None),
+            (CancelStatus.OPEN, OrderState.OPEN),
+        ]
+        assert outcome.error == Refusal(1220, "no permission")
+        assert now() < 1.0
+
+    run(main())
+
+
 @pytest.mark.parametrize(("skew", "asked"), [(30.0, 1), (3600.0, 2)])
 def test_a_query_refused_for_its_signature_is_signed_again_if_a_wrong_clock_explains_it(
     skew: float, asked: int

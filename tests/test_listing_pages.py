@@ -161,6 +161,19 @@ def test_a_list_that_repeats_a_page_is_not_complete() -> None:
     run(main())
 
 
+def test_a_list_that_repeats_an_earlier_page_is_not_complete() -> None:
+    """The exchange returns two pages in turn."""
+
+    async def main() -> None:
+        orders = await v5_orders(
+            lambda params: rows(range(101, 201) if params.get("from") == "100" else range(1, 101))
+        )
+        assert len(orders) == 200
+        assert orders.missing == ("BTC-USDT: the list returned the same page twice",)
+
+    run(main())
+
+
 @pytest.mark.parametrize("last", [[{"order_id": "100"}], [{"id": None}]])
 def test_a_full_page_without_an_id_to_continue_after_is_not_the_last(last: Any) -> None:
     """More orders may be open."""
