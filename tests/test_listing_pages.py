@@ -131,6 +131,26 @@ def test_a_listing_that_aclose_ends_is_not_complete() -> None:
     run(main())
 
 
+def test_a_cancelled_caller_ends_its_list() -> None:
+    """No task is left, and no request is sent afterwards."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        add(exchange, "swap", 220)
+        async with in_process(exchange, delay=DELAY) as client:
+            listed = asyncio.create_task(client.coin_m_swap.open_orders("BTC-USD"))
+            await asyncio.sleep(0.5)
+            listed.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await listed
+            nothing_is_left(client)
+            sent = exchange.calls.total()
+            await asyncio.sleep(10.0)
+            assert exchange.calls.total() == sent
+
+    run(main())
+
+
 def rows(numbers: range, *, named: bool = True) -> list[dict[str, object]]:
     """Return rows of a v5 list."""
     name = "id" if named else "number"
