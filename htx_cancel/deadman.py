@@ -89,6 +89,7 @@ class _CountdownBatch(Batch):
     def __init__(self, product_countdown: "_Countdown", seconds: float) -> None:
         super().__init__(product_countdown.row.path)
         self.reply = CountdownReply(_NOT_SENT)
+        self.first_sent_at = inf  #: loop time of the first attempt
         self.sent_at = 0.0  #: loop time of the last attempt
         self.uncertain = False  #: whether an attempt may have armed it without a reply
         self._countdown = product_countdown
@@ -96,6 +97,7 @@ class _CountdownBatch(Batch):
 
     def begin(self, now: float) -> None:
         super().begin(now)
+        self.first_sent_at = min(self.first_sent_at, now)
         self.sent_at = now
 
     def body(self) -> bytes:
@@ -111,7 +113,7 @@ class _CountdownBatch(Batch):
         self.uncertain |= STATUS[answer.whole.meaning][0] is CancelStatus.UNKNOWN
         if answer.whole.code == WRONG_TYPE and self._countdown.switch_type():
             return RetryAction.WAIT_FOR_BUDGET
-        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]}, answer)
 
     @property
     def accepted(self) -> bool:
@@ -191,11 +193,10 @@ class _Countdown:
         if batch.accepted:
             ends_at = min(ends_at, batch.sent_at + (batch.reply.seconds or SHORTEST))
         if batch.uncertain:
-            ends_at = min(ends_at, batch.began + self._seconds)
+            ends_at = min(ends_at, batch.first_sent_at + self._seconds)
         if ends_at < self.ends_at:
             self.ends_at = ends_at
-            if self._timer is not None:
-                self._check_at(ends_at)
+            self._check_at(ends_at)
         return batch
 
     def start(self) -> None:
@@ -207,8 +208,10 @@ class _Countdown:
         while not self._stopped:
             renewed_at = self.ends_at - self._seconds
             await asyncio.sleep(renewed_at + self._renew_every - self._loop.time())
-            while not self._stopped and (failure := await self._renew()):
-                if failure != self._last_failure and not self._stopped:
+            while failure := await self._renew():
+                if self._stopped:
+                    return
+                if failure != self._last_failure:
                     self._last_failure = failure
                     self.alert(AlertKind.FAILED, failure)
                 await asyncio.sleep(RETRY_AFTER)

@@ -341,7 +341,12 @@ class Everything:
             kind.record_cancel(outcome, self._loop.time())
 
     async def _list_and_cancel(self, product: _Product) -> None:
-        """List all kinds of a product, the plain orders last, and cancel the listed orders."""
+        """List all kinds of a product, the plain orders last, and cancel the listed orders.
+
+        It does nothing if the timeout has passed.
+        """
+        if self._time_left() <= 0:
+            return
         by_method: dict[str, list[_Kind]] = {}
         for kind in product.kinds:
             by_method.setdefault(kind.list_method, []).append(kind)

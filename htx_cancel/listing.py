@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from htx_cancel.attempt import CallContext, Sender
 from htx_cancel.batch import Batch
 from htx_cancel.endpoints import CATALOGUES, LISTS, Query
-from htx_cancel.errors import InvalidTypeError, InvalidValueError
+from htx_cancel.errors import InvalidValueError
 from htx_cancel.limits.permit import Permit, Priority
 from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.retry import RETRY, RetryAction
@@ -71,7 +71,7 @@ class QueryBatch(Batch):
     def record(self, answer: AttemptResult) -> RetryAction:
         """Store the states of an attempt; return what to do next."""
         self.states = answer if isinstance(answer, OrderStates) else OrderStates(answer.whole)
-        return self._next_action({RETRY[answer.whole.meaning]} - {RetryAction.STOP}, answer)
+        return self._next_action({RETRY[answer.whole.meaning]}, answer)
 
 
 class Lister:
@@ -216,7 +216,7 @@ def _is_valid(order: OpenOrder) -> bool:
     """Return whether the order's contract and id can be sent in a cancel."""
     try:
         return bool(order.ref)
-    except (InvalidTypeError, InvalidValueError):
+    except InvalidValueError:
         return False
 
 

@@ -330,8 +330,9 @@ def test_closing_while_ids_are_checked_sends_nothing() -> None:
     run(main())
 
 
-def test_closing_gives_up_requests_without_a_reply_in_time() -> None:
-    """Orders of requests in flight at the end of ``drain`` are unknown."""
+@pytest.mark.parametrize("drain", [0, 0.5])
+def test_closing_gives_up_requests_without_a_reply_in_time(drain: float) -> None:
+    """Orders of requests in flight at the end of ``drain`` are unknown, and no request goes on."""
 
     async def main() -> None:
         exchange = Exchange()
@@ -339,8 +340,9 @@ def test_closing_gives_up_requests_without_a_reply_in_time() -> None:
         client = in_process(exchange, delay=2.0)
         call = asyncio.create_task(cancel(client, "swap", ids))
         await asyncio.sleep(0.1)
-        await client.aclose(drain=0.5)
-        assert asyncio.get_running_loop().time() == pytest.approx(0.6, abs=0.01)
+        await client.aclose(drain=drain)
+        assert asyncio.get_running_loop().time() == pytest.approx(0.1 + drain, abs=0.01)
+        assert asyncio.all_tasks() <= {asyncio.current_task(), call}
         assert (await call).counts == {CancelStatus.UNKNOWN: 10}
 
     run(main())

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from clients import EPOCH, KEY, SECRET, add, cancel, credentials, in_process, nothing_is_left
 from msgspec.structs import replace
 from transports import Answering
-from virtualtime import now, run
+from virtualtime import VirtualLoop, now, run
 
 from htx_cancel import (
     Alert,
@@ -25,6 +25,7 @@ from htx_cancel import (
     DeadManSwitch,
     InvalidTypeError,
     InvalidValueError,
+    Limit,
     NotArmedError,
     RetryPolicy,
 )
@@ -34,7 +35,7 @@ from htx_cancel.sandbox.faults import FAULTS, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import COUNTDOWNS as SANDBOX_COUNTDOWNS
 from htx_cancel.sandbox.rules import ROUTES, Kind
-from htx_cancel.wire.transport import Reply, Request
+from htx_cancel.wire.transport import NoAnswerError, Reply, Request
 
 pytestmark = pytest.mark.loops
 
@@ -126,6 +127,21 @@ def test_it_is_renewed_every_quarter_and_disarmed_by_a_clean_exit() -> None:
             nothing_is_left(client)
         assert open_kinds(exchange) == {"swap", "futures", "v5"}
         assert alerts == []
+
+    run(main())
+
+
+def test_a_longer_countdown_is_renewed_every_quarter_of_its_length() -> None:
+    """Three renewals in 50 of 60 seconds."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            async with client.dead_man_switch(products=["coin_m_swap"], seconds=60) as switch:
+                await asyncio.sleep(50.0)
+                assert 54.0 < switch.remaining < 56.0
+            assert exchange.calls[SWAP] == 5  # with the arming and the disarming
+            assert now() == pytest.approx(50.0, abs=0.01)
 
     run(main())
 
@@ -225,6 +241,30 @@ def test_an_exchange_that_counts_in_seconds_is_sent_seconds() -> None:
     run(main())
 
 
+def test_the_unit_is_changed_only_once() -> None:
+    """About a thousand times the time asked for shows the unit; later it is a failed renewal."""
+
+    async def main() -> None:
+        alerts, replies = list[Alert](), [armed(29100.0), armed(30.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else armed(30000.0)
+
+        transport = Answering(answer)
+        async with (
+            transport.client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append),
+        ):
+            await asyncio.sleep(8.0)
+            assert len(transport.asked) == 3
+        assert [alert.kind for alert in alerts] == [AlertKind.WRONG_UNIT, AlertKind.FAILED]
+        assert "counts 30000 s, asked for 30 s" in alerts[1].message
+
+    run(main())
+
+
 def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
     """Alerts come at a half, at three quarters and at the end; then renewals succeed again."""
 
@@ -232,7 +272,7 @@ def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
         exchange, alerts = Exchange(), list[tuple[float, Alert]]()
         plan = script(SWAP, None, *["lost_before"] * 20)
         async with (
-            in_process(exchange, faults=plan) as client,
+            in_process(exchange, delay=0.4, faults=plan) as client,
             client.dead_man_switch(
                 products=["coin_m_swap"], on_alert=lambda alert: alerts.append((now(), alert))
             ) as switch,
@@ -249,6 +289,21 @@ def test_renewals_without_a_reply_count_for_nothing_and_raise_alerts() -> None:
             (30.0, AlertKind.EXPIRED, 0.0),
         ]
         assert "the last confirmed renewal was 15 s ago" in {alert.message for _, alert in alerts}
+
+    run(main())
+
+
+def test_a_confirmed_repetition_counts_from_when_it_was_sent() -> None:
+    """The first arming is lost; its repetition is sent half a second later or more."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with (
+            in_process(exchange, faults=script(SWAP, "lost_before", None)) as client,
+            client.dead_man_switch(products=["coin_m_swap"]) as switch,
+        ):
+            assert now() > 0.5
+            assert switch.remaining == pytest.approx(ends_in(exchange), abs=0.001)
 
     run(main())
 
@@ -286,6 +341,7 @@ def test_a_refused_renewal_raises_one_alert_and_is_repeated_every_second() -> No
         ):
             await asyncio.sleep(7.4 + 5.2)
             assert 29.0 < switch.countdowns["usdt_m"] < 30.0
+            assert switch.remaining == pytest.approx(switch.countdowns["coin_m_swap"])
         (alert,) = alerts
         assert (alert.product, alert.kind) == ("usdt_m", AlertKind.FAILED)
         assert alert.message.startswith("1227 ")
@@ -401,6 +457,24 @@ def test_an_arming_that_takes_effect_without_a_reply_raises_an_alert() -> None:
     run(main())
 
 
+def test_a_wait_for_a_token_does_not_lengthen_remaining() -> None:
+    """The first arming takes effect without a reply; its repetition waits five seconds."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        plan = script(SWAP, "reset_after", *["busy"] * 50)
+        limits = {"coin_m_swap_trade": Limit(1, 5.0)}
+        async with in_process(exchange, faults=plan, limits=limits) as client:
+            switch = client.dead_man_switch(products=["coin_m_swap"], on_alert=lambda _alert: None)
+            with pytest.raises(NotArmedError):
+                async with switch:
+                    raise AssertionError("the switch was entered")
+            assert exchange.calls[SWAP] > 1
+            assert switch.remaining - 1e-6 <= ends_in(exchange) < inf
+
+    run(main())
+
+
 def test_a_renewal_with_a_shorter_time_shortens_remaining() -> None:
     """The shorter time counts, whatever was confirmed before."""
 
@@ -418,6 +492,172 @@ def test_a_renewal_with_a_shorter_time_shortens_remaining() -> None:
             await asyncio.sleep(7.6)
             assert switch.remaining < 5.0
             assert "counts 5 s" in alerts[0].message
+
+    run(main())
+
+
+def test_a_shorter_time_counts_after_a_lost_reply() -> None:
+    """The renewal is repeated, and only its second attempt has a reply."""
+
+    async def main() -> None:
+        replies: list[object] = [armed(30.0), NoAnswerError("lost"), armed(5.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else NoAnswerError("lost")
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"], on_alert=lambda _alert: None
+            ) as switch,
+        ):
+            await asyncio.sleep(9.0)
+            assert not replies
+            assert switch.remaining < 5.0
+
+    run(main())
+
+
+@pytest.mark.parametrize("fault", [None, "busy"])
+def test_a_clean_exit_waits_for_a_renewal_no_longer_than_its_reply(fault: str | None) -> None:
+    """The renewal is sent after 7.5 seconds; a failed one is neither repeated nor an alert."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, fault)
+        async with in_process(exchange, delay=0.25, faults=plan) as client:
+            async with client.dead_man_switch(products=["coin_m_swap"], on_alert=alerts.append):
+                await asyncio.sleep(7.3)  # the arming took half a second
+            assert now() < 8.6
+            nothing_is_left(client)
+        assert exchange.countdowns.ends == {}
+        assert exchange.calls[SWAP] == 3
+        assert alerts == []
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("disarming", "left"), [([None], 17.6), (["lost_before"] * 50, 20.1)], ids=["disarmed", "lost"]
+)
+def test_a_clean_exit_waits_half_of_its_time_for_a_lost_renewal(
+    disarming: list[str | None], left: float
+) -> None:
+    """It takes five seconds at most. The exit begins 0.1 seconds after the renewal."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        plan = script(SWAP, None, "lost_before", *disarming)
+        async with in_process(exchange, faults=plan) as client:
+            async with client.dead_man_switch(
+                products=["coin_m_swap"], seconds=60, on_alert=lambda _alert: None
+            ):
+                await asyncio.sleep(15.1)
+            assert now() == pytest.approx(left, abs=0.05)
+            nothing_is_left(client)
+
+    run(main())
+
+
+def test_a_countdown_that_ends_while_it_is_disarmed_raises_one_alert() -> None:
+    """A clean exit stops the alerts of late renewals."""
+
+    async def main() -> None:
+        exchange, alerts = Exchange(), list[Alert]()
+        plan = script(SWAP, None, *["lost_before"] * 50)
+        async with (
+            in_process(exchange, faults=plan) as client,
+            client.dead_man_switch(products=["coin_m_swap"], seconds=5, on_alert=alerts.append),
+        ):
+            await asyncio.sleep(1.0)
+        (alert,) = alerts
+        assert (alert.kind, alert.remaining) == (AlertKind.NOT_DISARMED, 0.0)
+
+    run(main())
+
+
+class Stubborn(InProcessTransport):
+    """A transport that swallows a cancellation."""
+
+    async def send(self, request: Request, *, timeout: float) -> Reply:
+        """Turn a cancellation into a lost reply."""
+        try:
+            return await super().send(request, timeout=timeout)
+        except asyncio.CancelledError:
+            raise NoAnswerError("lost") from None
+
+
+def test_a_transport_that_swallows_a_cancellation_does_not_prolong_the_renewals() -> None:
+    """The switch is left by an exception while a renewal is in flight."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with CancelClient(
+            credentials(),
+            transport=Stubborn(exchange, epoch=EPOCH, delay=0.2),
+            wall_clock=lambda: EPOCH + asyncio.get_running_loop().time(),
+        ) as client:
+            await stopped(client.dead_man_switch(products=["coin_m_swap"]), after=7.2)
+            assert now() == pytest.approx(7.6, abs=0.01)
+            nothing_is_left(client)
+            sent = exchange.calls[SWAP]
+            await asyncio.sleep(60.0)
+            assert exchange.calls[SWAP] == sent
+
+    run(main())
+
+
+def test_alerts_come_on_time_if_on_alert_takes_two_seconds() -> None:
+    """The exchange confirms 29 seconds, within the tolerance, and then refuses all renewals."""
+
+    async def main() -> None:
+        loop, alerts = asyncio.get_running_loop(), list[tuple[float, AlertKind]]()
+        assert isinstance(loop, VirtualLoop)
+        replies = [armed(29.0)]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            if not params["on_off"]:
+                return DISARMED
+            return replies.pop(0) if replies else {"status": "error", "err_code": 1227}
+
+        def stall(alert: Alert) -> None:
+            alerts.append((round(now(), 1), alert.kind))
+            if alert.kind is AlertKind.LATE:
+                loop.stall(2.0)
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(products=["coin_m_swap"], on_alert=stall),
+        ):
+            await asyncio.sleep(40.0)
+        assert [alert for alert in alerts if alert[1] is not AlertKind.FAILED] == [
+            (15.0, AlertKind.LATE),
+            (22.5, AlertKind.LATE),
+            (29.0, AlertKind.EXPIRED),
+        ]
+
+    run(main())
+
+
+def test_a_renewal_that_does_not_say_how_long_may_end_after_five_seconds() -> None:
+    """The exchange's pages allow no shorter countdown."""
+
+    async def main() -> None:
+        replies = [armed(30.0), {"code": 200, "data": {}}]
+
+        def answer(params: Mapping[str, Any]) -> object:
+            return replies.pop(0) if params["on_off"] else DISARMED
+
+        async with (
+            Answering(answer).client() as client,
+            client.dead_man_switch(
+                products=["coin_m_swap"], on_alert=lambda _alert: None
+            ) as switch,
+        ):
+            await asyncio.sleep(8.0)
+            assert switch.remaining == pytest.approx(4.5, abs=0.01)
 
     run(main())
 
@@ -879,11 +1119,11 @@ def test_a_closed_client_arms_nothing() -> None:
         client = in_process(exchange)
         switch = client.dead_man_switch()
         await client.aclose()
-        uses: list[Callable[[], DeadManSwitch]] = [client.dead_man_switch, lambda: switch]
-        for use in uses:
-            with pytest.raises(ClientClosedError):
-                async with use():
-                    raise AssertionError("the switch was entered")
+        with pytest.raises(ClientClosedError):
+            client.dead_man_switch()
+        with pytest.raises(ClientClosedError):
+            async with switch:
+                raise AssertionError("the switch was entered")
         assert not exchange.calls
 
     run(main())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clients import CONTRACTS, EPOCH, ONCE, in_process, over_a_socket
+from msgspec.structs import replace
 from virtualtime import VirtualLoop, run
 
 from htx_cancel import (
@@ -18,6 +19,7 @@ from htx_cancel import (
 )
 from htx_cancel.endpoints import KINDS, LEGACY, PRODUCTS, PROTECTIVE
 from htx_cancel.sandbox import Exchange
+from htx_cancel.sandbox.faults import FAULTS as FAULT_BY_NAME
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import ALGO_TYPES, ROUTES, Kind
 from htx_cancel.sandbox.rules import PRODUCTS as BY_KIND
@@ -306,11 +308,32 @@ def test_only_the_given_contracts_are_cancelled() -> None:
     async def main() -> None:
         exchange = Exchange()
         fill(exchange, 300, random.Random(2))
-        named = ("BTC-USD", "BTC-USDT", "BTC")
+        named = ("BTC-USDT", "BTC", "BTC-USD")
+        others = [order for order in exchange.book.open() if order.contract_code[:3] != "BTC"]
         async with in_process(exchange) as client:
             report = await client.cancel_everything(kinds=ALL_KINDS, contracts=named)
         assert report.proved
-        assert {order.contract_code[:3] for order in exchange.book.open()} == {"ETH", "XRP"}
+        assert exchange.book.open() == others
+        assert list(dict.fromkeys(kind.product for kind in report.kinds)) == list(PRODUCTS)
+
+    run(main())
+
+
+def test_a_contract_of_two_products_is_cancelled_in_both() -> None:
+    """It counts once, although it is given twice."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for kind in ("linear", "cross"):
+            exchange.book.add(kind, "BTC-USDT")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(
+                products=LEGACY, kinds=["orders"], contracts=["BTC-USDT", "BTC-USDT"]
+            )
+        assert report.proved
+        assert not exchange.book.open()
+        for mode in ("", "cross_"):
+            assert exchange.calls[f"/linear-swap-api/v1/swap_{mode}cancelall"] == 1
 
     run(main())
 
@@ -379,13 +402,31 @@ class Slow(Budgets):
 
 
 def test_a_timeout_between_two_calls_is_no_error() -> None:
-    """Kinds whose calls are not sent in time are not proved."""
+    """Kinds whose calls cannot be sent in time are not proved, and their calls are not sent."""
 
     async def main() -> None:
         exchange = Exchange()
         fill(exchange, 60, random.Random(7))
         async with in_process(exchange, budgets=Slow()) as client:
             assert not (await client.cancel_everything(timeout=1.0)).proved
+        assert exchange.calls["/swap-api/v1/swap_cancelall"] > 0
+        assert exchange.calls["/swap-api/v1/swap_trigger_cancelall"] == 0
+
+    run(main())
+
+
+def test_no_order_is_cancelled_after_the_timeout() -> None:
+    """The second listing shows an order, and has no reply about the other margin mode."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        asyncio.get_running_loop().call_later(0.1, exchange.book.add, "v5", "BTC-USDT")
+        faults = FaultPlan({"/v5/trade/order/opens": [None, None, None, *["lost_before"] * 20]})
+        async with in_process(exchange, faults=faults) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m"], kinds=["orders"], timeout=1.0
+            )
+        assert len(report.remaining) == len(exchange.book.open()) == 1
 
     run(main())
 
@@ -404,6 +445,97 @@ def test_a_product_refused_to_the_account_is_not_proved() -> None:
         for kind in report.kinds:
             assert kind.proved == (kind.product != "coin_m_futures")
             assert kind.proved or "404" in kind.why
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", [None, 403], ids=["unreadable", "refused"])
+def test_the_lists_of_all_given_contracts_count(code: int | None) -> None:
+    """The list of the first contract fails once; nothing is open."""
+
+    async def main() -> None:
+        fault = FAULT_BY_NAME["html"] if code is None else replace(FAULT_BY_NAME["busy"], code=code)
+        faults = FaultPlan({"/swap-api/v1/swap_openorders": [fault, None]})
+        async with in_process(Exchange(), faults=faults, retry=ONCE) as client:
+            seen: list[EverythingReport] = []
+            report = await client.cancel_everything(
+                products=["coin_m_swap"],
+                kinds=["orders"],
+                contracts=["BTC-USD", "ETH-USD"],
+                on_progress=seen.append,
+            )
+        assert report.proved
+        assert len(seen) == 3
+        assert "BTC-USD" in seen[0].kinds[0].why
+
+    run(main())
+
+
+def test_an_on_progress_that_raises_ends_nothing() -> None:
+    """Each exception is reported."""
+    loop = VirtualLoop()
+
+    def broken(_report: EverythingReport) -> None:
+        raise RuntimeError("on_progress")
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            report = await client.cancel_everything(products=["usdt_m"], on_progress=broken)
+        assert report.proved
+        assert report.seconds < 1.0
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+    assert [failure["message"] for failure in loop.failures] == ["on_progress raised"] * 2
+
+
+def test_the_timeout_ends_the_pause_before_a_listing() -> None:
+    """A listing less than a quarter of a second after another proves nothing."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            report = await client.cancel_everything(products=["usdt_m"], timeout=0.1)
+        assert not report.proved
+        assert report.seconds == pytest.approx(0.1, abs=0.01)
+        assert {kind.why for kind in report.kinds} == {"only one listing showed no order"}
+
+    run(main())
+
+
+def test_a_refused_kind_does_not_end_the_other_kinds_of_its_product() -> None:
+    """The exchange refuses the list of trigger orders only."""
+
+    async def main() -> None:
+        exchange = Exchange(withdrawn=["/swap-api/v1/swap_trigger_openorders"])
+        exchange.book.add("swap", "BTC-USD")
+        async with in_process(exchange) as client:
+            report = await client.cancel_everything(products=["coin_m_swap"], timeout=3.0)
+        assert not report.proved
+        assert [(kind.kind, kind.proved) for kind in report.kinds] == [
+            ("orders", True),
+            ("trigger_orders", False),
+        ]
+
+    run(main())
+
+
+def test_a_report_of_progress_says_why_a_kind_is_not_proved() -> None:
+    """The first listing shows an order, the next two show none."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        asyncio.get_running_loop().call_later(0.015, exchange.book.add, "v5", "BTC-USDT")
+        seen: list[EverythingReport] = []
+        async with in_process(exchange, delay=0.01) as client:
+            report = await client.cancel_everything(
+                products=["usdt_m"], kinds=["orders"], on_progress=seen.append
+            )
+        assert report.proved
+        assert [kind.why for progress in seen for kind in progress.kinds] == [
+            "orders are still listed",
+            "only one listing showed no order",
+            "",
+        ]
 
     run(main())
 
@@ -452,7 +584,26 @@ def test_one_empty_listing_is_no_proof() -> None:
         async with in_process(exchange, delay=0.01) as client:
             report = await client.cancel_everything(products=["usdt_m"], kinds=["orders"])
         assert report.proved
+        assert [kind.appeared for kind in report.kinds] == [1]
         assert not exchange.book.open()
+
+    run(main())
+
+
+def test_an_order_that_is_listed_again_did_not_appear() -> None:
+    """The list between the two that show the order cannot be read."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("swap", "BTC-USD", refusal=1088)
+        faults = FaultPlan({"/swap-api/v1/swap_openorders": [None, "html"]})
+        async with in_process(exchange, faults=faults, retry=ONCE) as client:
+            report = await client.cancel_everything(
+                products=["coin_m_swap"], kinds=["orders"], timeout=3.0
+            )
+        assert faults.injected == {"html": 1}
+        assert exchange.calls["/swap-api/v1/swap_openorders"] > 2
+        assert [kind.appeared for kind in report.kinds] == [0]
 
     run(main())
 
@@ -505,6 +656,47 @@ def test_a_list_that_cannot_be_read_does_not_renew_an_old_proof() -> None:
     run(main())
 
 
+def test_an_old_proof_of_one_kind_is_not_renewed_by_another_kind() -> None:
+    """The list of plain orders cannot be read while the trigger orders are proved."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        for moment in (0.1, 0.35, 0.6, 0.85, 1.1):
+            loop.call_later(
+                moment,
+                lambda: exchange.book.add("v5_algo", "BTC-USDT", algo_type="trigger"),
+            )
+        loop.call_later(0.3, exchange.book.add, "v5", "BTC-USDT")
+        faults = FaultPlan({"/v5/trade/order/opens": [None] * 4 + ["html"] * 12})
+        async with in_process(exchange, faults=faults, retry=ONCE) as client:
+            report = await client.cancel_everything(products=["usdt_m"])
+        assert faults.injected == {"html": 12}
+        assert report.proved
+        assert not exchange.book.open()
+
+    run(main())
+
+
+def test_closing_the_client_ends_the_call_without_a_proof() -> None:
+    """One listing showed no order."""
+
+    async def main() -> None:
+        async with in_process(Exchange()) as client:
+            await asyncio.sleep(5.0)
+            calling = asyncio.create_task(
+                client.cancel_everything(products=["usdt_m"], kinds=["orders"])
+            )
+            await asyncio.sleep(0.1)
+            await client.aclose()
+            report = await calling
+        assert not report.proved
+        assert report.seconds < 1.0
+        assert [kind.why for kind in report.kinds] == ["only one listing showed no order"]
+
+    run(main())
+
+
 def test_a_contract_in_settlement_delays_the_listings_for_some_seconds_only() -> None:
     """Each round tries its cancels for ``PATIENCE`` seconds at most, then lists again."""
 
@@ -524,6 +716,36 @@ def test_a_contract_in_settlement_delays_the_listings_for_some_seconds_only() ->
         assert not report.proved
         # The cancel-all takes 2 s, the cancel by id 2 s more; a third try would be too late.
         assert listed[:2] == pytest.approx([4.0, 6.25], abs=0.01)
+
+    run(main())
+
+
+def test_requests_of_others_do_not_lengthen_the_timeout_of_a_cancel() -> None:
+    """An urgent cancel does not wait for their tokens; its contract is in settlement."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("swap", "BTC-USD")
+        exchange.settling.add("BTC-USD")
+        loop = asyncio.get_running_loop()
+        listed: list[float] = []
+        async with in_process(exchange) as client:
+
+            async def other() -> None:
+                (await client.budgets.acquire(("coin_m_swap_trade",))).replied()
+
+            others = [asyncio.create_task(other()) for _ in range(300)]
+            await asyncio.sleep(0)
+            await client.cancel_everything(
+                products=["coin_m_swap"],
+                kinds=["orders"],
+                timeout=15.0,
+                on_progress=lambda _: listed.append(loop.time()),
+            )
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        assert listed[0] < 10.0
 
     run(main())
 
@@ -578,6 +800,7 @@ def test_a_cancelled_caller_leaves_nothing_running() -> None:
         ({"contracts": "BTC-USD"}, InvalidTypeError),
         ({"contracts": 7}, InvalidTypeError),
         ({"contracts": ["BTC-USDT"], "products": ["coin_m_swap"]}, InvalidValueError),
+        ({"contracts": ["BTC-USD", "BTC-USDT"], "products": ["coin_m_swap"]}, InvalidValueError),
         ({"timeout": None}, InvalidTypeError),
         ({"timeout": 0}, InvalidValueError),
         ({"on_progress": "print"}, InvalidTypeError),

@@ -24,6 +24,7 @@ from htx_cancel import (
     Outcome,
     Refusal,
     RetryPolicy,
+    Source,
 )
 from htx_cancel.endpoints import QUERIES
 from htx_cancel.errors import NoAnswerError
@@ -245,6 +246,52 @@ def test_no_permit_is_lost_to_a_failure_of_our_own(
     run(main())
 
 
+def algo_list(
+    pages: Callable[[str, bool], list[dict[str, Any]]],
+) -> Callable[[Mapping[str, Any]], object]:
+    """Answer with the rows of a type, on the first page or on the second."""
+    return lambda params: {"code": 200, "data": pages(params["type"], "from" in params)}
+
+
+def test_one_of_several_lists_with_two_pages_makes_an_absence_uncertain() -> None:
+    """The order is not listed in the first round, and is listed again in the second."""
+
+    async def main() -> None:
+        rounds = 0
+
+        def pages(algo_type: str, second: bool) -> list[dict[str, Any]]:
+            nonlocal rounds
+            if algo_type != "trigger":
+                return []
+            if not second:
+                rounds += 1
+                return [{"id": str(number), "algo_id": str(number)} for number in range(100, 300)]
+            return [{"id": "7", "algo_id": "7"}] if rounds > 1 else []
+
+        source = Source("usdt_m.cancel_algo_orders", "BTC-USDT", "algo_id")
+        outcome = Outcome.of([OrderResult("7", CancelStatus.UNKNOWN)], source=source)
+        async with Answering(algo_list(pages)).client() as client:
+            confirmed = await client.confirm(outcome, timeout=3.0)
+        assert rounds > 1
+        assert states(confirmed) == [(CancelStatus.OPEN, OrderState.OPEN)]
+
+    run(main())
+
+
+def test_an_order_without_a_client_order_id_is_no_order_that_has_one() -> None:
+    """The list has one order, which another program placed without such an id."""
+
+    async def main() -> None:
+        source = Source("usdt_m.cancel_algo_orders", "BTC-USDT", "algo_client_order_id")
+        outcome = Outcome.of([OrderResult("7", CancelStatus.UNKNOWN)], source=source)
+        row = {"id": "1", "algo_id": "1", "algo_client_order_id": None}
+        async with Answering(algo_list(lambda _type, _second: [row])).client() as client:
+            confirmed = await client.confirm(outcome, timeout=3.0)
+        assert states(confirmed) == [(CancelStatus.CLOSED, OrderState.GONE)]
+
+    run(main())
+
+
 @pytest.mark.parametrize("kind", ["v5", "swap_trailing"])
 def test_a_refusal_of_the_account_ends_the_queries(kind: Kind) -> None:
     """The next query would be refused too; ``outcome.error`` is the refusal."""
@@ -262,6 +309,55 @@ def test_a_refusal_of_the_account_ends_the_queries(kind: Kind) -> None:
         assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
         assert outcome.error == Refusal(1220, "no permission")
         assert len(transport.asked) == 1
+        assert now() < 1.0
+
+    run(main())
+
+
+def test_a_refusal_of_the_account_ends_a_round() -> None:
+    """One request is in flight at a time; the second one took its permit before the refusal."""
+
+    async def main() -> None:
+        refused = {"code": 1220, "message": "no permission", "ts": EPOCH * 1000}
+        transport = Answering(lambda _params: refused)
+        async with transport.client(max_in_flight=1) as client:
+            outcome = await client.confirm(unanswered("v5", "7", "8", "9"), timeout=10.0)
+        assert outcome.error == Refusal(1220, "no permission")
+        assert [params["order_id"] for params in transport.asked] == ["7", "8"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", BY_ID)
+def test_an_order_in_a_state_that_no_page_describes_is_queried_again(kind: Kind) -> None:
+    """It exists, so it is not called not found; its result stays as it was."""
+
+    async def main() -> None:
+        rows = {"status": "ok", "data": [{"order_id": 7, "order_id_str": "7", "status": 99}]}
+        transport = Answering(found("exotic") if kind == "v5" else lambda _params: rows)
+        async with transport.client() as client:
+            outcome = await client.confirm(unanswered(kind, "7"), timeout=2.0)
+        assert states(outcome) == [(CancelStatus.UNKNOWN, None)]
+        assert len(transport.asked) > 1
+
+    run(main())
+
+
+def test_a_reply_after_a_refusal_of_the_account_does_not_continue_the_queries() -> None:
+    """Two queries are in flight, and only the first is refused."""
+
+    async def main() -> None:
+        refused = {"code": 1220, "message": "no permission", "ts": EPOCH * 1000}
+        transport = Answering(
+            lambda params: refused if params["order_id"] == "7" else found("new")(params)
+        )
+        async with transport.client() as client:
+            outcome = await client.confirm(unanswered("v5", "7", "8"), timeout=10.0)
+        assert states(outcome) == [
+            (CancelStatus.UNKNOWN, None),
+            (CancelStatus.OPEN, OrderState.OPEN),
+        ]
+        assert outcome.error == Refusal(1220, "no permission")
         assert now() < 1.0
 
     run(main())

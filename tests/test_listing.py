@@ -9,8 +9,8 @@ from clients import CONTRACTS, in_process, over_a_socket
 from msgspec.structs import replace
 from virtualtime import now, run
 
-from htx_cancel import CancelStatus, InvalidTypeError, InvalidValueError, Priority
-from htx_cancel.endpoints import LISTS
+from htx_cancel import CancelStatus, InvalidTypeError, InvalidValueError, Limit, Priority
+from htx_cancel.endpoints import ENDPOINTS, LISTS
 from htx_cancel.listing import QueryBatch
 from htx_cancel.orders import OpenOrder, OpenOrders
 from htx_cancel.sandbox import Exchange
@@ -108,12 +108,36 @@ def test_all_algo_orders_of_a_contract_are_listed_and_cancelled() -> None:
             assert {order.contract_code for order in exchange.book.open()} == {"ETH-USDT"}
             nothing = await client.usdt_m.cancel_all_algo_orders("BTC-USDT")
             assert (nothing.call.status, len(nothing)) == (CancelStatus.NOT_FOUND, 0)
+            with pytest.raises(InvalidValueError, match="contract_code"):
+                await client.usdt_m.cancel_all_algo_orders("BTC USDT")
         lists = LISTS["usdt_m.open_algo_orders"].path
         async with in_process(Exchange(withdrawn=[lists])) as client:
             outcome = await client.usdt_m.cancel_all_algo_orders("ETH-USDT")
         assert outcome.call.status is CancelStatus.UNKNOWN
         assert "404" in outcome.call.message
         assert not outcome.settled
+
+    run(main())
+
+
+def test_the_outcome_of_a_listed_cancel_has_the_error_and_the_wait_of_its_cancels() -> None:
+    """The exchange refuses the cancels to the account, or the budget has too few tokens."""
+
+    async def main() -> None:
+        cancels = ENDPOINTS["usdt_m.cancel_algo_orders"].path
+        exchange = Exchange(withdrawn=[cancels])
+        fill(exchange, "usdt_m.open_algo_orders", 60)
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_all_algo_orders("BTC-USDT")
+        assert outcome.error is not None
+        assert outcome.error.code == 404
+        exchange = Exchange()
+        fill(exchange, "usdt_m.open_algo_orders", 60)
+        limits = {"usdt_m_trade": Limit(1, 60.0)}
+        async with in_process(exchange, limits=limits) as client:
+            outcome = await client.usdt_m.cancel_all_algo_orders("BTC-USDT", timeout=5.0)
+        assert outcome.unsent
+        assert outcome.retry_in == pytest.approx(60.0, abs=1.0)
 
     run(main())
 

@@ -123,10 +123,30 @@ def test_a_listing_that_aclose_ends_is_not_complete() -> None:
         await asyncio.sleep(0.5)
         await client.aclose()
         assert now() < 0.6
+        assert not client._calls.lists
         orders = await listed
         assert orders.missing == ("the list: the client was closed",)
-        assert not client._calls.lists
         nothing_is_left(client)
+
+    run(main())
+
+
+def test_a_cancelled_caller_ends_its_list() -> None:
+    """No task is left, and no request is sent afterwards."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        add(exchange, "swap", 220)
+        async with in_process(exchange, delay=DELAY) as client:
+            listed = asyncio.create_task(client.coin_m_swap.open_orders("BTC-USD"))
+            await asyncio.sleep(0.5)
+            listed.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await listed
+            nothing_is_left(client)
+            sent = exchange.calls.total()
+            await asyncio.sleep(10.0)
+            assert exchange.calls.total() == sent
 
     run(main())
 
@@ -150,12 +170,74 @@ async def v5_orders(answer: Callable[[Mapping[str, Any]], list[dict[str, object]
         return await client.usdt_m.open_orders("BTC-USDT")
 
 
+def test_an_order_on_two_pages_counts_once() -> None:
+    """The list counts three orders and names two."""
+
+    async def main() -> None:
+        def page(params: Mapping[str, Any]) -> object:
+            orders = [
+                {"order_id": order_id, "contract_code": "BTC-USD"}
+                for order_id in (["1", "2"] if params["page_index"] == 1 else ["2"])
+            ]
+            return {"status": "ok", "data": {"orders": orders, "total_page": 2, "total_size": 3}}
+
+        async with Answering(page).client() as client:
+            orders = await client.coin_m_swap.open_orders("BTC-USD")
+        assert {order.order_id for order in orders} == {"1", "2"}
+        assert orders.missing == ("BTC-USD: the list has fewer orders than its own count",)
+
+    run(main())
+
+
+def test_a_v5_list_that_requires_a_contract_is_not_complete() -> None:
+    """There is no catalogue of these contracts; the lists of both margin modes are refused."""
+
+    async def main() -> None:
+        async with Answering(
+            lambda _params: {"code": 1014, "message": "no contract"}
+        ).client() as it:
+            orders = await it.usdt_m.open_orders()
+        assert orders.missing == ("the list: the contracts could not be listed",)
+
+    run(main())
+
+
+def test_a_list_that_cannot_be_read_is_named_with_its_margin_mode() -> None:
+    """The list of the other mode has an order."""
+
+    async def main() -> None:
+        def reply(params: Mapping[str, Any]) -> object:
+            refused = {"code": 1227, "message": "not active", "data": None}
+            return refused if "margin_mode" in params else {"code": 200, "data": rows(range(1, 2))}
+
+        async with Answering(reply).client() as client:
+            orders = await client.usdt_m.open_orders("BTC-USDT")
+        assert [order.order_id for order in orders] == ["1"]
+        assert orders.missing == ("BTC-USDT isolated: 1227 not active",)
+        assert not orders.refused
+
+    run(main())
+
+
 def test_a_list_that_repeats_a_page_is_not_complete() -> None:
     """The reading ends, although the exchange returns the same page each time."""
 
     async def main() -> None:
         orders = await v5_orders(lambda _params: rows(range(1, 101)))
         assert len(orders) == 100
+        assert orders.missing == ("BTC-USDT: the list returned the same page twice",)
+
+    run(main())
+
+
+def test_a_list_that_repeats_an_earlier_page_is_not_complete() -> None:
+    """The exchange returns two pages in turn."""
+
+    async def main() -> None:
+        orders = await v5_orders(
+            lambda params: rows(range(101, 201) if params.get("from") == "100" else range(1, 101))
+        )
+        assert len(orders) == 200
         assert orders.missing == ("BTC-USDT: the list returned the same page twice",)
 
     run(main())

@@ -157,6 +157,37 @@ def test_an_algo_order_listed_under_two_types_proves_nothing() -> None:
     assert "listed under two types" in report.kinds[0].why
 
 
+def test_an_algo_order_keeps_a_type_that_was_not_asked_for() -> None:
+    """The exchange lists the order for every type that is asked for, with its own type."""
+
+    async def main() -> None:
+        row = {"id": "5", "algo_id": "5", "contract_code": "BTC-USDT", "type": "tp"}
+        async with changing(Exchange(), {ALGO: always([row])}) as client:
+            orders = await client.usdt_m.open_algo_orders("BTC-USDT")
+        assert [order.type for order in orders] == ["tp"]
+        assert orders.complete
+
+    run(main())
+
+
+def test_a_contract_may_be_listed_in_lower_case() -> None:
+    """The order counts as one of the contract that was asked for."""
+
+    def lower(_params: Mapping[str, Any], reply: dict[str, Any]) -> object:
+        for row in reply["data"]["orders"]:
+            row["contract_code"] = row["contract_code"].lower()
+        return reply
+
+    async def main() -> None:
+        exchange = Exchange()
+        exchange.book.add("futures", "BTC260327")
+        path = LISTS["coin_m_futures.open_orders"].path
+        async with changing(exchange, {path: lower}) as client:
+            assert len(await client.coin_m_futures.open_orders("BTC260327")) == 1
+
+    run(main())
+
+
 @pytest.mark.parametrize("contract_code", ["btc-usd", "btc260327", "btc-usdt", "Btc", "BTC260327"])
 def test_a_contract_may_be_written_in_lower_case(contract_code: str) -> None:
     """Its open orders are listed, and orders of other contracts stay open."""

@@ -102,14 +102,14 @@ def test_a_mixed_outcome_has_the_refusal_of_one_of_its_calls() -> None:
         async with in_process(exchange) as client:
             outcome = await client.cancel(
                 [
-                    OrderRef("coin_m_swap", "orders", "BTC-USD", swap),
                     OrderRef("usdt_m", "orders", "BTC-USDT", v5),
+                    OrderRef("coin_m_swap", "orders", "BTC-USD", swap),
                     OrderRef("usdt_m", "orders", "BTC-USDT", 7),
                 ]
             )
         assert [result.status for result in outcome] == [
-            CancelStatus.REJECTED,
             CancelStatus.ACCEPTED,
+            CancelStatus.REJECTED,
             CancelStatus.NOT_FOUND,
         ]
         assert outcome.error is not None
@@ -170,8 +170,8 @@ def test_the_wait_of_a_mixed_outcome_is_the_shortest_of_its_calls() -> None:
         exchange = Exchange()
         swap = add(exchange, "swap_tpsl", 100)
         v5 = add(exchange, "v5", 800)
-        orders = [OrderRef("coin_m_swap", "tpsl_orders", "BTC-USD", order_id) for order_id in swap]
-        orders += [OrderRef("usdt_m", "orders", "BTC-USDT", order_id) for order_id in v5]
+        orders = [OrderRef("usdt_m", "orders", "BTC-USDT", order_id) for order_id in v5]
+        orders += [OrderRef("coin_m_swap", "tpsl_orders", "BTC-USD", order_id) for order_id in swap]
         async with in_process(exchange) as client:
             outcome = await client.cancel(orders, timeout=0.5)
             assert (len(outcome.accepted), len(outcome.unsent)) == (770, 130)
@@ -180,6 +180,19 @@ def test_the_wait_of_a_mixed_outcome_is_the_shortest_of_its_calls() -> None:
         assert again.retry_in is None
 
     run(main())
+
+
+async def test_a_wait_of_zero_seconds_is_the_shortest() -> None:
+    """The token of one call became free while its outcome was made."""
+    waits = {"swap": 2.0, "futures": None, "v5": 0.0}
+    outcomes = [
+        Outcome.of(
+            [OrderResult("7", CancelStatus.UNSENT)], source=Source(product, "A"), retry_in=wait
+        )
+        for product, wait in waits.items()
+    ]
+    keys = [(part.source, "7") for outcome in outcomes for part in outcome.parts]
+    assert (await mixed.joined(keys, outcomes)).retry_in == 0.0
 
 
 def test_nothing_to_cancel_sends_nothing() -> None:

@@ -80,6 +80,8 @@ def test_the_repr_stays_short_for_many_ids() -> None:
     whole = Outcome([tally.part(SOURCE)], tally.counts)
     assert repr(whole) == "<Outcome of 100000 ids: 100000 accepted>"
     assert str(Outcome.of([])) == "<Outcome of 0 ids: nothing to do>"
+    results = [OrderResult("1", CancelStatus.UNSENT), OrderResult("2", CancelStatus.ACCEPTED)]
+    assert repr(Outcome.of(results)) == "<Outcome of 2 ids: 1 accepted, 1 unsent>"
 
 
 def test_the_outcome_of_a_cancel_all_has_the_result_of_the_call() -> None:
@@ -169,6 +171,15 @@ def test_a_hand_made_outcome_has_everything() -> None:
     cancel_all = CancelAllOutcome.of(results, error=error, retry_in=0.5)
     assert (cancel_all.results, cancel_all.error, cancel_all.retry_in) == (results, error, 0.5)
     assert cancel_all.call == CallResult(CancelStatus.ACCEPTED)
+    assert [part.source for part in CancelAllOutcome.of(results, source=SOURCE).parts] == [SOURCE]
+
+
+def test_a_later_error_replaces_the_error_of_an_outcome() -> None:
+    """Without a later one, the outcome's own error stays."""
+    first, later = Refusal(403, "wrong key"), Refusal(1220, "no permission")
+    outcome = Outcome.of([], error=first)
+    assert outcome.with_parts([], {}, later).error == later
+    assert outcome.with_parts([], {}).error == first
 
 
 def test_a_hand_made_outcome_has_each_id_once() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from clients import CONTRACTS, ONCE, add, by_status, cancel, in_process, over_a_socket
+from confirmations import unanswered
 from virtualtime import run
 
 from htx_cancel import CancelClient, CancelStatus, CloseReason, OrderResult, Priority
@@ -140,6 +141,10 @@ async def one_call(client: CancelClient, method: str, **terms: Any) -> None:
     """Call any method once, so that it sends one request."""
     if method == "all":
         await client.coin_m_swap.cancel_all_trailing_orders("BTC-USD", **terms)
+    elif method == "confirm":
+        await client.confirm(unanswered("v5", "1"), timeout=60.0, **terms)
+    elif method == "list":
+        await client.usdt_m.open_orders("BTC-USDT", **terms)
     else:
         kind: Any = method
         await cancel(client, kind, ["1"], **terms)
@@ -159,7 +164,7 @@ def test_every_method_returns_at_its_timeout_and_calls_on_batch(method: str) -> 
     run(main())
 
 
-@pytest.mark.parametrize("method", [*PATHS, "all"])
+@pytest.mark.parametrize("method", [*PATHS, "all", "confirm", "list"])
 def test_an_urgent_call_of_every_method_goes_before_a_routine_call(method: str) -> None:
     """The urgent call starts later, while the budget has no token."""
 

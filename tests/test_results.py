@@ -47,6 +47,17 @@ def test_a_message_for_an_order_not_found_replaces_the_message_of_its_cancel() -
     assert unknown.confirmed(OrderState.FILLED, "looked up").message == "system error"
     accepted = OrderResult("1", CancelStatus.ACCEPTED, 1062, "canceling")
     assert accepted.confirmed(None, "looked up") == accepted
+    plain = OrderResult("1", CancelStatus.ACCEPTED)
+    assert plain.confirmed(None, "looked up").message == "looked up"
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+def test_only_a_refusal_has_a_meaning(meaning: Meaning) -> None:
+    """Other results are described by their status."""
+    finding = Finding(meaning)
+    for result in (order_result("1", finding, 1), call_result(finding, 1)):
+        rejected = result.status is CancelStatus.REJECTED
+        assert result.meaning is (meaning if rejected else None)
 
 
 def test_a_result_is_unsettled_if_a_query_can_settle_it() -> None:
