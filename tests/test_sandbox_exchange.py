@@ -245,6 +245,7 @@ def test_a_batch_has_a_size_limit(
     ("fields", "code", "message"),
     [
         (b"{", 1030, "Input error."),
+        (b'{"contract_code":"\xff"}', 1030, "Input error."),
         (b"[]", 1030, "Input error."),
         (b"", 1030, "Input error."),
         ({"contract_code": 5, "order_id": "1"}, 1030, "Input error."),
