@@ -150,7 +150,7 @@ def test_an_error_is_read_in_every_spelling(item: dict[str, object]) -> None:
     assert answer.named == {"5": Finding(Meaning.FILLED, 1063, "x")}
 
 
-@pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", ["5", 6]])
+@pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", [" 5 ", 6]])
 def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
     """The exchange sends a comma-joined string; a list would mean the same."""
     assert set(read(ok(successes)).named) == {"5", "6"}
