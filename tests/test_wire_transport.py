@@ -380,6 +380,25 @@ async def test_a_request_that_gets_no_connection_in_time_is_not_sent() -> None:
     assert [target[:2] for target in raw.targets] == ["/1"]
 
 
+async def test_after_a_request_that_was_not_sent_the_connections_stay_in_use() -> None:
+    """The next request waits for the only connection; no second one is opened."""
+
+    async def talk(connection: Talk) -> None:
+        while True:
+            await connection.request()
+            await asyncio.sleep(0.4)
+            await connection.say(reply())
+
+    async with serving(talk) as raw, transporting() as transport:
+        first = asyncio.create_task(transport.send(request(raw.origin), timeout=SECONDS))
+        await raw.received.wait()
+        with pytest.raises(NotSentError):
+            await transport.send(request(raw.origin), timeout=0.1)
+        assert (await transport.send(request(raw.origin), timeout=SECONDS)).status == 200
+        assert (await first).status == 200
+        assert raw.connections == 1
+
+
 async def test_a_cancelled_request_raises_cancelled_error() -> None:
     """The caller's cancellation is passed on."""
     async with serving(silence) as raw, transporting() as transport:
