@@ -1,5 +1,6 @@
 """Test ``htx-cancel run`` against a sandbox: files, results, exit codes and signals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +24,8 @@ from htx_cancel.cli.output import opened
 from htx_cancel.cli.run import Report, _cancel
 from htx_cancel.cli.summary import Summary
 from htx_cancel.client import CancelClient
-from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.endpoints import ENDPOINTS
+from htx_cancel.sandbox import Exchange, Fault, FaultPlan, SandboxServer
 from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
 from htx_cancel.sandbox.seeding import add_from_csv
 
@@ -115,6 +117,32 @@ def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) ->
     assert order.canceled_by_us
 
 
+ALL_TRAILING = "endpoint,contract_code\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD\n"
+
+
+def test_progress_counts_the_orders_of_a_cancel_all() -> None:
+    """The call itself does not count beside its orders."""
+    with served() as sandbox:
+        for _ in range(2):
+            sandbox.exchange.book.add("swap_trailing", "BTC-USD")
+        result = sandbox.run("-", given=ALL_TRAILING)
+    assert ": 2 of 2 ids answered" in result.stderr
+
+
+def test_progress_counts_a_cancel_all_that_was_refused() -> None:
+    """The orders that the reply names do not imply the status of the call."""
+    errors = [{"order_id": "5", "err_code": 1088, "err_msg": "m"}]
+    reply = {"status": "error", "err_code": 1067, "err_msg": "m", "data": {"errors": errors}}
+    fault = Fault(
+        "refused", executed=False, reply=HttpResponse(200, {}, json.dumps(reply).encode())
+    )
+    exchange = Exchange()
+    plan = FaultPlan({ENDPOINTS["coin_m_swap.cancel_all_trailing_orders"].path: [fault]})
+    with Sandbox(exchange, SandboxServer(exchange, faults=plan)) as sandbox:
+        result = sandbox.run("-", given=ALL_TRAILING)
+    assert ": 2 of 2 ids answered" in result.stderr
+
+
 def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Capture) -> None:
     """Its only line has the status."""
     text = "endpoint,contract_code,direction\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD,sell\n"
@@ -181,6 +209,8 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
     assert "BTC-USDT client ids" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert not sandbox.exchange.calls
+    empty = sandbox.run("-", "--dry-run", given="endpoint,contract_code\n")
+    assert "Requests: 0. Time: at least 0 s, because of the rate limits." in empty.stdout
 
 
 @pytest.mark.parametrize(
