@@ -452,6 +452,41 @@ def test_bad_parameters_in_v5(exchange: Exchange, fields: Any, code: int, messag
     assert ask(exchange, V5, fields) == error_v5(code, message)
 
 
+def test_a_v5_batch_has_an_item_for_each_order(exchange: Exchange) -> None:
+    """The last order comes first, because v5 keeps no order; an unknown order has the given id."""
+    path = "/v5/trade/cancel_batch_orders"
+    order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
+    none = {"code": 1061, "message": "The order does not exist."}
+    fields = {"contract_code": "BTC-USDT", "order_id": [order.order_id, "77"]}
+    assert ask(exchange, path, fields)["data"] == [
+        none | {"order_id": "77", "client_order_id": None},
+        {"code": 200, "message": "Success", "order_id": order.order_id, "client_order_id": "5"},
+    ]
+    fields = {"contract_code": "BTC-USDT", "client_order_id": ["6"]}
+    assert ask(exchange, path, fields)["data"] == [
+        none | {"order_id": None, "client_order_id": "6"}
+    ]
+
+
+def test_a_v5_cancel_of_algo_orders_names_algo_ids(exchange: Exchange) -> None:
+    """Both ids have other names than those of plain orders."""
+    order = exchange.book.add("v5_algo", "BTC-USDT", client_order_id=5)
+    fields = [{"contract_code": "BTC-USDT", "algo_id": order.order_id}]
+    (item,) = ask(exchange, "/v5/algo/cancel_orders", fields)["data"]
+    assert (item["algo_id"], item["algo_client_order_id"]) == (order.order_id, "5")
+
+
+@pytest.mark.parametrize("narrower", [{"contract_code": "btc260327"}, {"contract_type": "quarter"}])
+def test_a_cancel_all_of_futures_takes_a_contract(
+    exchange: Exchange, narrower: dict[str, str]
+) -> None:
+    """Without one it is about every contract of the coin."""
+    orders = [exchange.book.add("futures", code) for code in ("BTC260327", "BTC260109")]
+    for fields, left in ((narrower, [orders[1]]), ({}, [])):
+        ask(exchange, "/api/v1/contract_cancelall", {"symbol": "BTC", **fields})
+        assert exchange.book.open() == left
+
+
 # Rate limits and transport
 
 
