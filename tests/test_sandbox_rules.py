@@ -186,10 +186,14 @@ def test_a_refused_call_charges_none_or_all(count_refused: bool, remaining: int)
 
 
 def test_refused_calls_that_count_keep_a_sliding_log_full() -> None:
-    """A client that does not pause is then never admitted again."""
+    """A client that does not pause is never admitted again; one that waits for the reset is."""
     rules = Rules(window="slide", count_refused=True)
     states = [rules.admit(TRACK, 10 + eighth / 8) for eighth in range(80)]
     assert sum(state is not None and state.admitted for state in states) == 5
+    assert states[-1] is not None
+    later = rules.admit(TRACK, states[-1].reset_ms / 1000)
+    assert later is not None
+    assert later.admitted
 
 
 def test_limits_are_changed_by_budget_and_by_path() -> None:
