@@ -297,6 +297,16 @@ def test_an_interrupt_lets_requests_in_flight_end(capfd: Capture) -> None:
     assert "Stopping: no more requests are sent" in result.stderr
 
 
+def test_an_interrupt_decides_the_exit_code_if_results_are_lost() -> None:
+    """The lost results are reported, too."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no full device here")
+    with served(Interrupting) as sandbox:
+        result = sandbox.run("-", "--output", "/dev/full", given=sandbox.add_open(1000))
+    assert result.exit_code == 130
+    assert "results could not be written" in result.stderr
+
+
 def _by_id(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {line["order_id"]: line for line in results}
 

@@ -487,6 +487,16 @@ def test_a_cancel_all_of_futures_takes_a_contract(
         assert exchange.book.open() == left
 
 
+def test_a_contract_in_settlement_refuses_cancels(exchange: Exchange) -> None:
+    """Its queries are answered."""
+    order = exchange.book.add("swap", "BTC-USD")
+    exchange.settling.add("BTC-USD")
+    fields = batch("BTC-USD", order.order_id)
+    assert ask(exchange, CANCEL, fields)["err_code"] == 1056
+    assert ask(exchange, "/swap-api/v1/swap_order_info", fields)["status"] == "ok"
+    assert order.state == "open"
+
+
 # Rate limits and transport
 
 
