@@ -57,6 +57,7 @@ def test_an_id_counts_once_and_what_is_refused_makes_the_code_1(sandbox: Sandbox
     result = sandbox.invoke("cancel", "usdt_m", "orders", "BTC-USDT", *[order.order_id] * 3)
     assert result.exit_code == 1
     assert "1 order may be live: 1 rejected." in result.stderr
+    assert ": 1 of 1 ids answered" in result.stderr
 
 
 @pytest.mark.parametrize(

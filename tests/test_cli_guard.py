@@ -121,6 +121,9 @@ def test_an_alert_is_one_line_that_cannot_move_the_cursor() -> None:
     alerts.take(Alert("usdt_m", AlertKind.LATE, "a\x1b[2Jb\nc", 12.345))
     assert file.getvalue() == "usdt_m late: a [2Jb c; 12.3 s remaining\n"
     assert not alerts.not_disarmed
+    for kind in (AlertKind.NOT_DISARMED, AlertKind.LATE):
+        alerts.take(Alert("usdt_m", kind, "", 0.0))
+    assert alerts.not_disarmed
 
 
 def test_a_product_that_cannot_be_armed_is_reported() -> None:

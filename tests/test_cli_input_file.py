@@ -19,10 +19,10 @@ ALL = "coin_m_swap.cancel_all_trailing_orders"
 
 
 def test_rows_of_one_kind_are_one_group_in_their_order() -> None:
-    """Rows are grouped by endpoint, contract and kind of id, and an id counts once."""
+    """Rows are grouped by endpoint, contract and kind of id; an id counts once, blanks never."""
     rows = (
         b"coin_m_swap.cancel_orders,BTC-USD,3,,,\nusdt_m.cancel_orders,BTC-USDT,,8,,\n"
-        b"coin_m_swap.cancel_orders,BTC-USD,1,,,\n\n"
+        b"coin_m_swap.cancel_orders,BTC-USD,1,,,\n\n , ,,,,\n"
         b" coin_m_swap.cancel_orders , ETH-USD , 2 ,,sell,\n"
         b"coin_m_swap.cancel_orders,BTC-USD,3,,,\ncoin_m_swap.cancel_orders,BTC-USD,,9,,\n"
     )
@@ -32,6 +32,7 @@ def test_rows_of_one_kind_are_one_group_in_their_order() -> None:
         Group(coin_m_swap.ORDERS, "ETH-USD", ids=("2",)),
         Group(coin_m_swap.ORDERS, "BTC-USD", "client_order_id", ids=("9",)),
     ]
+    assert read(HEADER.replace(b",", b" , ") + rows) == read(HEADER + rows)
 
 
 def test_json_lines_give_the_same_groups_as_csv() -> None:
@@ -48,12 +49,12 @@ def test_json_lines_give_the_same_groups_as_csv() -> None:
 
 
 def test_equal_cancel_alls_are_one_call() -> None:
-    """Cancel-all rows are one call per contract, direction and offset."""
+    """Cancel-all rows are one call per contract, direction and offset; a call counts as one id."""
     rows = b"coin_m_swap.cancel_all_trailing_orders,BTC-USD,,,%s\n"
     groups = read(HEADER + b"".join(rows % end for end in (b",", b",", b"sell,", b"sell,close")))
     sell = ("direction", "sell")
     assert [group.filters for group in groups] == [(), (sell,), (sell, ("offset", "close"))]
-    assert workloads(groups)[ALL].requests == 3
+    assert (workloads(groups)[ALL].ids, workloads(groups)[ALL].requests) == (3, 3)
 
 
 def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
@@ -63,9 +64,11 @@ def test_a_row_with_both_ids_is_cancelled_by_its_order_id() -> None:
 
 def test_the_limits_decide_the_minimum_time() -> None:
     """The minimum time follows from the number of requests and the rate limit."""
-    group = Group(usdt_m_v1_isolated.TRIGGER_ORDERS, "BTC-USDT", ids=tuple(map(str, range(1, 222))))
-    loaded = workloads([group])["usdt_m_v1_isolated.cancel_trigger_orders"]
-    assert (loaded.ids, loaded.requests, loaded.min_seconds) == (221, 12, 2.0)
+    for number, requests, seconds in ((200, 10, 1.0), (201, 11, 2.0)):
+        ids = tuple(map(str, range(1, number + 1)))
+        group = Group(usdt_m_v1_isolated.TRIGGER_ORDERS, "BTC-USDT", ids=ids)
+        loaded = workloads([group])["usdt_m_v1_isolated.cancel_trigger_orders"]
+        assert (loaded.ids, loaded.requests, loaded.min_seconds) == (number, requests, seconds)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,11 @@ def test_the_limits_decide_the_minimum_time() -> None:
             "line 2: client_order_id must be a whole",
         ),
         (V5 + b",BTC-USDT,,1e5,,\n", "got the float 1e5"),
+        (V5 + b",BTC-USDT,,-1.1E+18,,\n", "got the float -1.1E+18"),
+        (
+            b'{"endpoint":"coin_m_swap.cancel_all_orders","contract_code":"B","order_id":0}',
+            "line 1: coin_m_swap.cancel_all_orders must have no id, got order_id",
+        ),
         (
             LINE + b'"contract_code":"BTC-USD","order_id":1.0}',
             "the float 1.0",
@@ -242,6 +250,8 @@ def test_the_endpoint_overrides_product_and_kind() -> None:
     header = b"endpoint,product,kind,contract_code,order_id\n"
     (group,) = read(header + b"coin_m_swap.cancel_orders,perpetual,limit,BTC-USD,7\n")
     assert group == Group(coin_m_swap.ORDERS, "BTC-USD", ids=("7",))
+    with pytest.raises(BadInputError, match="line 2: endpoint must be one of"):
+        read(header + b"coin_m_swap.cancel_order,coin_m_swap,orders,BTC-USD,7\n")
 
 
 @pytest.mark.parametrize("word", ["a1e5", "1e", "e5", "1-5", "0x1.8", "abc"])

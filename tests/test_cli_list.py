@@ -37,6 +37,9 @@ def test_a_list_can_be_run(sandbox: Sandbox, tmp_path: Path) -> None:
     assert Counter(line["order_id"] for line in listed) == Counter(
         order.order_id for order in orders
     )
+    keys = [(line["product"], line["kind"], line["contract_code"]) for line in listed]
+    assert keys.index(("coin_m_swap", "orders", "BTC-USD")) == 0  # the exchange lists ETH first
+    assert keys.index(("coin_m_swap", "orders", "ETH-USD")) == 1
     assert sandbox.run(path).exit_code == 0
     assert not sandbox.exchange.book.open()
     assert all(order.canceled_by_us for order in orders)

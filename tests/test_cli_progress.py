@@ -94,7 +94,7 @@ def test_the_clock_of_an_endpoint_stops_when_all_its_ids_are_known() -> None:
             await asyncio.sleep(0.2)
 
     asyncio.run(draw())
-    assert "0.0 s, min" in drawn(console).split("\n")[-2]
+    assert "0.0 s, min" in drawn(console).split("\n")[-2].split("\r")[-1]
 
 
 def plain(seconds: float) -> list[str]:

@@ -152,12 +152,21 @@ def test_a_bad_line_before_the_last_is_an_error_with_its_number(cut: bytes) -> N
         settled([WHOLE, cut + b"\n", WHOLE])
 
 
-@pytest.mark.parametrize("text", [b"endpoint,contract_code", b'{"a":1}', b"[]", b'{"endpoint":""}'])
+@pytest.mark.parametrize(
+    "text",
+    [b"endpoint,contract_code", b'{"a":1}', b"[]", b'{"endpoint":""}', b'{"endpoint":"\xff"}'],
+)
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_line_that_is_no_result_is_bad_input(text: bytes, end: bytes) -> None:
     """A wrong file to resume from is an error, not an empty list."""
     with pytest.raises(BadInputError, match="line 2: must be a line of results, got"):
         settled([b"\n", text + end])
+
+
+def test_a_line_of_an_unknown_endpoint_settles_no_other_id() -> None:
+    """Another version may have written the file."""
+    done = settled([lines(ORDERS, order("1", "accepted"))[0].replace(b"coin_m_swap", b"spot")])
+    assert unsettled([ORDERS], done) == [ORDERS]
 
 
 def test_a_last_line_with_an_end_of_line_is_not_cut() -> None:

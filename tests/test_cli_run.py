@@ -1,9 +1,11 @@
 """Test ``htx-cancel run`` against a sandbox: files, results, exit codes and signals."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +24,8 @@ from htx_cancel.cli.output import opened
 from htx_cancel.cli.run import Report, _cancel
 from htx_cancel.cli.summary import Summary
 from htx_cancel.client import CancelClient
-from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.endpoints import ENDPOINTS
+from htx_cancel.sandbox import Exchange, Fault, FaultPlan, SandboxServer
 from htx_cancel.sandbox.exchange import HttpRequest, HttpResponse, Script
 from htx_cancel.sandbox.seeding import add_from_csv
 
@@ -114,6 +117,32 @@ def test_standard_input_and_standard_output(sandbox: Sandbox, capfd: Capture) ->
     assert order.canceled_by_us
 
 
+ALL_TRAILING = "endpoint,contract_code\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD\n"
+
+
+def test_progress_counts_the_orders_of_a_cancel_all() -> None:
+    """The call itself does not count beside its orders."""
+    with served() as sandbox:
+        for _ in range(2):
+            sandbox.exchange.book.add("swap_trailing", "BTC-USD")
+        result = sandbox.run("-", given=ALL_TRAILING)
+    assert ": 2 of 2 ids answered" in result.stderr
+
+
+def test_progress_counts_a_cancel_all_that_was_refused() -> None:
+    """The orders that the reply names do not imply the status of the call."""
+    errors = [{"order_id": "5", "err_code": 1088, "err_msg": "m"}]
+    reply = {"status": "error", "err_code": 1067, "err_msg": "m", "data": {"errors": errors}}
+    fault = Fault(
+        "refused", executed=False, reply=HttpResponse(200, {}, json.dumps(reply).encode())
+    )
+    exchange = Exchange()
+    plan = FaultPlan({ENDPOINTS["coin_m_swap.cancel_all_trailing_orders"].path: [fault]})
+    with Sandbox(exchange, SandboxServer(exchange, faults=plan)) as sandbox:
+        result = sandbox.run("-", given=ALL_TRAILING)
+    assert ": 2 of 2 ids answered" in result.stderr
+
+
 def test_a_cancel_all_that_finds_nothing_is_settled(sandbox: Sandbox, capfd: Capture) -> None:
     """Its only line has the status."""
     text = "endpoint,contract_code,direction\ncoin_m_swap.cancel_all_trailing_orders,BTC-USD,sell\n"
@@ -180,6 +209,8 @@ def test_a_dry_run_needs_no_keys_and_sends_nothing(sandbox: Sandbox) -> None:
     assert "BTC-USDT client ids" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert not sandbox.exchange.calls
+    empty = sandbox.run("-", "--dry-run", given="endpoint,contract_code\n")
+    assert "Requests: 0. Time: at least 0 s, because of the rate limits." in empty.stdout
 
 
 @pytest.mark.parametrize(
@@ -266,6 +297,16 @@ def test_an_interrupt_lets_requests_in_flight_end(capfd: Capture) -> None:
     assert "Stopping: no more requests are sent" in result.stderr
 
 
+def test_an_interrupt_decides_the_exit_code_if_results_are_lost() -> None:
+    """The lost results are reported, too."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no full device here")
+    with served(Interrupting) as sandbox:
+        result = sandbox.run("-", "--output", "/dev/full", given=sandbox.add_open(1000))
+    assert result.exit_code == 130
+    assert "results could not be written" in result.stderr
+
+
 def _by_id(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {line["order_id"]: line for line in results}
 
@@ -280,8 +321,7 @@ class Mute(SandboxServer):
             self.asked = True
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
-        assert request.transport is not None
-        request.transport.close()
+        await self._connections.wait(request)
         return await super()._handle(request)
 
 
@@ -303,8 +343,10 @@ def test_a_second_signal_gives_up_requests_in_flight(
     """Sent ids without an answer are unknown at once; the first signal decides the exit code."""
     assert handlers()
     exchange = Exchange()
+    began = time.monotonic()
     with Sandbox(exchange, Mute(exchange)) as sandbox:
         result = sandbox.run("-", "--output", "-", given=as_file(["7"]))
+    assert time.monotonic() - began < 4.0
     assert result.exit_code == 130
     (line,) = lines(capfd.readouterr().out)
     assert (line["status"], line["attempts"]) == ("unknown", 1)

@@ -91,6 +91,17 @@ def test_the_end_cancels_the_plain_orders_of_the_product() -> None:
     assert later.state == "open"
 
 
+def test_orders_end_when_their_countdown_ends() -> None:
+    """A list that lags shows the orders until then, whenever the next request arrives."""
+    exchange = Exchange(list_lag=10.0)
+    exchange.advance(NOW - 60)
+    exchange.book.add("swap", "BTC-USD")
+    ask(exchange, SWAP, {"on_off": 1, "time_out": 30000})
+    for seconds, listed in ((39, 1), (41, 0)):
+        exchange.advance(NOW + seconds)
+        assert len(exchange.book.listed("swap", "")) == listed
+
+
 def test_an_accepted_cancel_takes_effect_before_the_countdown_ends() -> None:
     """The cancel was due first."""
     exchange = Exchange(cancel_after=1.0)

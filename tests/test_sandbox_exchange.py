@@ -245,6 +245,7 @@ def test_a_batch_has_a_size_limit(
     ("fields", "code", "message"),
     [
         (b"{", 1030, "Input error."),
+        (b'{"contract_code":"\xff"}', 1030, "Input error."),
         (b"[]", 1030, "Input error."),
         (b"", 1030, "Input error."),
         ({"contract_code": 5, "order_id": "1"}, 1030, "Input error."),
@@ -273,7 +274,7 @@ def test_bad_parameters_in_v1(exchange: Exchange, fields: Any, code: int, messag
     assert exchange.log[0].outcome == "invalid"
 
 
-@pytest.mark.parametrize("given_id", ["0", "x", "-1", "9223372036854775808", "1" * 20])
+@pytest.mark.parametrize("given_id", ["0", "x", "-1", "9223372036854775808", "1" * 5000])
 def test_client_ids_are_integers_of_63_bits(exchange: Exchange, given_id: str) -> None:
     """A client order id is an integer from 1 to 2^63 - 1."""
     fields = {"contract_code": "BTC-USD", "client_order_id": given_id}
@@ -449,6 +450,51 @@ def test_v5_refusal_of_the_order(
 def test_bad_parameters_in_v5(exchange: Exchange, fields: Any, code: int, message: str) -> None:
     """v5 calls refuse in their own envelope and texts."""
     assert ask(exchange, V5, fields) == error_v5(code, message)
+
+
+def test_a_v5_batch_has_an_item_for_each_order(exchange: Exchange) -> None:
+    """The last order comes first, because v5 keeps no order; an unknown order has the given id."""
+    path = "/v5/trade/cancel_batch_orders"
+    order = exchange.book.add("v5", "BTC-USDT", client_order_id=5)
+    none = {"code": 1061, "message": "The order does not exist."}
+    fields = {"contract_code": "BTC-USDT", "order_id": [order.order_id, "77"]}
+    assert ask(exchange, path, fields)["data"] == [
+        none | {"order_id": "77", "client_order_id": None},
+        {"code": 200, "message": "Success", "order_id": order.order_id, "client_order_id": "5"},
+    ]
+    fields = {"contract_code": "BTC-USDT", "client_order_id": ["6"]}
+    assert ask(exchange, path, fields)["data"] == [
+        none | {"order_id": None, "client_order_id": "6"}
+    ]
+
+
+def test_a_v5_cancel_of_algo_orders_names_algo_ids(exchange: Exchange) -> None:
+    """Both ids have other names than those of plain orders."""
+    order = exchange.book.add("v5_algo", "BTC-USDT", client_order_id=5)
+    fields = [{"contract_code": "BTC-USDT", "algo_id": order.order_id}]
+    (item,) = ask(exchange, "/v5/algo/cancel_orders", fields)["data"]
+    assert (item["algo_id"], item["algo_client_order_id"]) == (order.order_id, "5")
+
+
+@pytest.mark.parametrize("narrower", [{"contract_code": "btc260327"}, {"contract_type": "quarter"}])
+def test_a_cancel_all_of_futures_takes_a_contract(
+    exchange: Exchange, narrower: dict[str, str]
+) -> None:
+    """Without one it is about every contract of the coin."""
+    orders = [exchange.book.add("futures", code) for code in ("BTC260327", "BTC260109")]
+    for fields, left in ((narrower, [orders[1]]), ({}, [])):
+        ask(exchange, "/api/v1/contract_cancelall", {"symbol": "BTC", **fields})
+        assert exchange.book.open() == left
+
+
+def test_a_contract_in_settlement_refuses_cancels(exchange: Exchange) -> None:
+    """Its queries are answered."""
+    order = exchange.book.add("swap", "BTC-USD")
+    exchange.settling.add("BTC-USD")
+    fields = batch("BTC-USD", order.order_id)
+    assert ask(exchange, CANCEL, fields)["err_code"] == 1056
+    assert ask(exchange, "/swap-api/v1/swap_order_info", fields)["status"] == "ok"
+    assert order.state == "open"
 
 
 # Rate limits and transport

@@ -160,6 +160,31 @@ def test_an_order_whose_cancel_is_under_way_is_not_open() -> None:
     assert (codes, v5_codes) == ([None, 1051], [200, 1062])
 
 
+@pytest.mark.parametrize(
+    ("state", "code"), [("open", 1408), ("canceling", 1408), ("canceled", None), ("filled", None)]
+)
+def test_a_tpsl_order_is_cancelled_only_after_its_entry_order(
+    state: State, code: int | None
+) -> None:
+    """An entry order whose cancel is under way may still be filled."""
+    book = Book()
+    entry = book.add("swap", "BTC-USD", state=state)
+    tpsl = book.add("swap_tpsl", "BTC-USD", entry=entry.order_id)
+    assert book.cancel(tpsl, NOW) == code
+
+
+def test_a_list_that_lags_does_not_show_new_orders() -> None:
+    """It shows them after the lag."""
+    book = Book(list_lag=10.0)
+    book.advance(NOW)
+    book.add("swap", "BTC-USD")
+    listed = []
+    for seconds in (9, 11):
+        book.advance(NOW + seconds)
+        listed.append(len(book.listed("swap", "")))
+    assert listed == [0, 1]
+
+
 def test_a_book_without_a_lifecycle_cancels_at_once() -> None:
     """A cancel takes effect at once by default."""
     book = Book()

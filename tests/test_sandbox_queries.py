@@ -28,6 +28,7 @@ TRACKS = "/swap-api/v1/swap_track_openorders"
 TRIGGERS = "/linear-swap-api/v1/swap_trigger_openorders"
 ORDER = "/v5/trade/order"
 TIMESTAMP = "/api/v1/timestamp"
+MODES: tuple[MarginMode, ...] = ("cross", "isolated")
 LISTS: list[tuple[str, Kind, str]] = [
     (TRACKS, "swap_trailing", "BTC-USD"),
     (TRIGGERS, "linear_trigger", "BTC-USDT"),
@@ -422,6 +423,27 @@ def test_the_list_of_open_trigger_orders_has_its_own_limit() -> None:
     state = rules.admit(ORDER, 10.0)
     assert state is not None
     assert (state.limit, state.remaining) == (72, 70)
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode"), [({}, "cross"), *(({"margin_mode": mode}, mode) for mode in MODES)]
+)
+def test_a_v5_list_has_the_orders_of_one_margin_mode(
+    exchange: Exchange, fields: dict[str, str], mode: str
+) -> None:
+    """The mode is cross by default."""
+    for each in MODES:
+        exchange.book.add("v5", "BTC-USDT", margin_mode=each)
+    rows = decoded(exchange.handle(get("/v5/trade/order/opens", fields), NOW))["data"]
+    assert [row["margin_mode"] for row in rows] == [mode]
+
+
+def test_a_v5_list_of_all_contracts_is_sorted_by_the_ids_of_its_rows(exchange: Exchange) -> None:
+    """The contracts' orders are mixed."""
+    codes = ("BTC-USDT", "ETH-USDT", "BTC-USDT")
+    ids = [exchange.book.add("v5", code).order_id for code in codes]
+    rows = decoded(exchange.handle(get("/v5/trade/order/opens", {}), NOW))["data"]
+    assert [row["order_id"] for row in rows] == ids
 
 
 def test_a_list_of_algo_orders_needs_their_type(exchange: Exchange) -> None:

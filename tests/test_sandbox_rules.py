@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_requests import CANCEL, TRACK, TRACK_ALL, TRIGGER, V5
 
-from htx_cancel.sandbox.rules import INTERFACES, PRODUCTS, Rules
+from htx_cancel.sandbox.rules import INTERFACES, PRODUCTS, ROUTES, Rules
 from htx_cancel.sandbox.texts import DENIALS, TEXTS, contract_refusal, refusal, text
 from htx_cancel.sandbox.windows import (
     WINDOWS,
@@ -186,10 +186,14 @@ def test_a_refused_call_charges_none_or_all(count_refused: bool, remaining: int)
 
 
 def test_refused_calls_that_count_keep_a_sliding_log_full() -> None:
-    """A client that does not pause is then never admitted again."""
+    """A client that does not pause is never admitted again; one that waits for the reset is."""
     rules = Rules(window="slide", count_refused=True)
     states = [rules.admit(TRACK, 10 + eighth / 8) for eighth in range(80)]
     assert sum(state is not None and state.admitted for state in states) == 5
+    assert states[-1] is not None
+    later = rules.admit(TRACK, states[-1].reset_ms / 1000)
+    assert later is not None
+    assert later.admitted
 
 
 def test_limits_are_changed_by_budget_and_by_path() -> None:
@@ -236,6 +240,7 @@ def test_the_table_as_the_pages_state_it() -> None:
         TRIGGER: (20, False, "v1", 72, 3),
         "/linear-swap-api/v1/swap_cross_trigger_cancel": (10, False, "v1", 72, 3),
         "/linear-swap-api/v1/swap_cross_cancel": (25, True, "v1", 72, 3),
+        "/linear-swap-api/v1/swap_cancel": (25, True, "v1", 72, 3),
         V5: (1, True, "v5", 72, 3),
         "/v5/trade/cancel_batch_orders": (10, True, "v5", 72, 3),
         "/v5/algo/cancel_orders": (10, True, "v5", 72, 3),
@@ -245,6 +250,23 @@ def test_the_table_as_the_pages_state_it() -> None:
     own = [row.own for row in INTERFACES.values() if row.own is not None]
     assert len(own) == 4 * 6
     assert {(budget.calls, budget.seconds) for budget in own} == {(5, 1)}
+
+
+def test_the_filters_as_the_pages_state_them() -> None:
+    """The filters of a call without ids, and whether it may name no contract."""
+    table = {path: (row.filters, row.anywhere) for path, row in ROUTES.items()}
+    expected = {
+        "/swap-api/v1/swap_cancelall": (("direction", "offset"), False),
+        "/swap-api/v1/swap_tpsl_cancelall": (("direction",), False),
+        "/api/v1/contract_cancelall": (
+            ("contract_code", "contract_type", "direction", "offset"),
+            False,
+        ),
+        "/v5/trade/cancel_all_orders": (("side", "position_side"), True),
+        "/linear-swap-api/v1/swap_trigger_openorders": ((), False),
+        "/linear-swap-api/v1/swap_cross_trigger_openorders": ((), True),
+    }
+    assert expected.items() <= table.items()
 
 
 def test_every_kind_has_a_product_with_its_own_contracts() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -277,3 +278,14 @@ async def test_up_and_down_may_be_repeated() -> None:
         assert server.base_url == base_url
         async with aiohttp.ClientSession() as session:
             assert (await session.get(f"{base_url}/api/v1/timestamp")).status == 200
+
+
+async def test_no_other_process_takes_the_port_of_a_server_that_is_down() -> None:
+    """After the context the port is free."""
+    async with SandboxServer(Exchange()) as server:
+        await server.down()
+        address = "127.0.0.1", URL(server.base_url).port
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(address)
+    with socket.socket() as other:
+        other.bind(address)

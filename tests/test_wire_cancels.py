@@ -141,15 +141,16 @@ def test_of_two_errors_for_one_id_the_first_counts() -> None:
         {"order_id": "5", "err_code": 1063, "err_msg": "x"},
         {"order_id": 5, "err-code": "1063", "err-msg": "x"},
         {"client_order_id": "5", "code": 1063, "message": "x"},
+        {"client_order_id": "5", "order_id": "7", "error_code": 1063, "error_msg": "x"},
     ],
 )
 def test_an_error_is_read_in_every_spelling(item: dict[str, object]) -> None:
     """Numbers and strings, underscores and dashes, either field for the id."""
     answer = read(ok("", item), field="client_order_id")
-    assert of(answer, "5") == Finding(Meaning.FILLED, 1063, "x")
+    assert answer.named == {"5": Finding(Meaning.FILLED, 1063, "x")}
 
 
-@pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", ["5", 6]])
+@pytest.mark.parametrize("successes", ["5,6", " 5 , 6 ,", [" 5 ", 6]])
 def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
     """The exchange sends a comma-joined string; a list would mean the same."""
     assert set(read(ok(successes)).named) == {"5", "6"}
@@ -158,6 +159,35 @@ def test_successes_are_read_as_a_string_or_a_list(successes: object) -> None:
 def test_an_id_that_is_a_float_names_no_order() -> None:
     """A float may have lost digits."""
     assert of(read(ok([5.0])), "5").meaning is Meaning.UNNAMED
+
+
+def test_an_item_without_an_id_names_no_order() -> None:
+    """Empty ids, missing ids, and lists that are no lists are ignored."""
+    for data in (
+        {"successes": ["", None]},
+        {"errors": [{"err_code": 1063}]},
+        {"errors": 5},
+        [{"code": 200}],
+    ):
+        assert read({"status": "ok", "data": data}).named == {}
+
+
+def test_a_reply_may_have_only_successes_or_only_errors() -> None:
+    """The other list is then empty."""
+    assert read({"status": "ok", "data": {"successes": "5"}}).named == {
+        "5": Finding(Meaning.ACCEPTED)
+    }
+    errors = [{"order_id": "5", "err_code": 1063}]
+    assert read({"status": "ok", "data": {"errors": errors}}).named == {
+        "5": Finding(Meaning.FILLED, 1063)
+    }
+
+
+def test_an_order_id_in_a_v5_list_is_not_a_client_order_id() -> None:
+    """The two kinds of ids may have equal values; only v1 errors carry any id as ``order_id``."""
+    data = [{"code": 200, "order_id": "5", "client_order_id": None}]
+    answer = read({"code": 200, "data": data}, endpoint=usdt_m.ORDERS, field="client_order_id")
+    assert answer.named == {}
 
 
 def test_each_item_of_a_v5_list_has_its_own_code() -> None:
@@ -192,12 +222,13 @@ def test_a_failure_of_one_order_counts_more_than_the_200_around_it() -> None:
         assert of(answer, "5").meaning is not Meaning.ACCEPTED
 
 
+@pytest.mark.parametrize("field", ["client_order_id", "algo_client_order_id"])
 @pytest.mark.parametrize("text", ["This order doesnt exist.", ""])
-def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str) -> None:
+def test_an_order_not_found_by_its_client_id_may_still_be_live(text: str, field: str) -> None:
     """The message of the whole call, or of the id, says so."""
     item = {"order_id": "5", "err_code": 1061, "err_msg": text}
-    batch = read(ok("", item, {"order_id": "6", "err_code": 1063}), field="client_order_id")
-    single = read({"code": 1061, "message": text}, endpoint=usdt_m.ORDERS, field="client_order_id")
+    batch = read(ok("", item, {"order_id": "6", "err_code": 1063}), field=field)
+    single = read({"code": 1061, "message": text}, endpoint=usdt_m.ORDERS, field=field)
     message = f"{text} {CLIENT_ID_CAVEAT}".strip()
     assert of(batch, "5") == of(single, "5") == Finding(Meaning.NOT_FOUND, 1061, message)
     assert "8 hours" in message

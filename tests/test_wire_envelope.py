@@ -35,6 +35,9 @@ def test_both_success_envelopes_are_understood_on_every_path(
         {"status": "error", "err-code": "1032", "err-msg": "m"},
         {"code": 1032, "message": "m", "data": None},
         {"code": "1032", "message": "m"},
+        {"code": 1032, "message": "", "err_msg": "m"},
+        {"status": "error", "code": 1032, "message": "m"},
+        {"err_code": 1032, "err_msg": "m"},
     ],
 )
 def test_both_error_envelopes_are_understood_on_every_path(
@@ -84,8 +87,10 @@ def test_http_429_is_a_rate_limit() -> None:
     ("reply", "expected"),
     [
         ({"status": "error"}, Meaning.UNCLEAR),
+        ({"status": "error", "code": 200}, Meaning.UNCLEAR),
         ({"status": "error", "err_code": 4999}, Meaning.UNCLEAR),
         ({"status": "maintain"}, Meaning.BUSY),
+        ({"status": "maintain", "err_code": 1032}, Meaning.RATE_LIMITED),
         ({"status": "ok"}, Meaning.ACCEPTED),
         ({"status": "ok", "data": [7]}, Meaning.ACCEPTED),
         ({"status": 404, "error": "Not Found", "path": "/x"}, Meaning.UNREADABLE),
@@ -102,10 +107,11 @@ def test_unusual_replies_have_a_meaning(reply: object, expected: Meaning) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b'{"status":"ok"', b"<html>", b"\xff\xfe", b"[" * 100_000, b"NaN"]
+    "body",
+    [b"", b"{", b'{"status":"ok"', b"<html>", b"\xff", b'{"":"\xff"}', b"[" * 10**5, b"NaN"],
 )
 def test_a_body_without_a_json_object_is_unreadable(body: bytes) -> None:
-    """An empty, cut, HTML or deeply nested body is."""
+    """An empty, cut, HTML, deeply nested or wrongly encoded body is."""
     answer = cancels.decode(200, body, coin_m_swap.ORDERS)
     assert of(answer, "1").meaning is Meaning.UNREADABLE
     assert "html" not in answer.whole.message
@@ -269,6 +275,11 @@ def test_no_result_quotes_a_text_that_echoes_the_request(
         assert outcome[ids[0]].message == ECHOED
 
     run(main())
+
+
+def test_an_error_without_a_code_or_a_text_has_a_message() -> None:
+    """The message says that the code is missing."""
+    assert read({"status": "error"}).whole.message == "the error has no code"
 
 
 def test_a_long_message_is_cut() -> None:

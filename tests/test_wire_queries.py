@@ -84,11 +84,19 @@ def test_a_list_that_is_refused_is_not_complete(code: int) -> None:
 
 
 def test_a_page_lists_open_orders() -> None:
-    """With status 9 a cancel is under way; all other orders are open."""
-    listed = [{"order_id_str": "1", "status": 2}, {"order_id": 2, "status": 9}]
+    """With status 9 or 11 a cancel is under way; all other orders are open."""
+    listed = [
+        {"order_id_str": "1", "status": 2},
+        {"order_id": 2, "status": 9},
+        {"order_id": 3, "status": 11},
+    ]
     data = {"orders": listed, "total_page": 3, "current_page": 1, "total_size": 120}
     page = read({"status": "ok", "data": data}, PAGED)
-    assert page.states == {"1": OrderState.OPEN, "2": OrderState.CANCELING}
+    assert page.states == {
+        "1": OrderState.OPEN,
+        "2": OrderState.CANCELING,
+        "3": OrderState.CANCELING,
+    }
     assert (page.complete, page.pages, page.min_orders) == (True, 3, 120)
     empty = read({"status": "ok", "data": {"orders": [], "total_page": 0}}, PAGED)
     assert (empty.states, empty.complete, empty.pages) == ({}, True, 1)
@@ -127,6 +135,13 @@ def test_a_query_refused_for_the_account_is_account_wide(query: Query, code: int
     assert says_nothing(states)
     assert states.account_wide
     assert states.whole == Finding(Meaning.AUTH, code, "m")
+
+
+def test_a_query_s_code_is_read_in_its_envelope() -> None:
+    """Code 1003 with this message is a refused signature in v5 only."""
+    reply = {"code": 1003, "message": "invalid signature"}
+    assert read(reply, V5).account_wide
+    assert not read(reply, BY_IDS).account_wide
 
 
 @pytest.mark.parametrize("code", [1032, 1004, 1067, 12001, 4999])
@@ -185,6 +200,22 @@ def test_a_price_is_the_first_field_with_a_finite_number(bad: object) -> None:
     assert (order.order_id, order.price, order.volume) == ("1", Decimal("5.5"), None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "client_order_id"),
+    [
+        ("orders", {"client_order_id": 71}, "71"),
+        ("orders", {"client_order_id": "", "algo_client_order_id": "7"}, None),
+        ("algo_orders", {"client_order_id": "7", "algo_client_order_id": "71"}, "71"),
+        ("algo_orders", {"algo_client_order_id": None}, None),
+    ],
+)
+def test_an_open_order_has_the_client_order_id_of_its_kind(
+    kind: str, row: dict[str, object], client_order_id: str | None
+) -> None:
+    """An order without a client order id has ``None``."""
+    assert queries.open_order("usdt_m", kind, row).client_order_id == client_order_id
+
+
 @given(st.binary(max_size=100), st.sampled_from([BY_IDS, PAGED, V5]), st.integers(100, 599))
 def test_random_bytes_never_raise_and_say_nothing(body: bytes, query: Query, status: int) -> None:
     """Decoding does not fail, and says nothing of any order."""
@@ -202,11 +233,12 @@ def test_a_list_that_continues_after_an_id_must_be_a_list(data: object) -> None:
 
 
 def test_contracts_are_read() -> None:
-    """Each is listed once, without delivered contracts; a reply without rows names none."""
+    """Each is listed once, if not delisted or delivered; a reply without rows names none."""
     rows = [
         {"symbol": "BTC", "contract_code": "BTC260327", "contract_status": 1},
         {"symbol": "BTC", "contract_code": "BTC260626", "contract_status": 5},
         {"symbol": "ETH", "contract_code": "ETH251226", "contract_status": 8},
+        {"symbol": "XRP", "contract_code": "XRP260327", "contract_status": 0},
     ]
     body = json.dumps({"status": "ok", "data": rows}).encode()
     assert queries.contracts(body, "symbol") == ["BTC"]

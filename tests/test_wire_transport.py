@@ -17,6 +17,7 @@ from clients import ONCE, add, credentials
 from htx_cancel import Budgets, CancelClient, CancelStatus, OrderResult
 from htx_cancel.errors import NoAnswerError, NotSentError
 from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.wire import transport as transport_module
 from htx_cancel.wire.transport import AiohttpTransport, Request
 
 pytestmark = pytest.mark.loops
@@ -380,6 +381,42 @@ async def test_a_request_that_gets_no_connection_in_time_is_not_sent() -> None:
     assert [target[:2] for target in raw.targets] == ["/1"]
 
 
+async def test_after_a_request_that_was_not_sent_the_connections_stay_in_use() -> None:
+    """The next request waits for the only connection; no second one is opened."""
+
+    async def talk(connection: Talk) -> None:
+        while True:
+            await connection.request()
+            await asyncio.sleep(0.4)
+            await connection.say(reply())
+
+    async with serving(talk) as raw, transporting() as transport:
+        first = asyncio.create_task(transport.send(request(raw.origin), timeout=SECONDS))
+        await raw.received.wait()
+        with pytest.raises(NotSentError):
+            await transport.send(request(raw.origin), timeout=0.1)
+        assert (await transport.send(request(raw.origin), timeout=SECONDS)).status == 200
+        assert (await first).status == 200
+        assert raw.connections == 1
+
+
+async def test_a_connection_that_does_not_open_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request does not hold its token until its own timeout."""
+    monkeypatch.setattr(transport_module, "CONNECT_TIMEOUT", 0.2)
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        origin = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with transporting() as transport:
+            with pytest.raises(NotSentError, match=r"^(?!not sent within)"):
+                await transport.send(request(origin), timeout=SECONDS)
+
+
 async def test_a_cancelled_request_raises_cancelled_error() -> None:
     """The caller's cancellation is passed on."""
     async with serving(silence) as raw, transporting() as transport:
@@ -586,6 +623,47 @@ async def test_after_a_missing_reply_requests_use_new_connections() -> None:
             assert (await transport.send(request(raw.origin), timeout=5.0)).status == 200
         assert raw.connections == 5
         assert (await late).body == b"late"
+
+
+async def test_after_a_reset_requests_use_the_other_old_connections() -> None:
+    """The reset says nothing about the other connections."""
+
+    async def talk(connection: Talk) -> None:
+        while True:
+            head = await connection.request()
+            if b"/reset" in head:
+                connection.abort()
+            else:
+                await asyncio.sleep(0.1)
+                await connection.say(reply())
+
+    async with serving(talk) as raw, transporting(max_connections=10) as transport:
+        first = [request(raw.origin) for _ in range(4)]
+        await asyncio.gather(*(transport.send(one, timeout=SECONDS) for one in first))
+        with pytest.raises(NoAnswerError):
+            await transport.send(request(raw.origin, "/reset"), timeout=SECONDS)
+        await transport.send(request(raw.origin), timeout=SECONDS)
+        assert raw.connections == 4
+
+
+async def test_after_a_cancelled_request_requests_use_new_connections() -> None:
+    """Its caller may have cancelled it because no reply came in time."""
+
+    async def talk(connection: Talk) -> None:
+        while True:
+            head = await connection.request()
+            if b"/silent" not in head:
+                await asyncio.sleep(0.1)
+                await connection.say(reply())
+
+    async with serving(talk) as raw, transporting(max_connections=10) as transport:
+        first = [request(raw.origin) for _ in range(4)]
+        await asyncio.gather(*(transport.send(one, timeout=SECONDS) for one in first))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await transport.send(request(raw.origin, "/silent"), timeout=SECONDS)
+        await transport.send(request(raw.origin), timeout=SECONDS)
+        assert raw.connections == 5
 
 
 async def test_a_pool_has_connections_for_the_budgets_that_a_client_shares() -> None:

@@ -65,26 +65,19 @@ async def cancel_everything(
 
 async def _cancel(client: CancelClient, scope: Scope, timeout: float, err: Console) -> int:
     view = EverythingView(err, scope)
-    with view.shown():
-        work = asyncio.ensure_future(
-            client.cancel_everything(
-                products=scope.products,
-                kinds=scope.kinds,
-                contracts=scope.contracts,
-                timeout=timeout,
-                on_progress=view.take,
-            )
+    stop = Stop(client, err)
+    with view.shown(), signals(stop.handle):
+        report = await client.cancel_everything(
+            products=scope.products,
+            kinds=scope.kinds,
+            contracts=scope.contracts,
+            timeout=timeout,
+            on_progress=view.take,
         )
-        stop = Stop(client, err, work)
-        with signals(stop.handle):
-            (result,) = await asyncio.gather(work, return_exceptions=True)
-            await stop.finished()
-    if isinstance(result, EverythingReport):
-        view.take(result)
-    elif not stop.number:
-        raise result
-    show_report(view.report, err)
-    return 128 + stop.number if stop.number else int(not view.report.proved)
+        await stop.finished()
+    view.take(report)
+    show_report(report, err)
+    return 128 + stop.number if stop.number else int(not report.proved)
 
 
 def show_preview(found: OpenOrders, scope: Scope, err: Console) -> None:

@@ -105,7 +105,7 @@ def _opener(path: Path | None, mode: Literal["wb", "ab"]) -> Callable[[], Binary
     if path.is_fifo():  # opening a FIFO waits for a reader
         return lambda: path.open(mode, buffering=0)
     file = path.open(mode, buffering=0)
-    if path.is_file() and mode == "ab":
+    if path.is_file():
         _mend_end(path, file)
     return lambda: file
 

@@ -79,7 +79,7 @@ def is_cut(raw: bytes) -> bool:
         return False
     try:
         _decode(raw)
-    except msgspec.ValidationError:  # whole, but not a line of results
+    except (msgspec.ValidationError, UnicodeDecodeError):  # whole, but not a line of results
         return False
     except msgspec.DecodeError:
         return True
@@ -94,7 +94,7 @@ def settled(lines: Iterable[bytes]) -> set[Key]:
             continue
         try:
             _note(done, _decode(raw))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if not is_cut(raw):
                 raise BadInputError(
                     f"line {number}: must be a line of results, got {raw[:_SHOWN]!r}: {error}"

@@ -8,7 +8,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from htx_cancel import CancelClient, EverythingReport
+from htx_cancel import CancelClient
 
 _STOPPING = (
     "Stopping: no more requests are sent. Press Ctrl-C again to give up the requests in flight."
@@ -32,21 +32,12 @@ def signals(handle: Callable[[int], object]) -> Iterator[None]:
 
 
 class Stop:
-    """Closes the client at the first signal; at the next one gives up the requests in flight.
+    """Closes the client at the first signal; at the next one gives up the requests in flight."""
 
-    A task given as ``work`` is cancelled first, because it would go on with a closed client.
-    """
-
-    def __init__(
-        self,
-        client: CancelClient,
-        console: Console,
-        work: asyncio.Task[EverythingReport] | None = None,
-    ) -> None:
+    def __init__(self, client: CancelClient, console: Console) -> None:
         self.number = 0  #: of the first signal
         self._client = client
         self._console = console
-        self._work = work
         self._closing: list[asyncio.Task[None]] = []
 
     def handle(self, number: int) -> None:
@@ -56,8 +47,6 @@ class Stop:
         else:
             self.number = number
             self._console.print(_STOPPING, soft_wrap=True)
-            if self._work is not None:
-                self._work.cancel()
             closing = self._client.aclose()
         self._closing.append(asyncio.ensure_future(closing))
 

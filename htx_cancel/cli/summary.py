@@ -35,7 +35,6 @@ _MAX_STATUSES = 4  #: columns of statuses that fit 80 characters beside unbroken
 _MAX_NAME = 14  #: characters of a name that fit beside all columns of statuses
 _OTHER_COLUMNS = 32  #: characters of the columns beside the messages of reasons
 _NUMBER = re.compile(r"\d[\d.,]*")
-_MAX_MESSAGE = 200  #: characters of a message
 
 
 class Reason(Struct, frozen=True):
@@ -66,7 +65,7 @@ class Summary:
                 self._count_reason(result)
 
     def _count_reason(self, result: OrderResult | CallResult) -> None:
-        message = printable(result.message)[:_MAX_MESSAGE]
+        message = printable(result.message)
         reason = Reason(result.status, result.code, message)
         pattern = Reason(result.status, result.code, _NUMBER.sub("#", message))
         self._ids[self._shown.setdefault(pattern, reason)] += 1

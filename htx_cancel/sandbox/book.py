@@ -172,7 +172,6 @@ class Book:
 
     def cancel_open(self, kinds: tuple[Kind, ...], now: float) -> None:
         """Cancel the open orders of these kinds, as the exchange does when a countdown ends."""
-        self.advance(now)
         for kind in kinds:
             for order in self.open(kind):
                 order.state, order.ends_at = "canceled", now

@@ -8,7 +8,6 @@ Rules that we chose where the pages say nothing:
 """
 
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import Any, Literal
 
 from htx_cancel.sandbox.book import Book
@@ -53,8 +52,8 @@ class Countdowns:
         return {"current_time": number(milliseconds(clock)), "trigger_time": number(ends_at)}
 
     def advance(self, book: Book, now: float) -> None:
-        """End the countdowns that are due, the earliest first, and cancel their orders."""
-        for path, ends_at in sorted(self.ends.items(), key=itemgetter(1)):
+        """End the countdowns that are due, and cancel their orders."""
+        for path, ends_at in list(self.ends.items()):
             if ends_at <= now:
                 del self.ends[path]
                 book.cancel_open(COUNTDOWNS[path].counts_down, ends_at)

@@ -84,7 +84,7 @@ def ids_in(request: HttpRequest) -> tuple[str, ...]:
     """Return the ids in a request; none if the body cannot be decoded."""
     try:
         body = _body(request, b"{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ()
     ids: list[str] = []
     for fields in body if isinstance(body, list) else [body]:
@@ -101,7 +101,7 @@ def fields_of(interface: Interface, request: HttpRequest) -> dict[str, Any]:
 def _read_body(interface: Interface, request: HttpRequest) -> Body:
     try:
         return _body(request, b"{}" if interface.anywhere else b"")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise refusal(interface, 1030) from None
 
 

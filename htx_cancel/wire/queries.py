@@ -205,12 +205,10 @@ def open_order(product: str, kind: str, row: Mapping[str, Any]) -> OpenOrder:
 def _decimal(row: Mapping[str, Any], *names: str) -> Decimal | None:
     """Return the first of these fields that holds a finite number, as a number or as text."""
     for name in names:
-        given = row.get(name)
-        if isinstance(given, str | int | float) and not isinstance(given, bool):
-            with suppress(InvalidOperation):
-                number = Decimal(str(given))
-                if number.is_finite():
-                    return number
+        with suppress(InvalidOperation):
+            number = Decimal(str(row.get(name)))
+            if number.is_finite():
+                return number
     return None
 
 

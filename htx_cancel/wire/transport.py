@@ -8,8 +8,8 @@ Rules:
   the cancellation of the caller.
 * Data that arrived on a connection before the request left are not its reply: the request is not
   sent on this connection, and the connection is closed.
-* If a request that left gets no reply in time, all connections of its pool may be dead, as after a
-  firewall dropped its table: later requests use new connections.
+* If a request that left gets no reply in time, or is cancelled by its caller, all connections of
+  its pool may be dead, as after a firewall dropped its table: later requests use new connections.
 * Redirects are not followed, cookies are not stored, and proxies of the environment are not used.
 * No exception, and no cause or context of one, carries a URL, which would show the signature.
 """
