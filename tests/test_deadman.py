@@ -30,12 +30,13 @@ from htx_cancel import (
     RetryPolicy,
 )
 from htx_cancel.endpoints import COUNTDOWNS
+from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange, InProcessTransport, SandboxServer
 from htx_cancel.sandbox.faults import FAULTS, FaultPlan
 from htx_cancel.sandbox.messages import HttpResponse
 from htx_cancel.sandbox.rules import COUNTDOWNS as SANDBOX_COUNTDOWNS
 from htx_cancel.sandbox.rules import ROUTES, Kind
-from htx_cancel.wire.transport import NoAnswerError, Reply, Request
+from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
 
