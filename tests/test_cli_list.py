@@ -88,6 +88,7 @@ def test_the_type_of_an_algo_order_decides_its_kind(sandbox: Sandbox, capfd: Cap
         ("ETH-USDT,BTC-USD", {"BTC-USD", "ETH-USDT"}),
         ("BTC", {"BTC260327"}),
         ("BTC260327,BTC", {"BTC260327"}),
+        ("BTC-USD, ETH-USDT", {"BTC-USD", "ETH-USDT"}),
     ],
 )
 def test_only_the_contracts_named_are_listed(
@@ -170,6 +171,12 @@ def test_bad_input_is_refused_and_nothing_is_sent(
     assert expected in result.stderr
     assert path.read_text() == "old\n"
     assert not sandbox.exchange.calls
+
+
+def test_a_repeated_value_counts_once() -> None:
+    """Spaces around commas are ignored."""
+    about = scope.read_scope("usdt_m, usdt_m", "orders,orders", "BTC-USDT,BTC-USDT")
+    assert about == scope.Scope(("usdt_m",), ("orders",), ("BTC-USDT",))
 
 
 def test_values_and_defaults_are_those_of_the_client() -> None:
