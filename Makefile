@@ -44,7 +44,7 @@ redis-server:
 judges: $(VENV)/test $(VENV)/bench
 	$(BIN)/python -m pytest tests/test_judges_*.py
 
-# Every benchmark, in less than ten minutes; writes docs/benchmarks.md and its pictures.
+# Every benchmark, in less than eight minutes; writes docs/benchmarks.md and its pictures.
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks --docs docs
 

@@ -17,7 +17,7 @@ from benchmarks.workload import WORK, order_ids
 COMPARED = ("ours", "aiohttp", "ccxt")
 LOOPS = ("asyncio", "uvloop")
 CONCURRENCY = {1: "one at a time", 50: "50 at a time"}  #: by requests in flight
-TURNS = 4
+TURNS = 3
 
 Figures = dict[str, float]
 Found = dict[tuple[str, str], list[Figures]]  #: by client and event loop, one for each turn

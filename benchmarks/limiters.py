@@ -158,11 +158,12 @@ async def run(*, quick: bool) -> Findings:
         at = time.monotonic() + (2.0 if quick else 4.0)
         pairs = list(product(LIMITERS, cases))
         results = await asyncio.gather(*(fresh(efficiency, *pair, at) for pair in pairs))
-        named = [(name, figures) for (name, _), figures in zip(pairs, results, strict=True)]
-        named += [(name, await fresh(cost, name, waiting, seconds)) for name in LIMITERS]
-        for name, figures in named:
+        for (name, _), figures in zip(pairs, results, strict=True):
             for figure, value in figures.items():
                 found[name][figure].append(value)
+    for name in LIMITERS:
+        for figure, value in (await fresh(cost, name, waiting, seconds)).items():
+            found[name][figure].append(value)
     return _findings(found, list(cases), rounds)
 
 
@@ -189,8 +190,8 @@ def _findings(found: Found, cases: list[str], rounds: int) -> Findings:
         "Which limiter keeps the rate limits, and how much of them does it use?",
         "Each limiter is asked for all requests at once; a message takes "
         f"{DELAY * 1e3:.0f} to {(DELAY + JITTER) * 1e3:.0f} ms each way. Refused requests are the "
-        f"sum of {rounds} rounds. CPU is measured with nobody waiting, and with 10,000 requests "
-        "that wait for 1,000 per s.",
+        f"sum of {rounds} rounds. CPU is measured once with nobody waiting, and once with 10,000 "
+        "requests that wait for 1,000 per s.",
         [
             Target(
                 "no request of htx_cancel is refused", not refused[OURS], f"{refused[OURS]}", True
