@@ -173,7 +173,7 @@ def test_idle_tokens_go_first_and_then_those_that_rest_longest(*, gave_up: bool)
 
 @pytest.mark.parametrize("soonest", [False, True])
 def test_idle_tokens_can_be_kept(*, soonest: bool) -> None:
-    """The other idle tokens are given first, then the resting ones."""
+    """The other idle tokens are given first, then the cooling ones."""
     budget = ledger(3)
     use(budget, 10.0)
     assert budget.give(3, 10.5, keep=1, soonest=soonest) == [10.5, 10.0 + REST]

@@ -62,7 +62,7 @@ URGENT = Needs((2, 0, 0), 0, 0, {})
 
 @pytest.mark.parametrize("needs", [COMPOSITE, URGENT])
 def test_idle_tokens_are_kept_for_calls_here_that_need_them_soon(needs: Needs) -> None:
-    """The store gets one of three idle tokens, and the resting ones; then none is left to give."""
+    """The store gets one of three idle tokens, and the cooling ones; then none is left to give."""
     found = loan(3, (1.0, 2.0))
     found.recall(2, urgent=False)
     assert is_due(found, needs)

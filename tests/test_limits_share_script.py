@@ -843,7 +843,7 @@ def test_an_urgent_call_that_finds_a_free_token_recalls_none() -> None:
     assert book.recalls() == {"a": [(1, False)]}
 
 
-def test_an_urgent_call_that_only_finds_a_resting_token_recalls_a_sooner_one() -> None:
+def test_an_urgent_call_that_only_finds_a_cooling_token_recalls_a_sooner_one() -> None:
     """Another process may hold one."""
     book = Book()
     book.sync("a", waiting=(0, 5, 0))

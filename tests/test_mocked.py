@@ -14,7 +14,7 @@ from clients import ONCE, credentials
 from htx_cancel import CancelClient, CancelStatus, OrderResult
 
 HOST = "https://api.hbdm.com"
-PAGE = HOST + "/swap-api/v1/swap_cancel"
+URL = HOST + "/swap-api/v1/swap_cancel"
 BODY = b'{"status":"ok","data":{"errors":[],"successes":"7"},"ts":1}'
 ADDRESS = ConnectionKey("api.hbdm.com", 443, True, True, None, None, None)
 
@@ -37,7 +37,7 @@ async def cancel_one(web: aioresponses, **reply: Any) -> OrderResult:
     """Cancel order 7 with one mocked reply, without retries."""
     if "exception" not in reply:
         reply["response_class"] = MockedResponse
-    web.post(re.compile(re.escape(PAGE)), **reply)
+    web.post(re.compile(re.escape(URL)), **reply)
     async with CancelClient(credentials(), retry=ONCE) as client:
         outcome = await client.coin_m_swap.cancel_orders("BTC-USD", ["7"])
     result: OrderResult = outcome["7"]

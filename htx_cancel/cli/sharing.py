@@ -102,7 +102,7 @@ async def _show(store: RedisStore) -> int:
 
 
 def _table(budgets: list[Holdings]) -> Table:
-    headings = ("budget", "limit", "free or resting", "process", "holds")
+    headings = ("budget", "limit", "free or cooling", "process", "holds")
     table = make_table(*headings, title="Tokens by process")
     for budget in budgets:
         first = (budget.name, f"{budget.calls} per {budget.seconds:g} s", f"{budget.at_home}")

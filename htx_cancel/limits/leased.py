@@ -104,20 +104,20 @@ class LeasedBudget(Budget):
 
     @property
     def used(self) -> int:
-        """The number of tokens in flight or resting."""
+        """The number of tokens in flight or cooling."""
         return self.in_flight + len(self.cooling) + len(self.unanswered)
 
     @property
     def idle(self) -> int:
-        """The number of held tokens neither in flight nor resting."""
+        """The number of held tokens neither in flight nor cooling."""
         return max(self.held - self.used, 0)
 
     def soonest(self, now: float) -> float:
         """Return when the first token is free, regardless of a hold on the whole budget."""
         self.settle(now)
-        resting = [at + self._cooling_time - self.round_trips.floor for at in self.cooling]
-        resting += [at + self._cooling_time for at in self.unanswered]
-        return now if self.idle else min(resting, default=inf)
+        cooling = [at + self._cooling_time - self.round_trips.floor for at in self.cooling]
+        cooling += [at + self._cooling_time for at in self.unanswered]
+        return now if self.idle else min(cooling, default=inf)
 
     def hold(self, held: int, fresh: list[float], now: float) -> None:
         """Hold this many tokens; ``fresh`` are the seconds until each newly lent one is free."""
@@ -132,23 +132,23 @@ class LeasedBudget(Budget):
     def give(self, count: int, now: float, *, soonest: bool = False, keep: int = 0) -> list[float]:
         """Give back up to ``count`` tokens; return when each is free, in loop time.
 
-        Idle tokens go first, except those to ``keep``; then the tokens that rest longest, or those
-        free ``soonest``. Tokens in flight stay. If tokens were lost, the soonest resting ones count
+        Idle tokens go first, except those to ``keep``; then the tokens that cool longest, or those
+        free ``soonest``. Tokens in flight stay. If tokens were lost, the soonest cooling ones count
         as lost and are not given.
         """
         self.settle(now)
         full_rests = list(self._full_rests)[-self.idle :] if self.idle else []
         idle = [now] * (self.idle - len(full_rests)) + full_rests
-        resting = [(at + self._cooling_time, self.cooling, at) for at in self.cooling]
-        resting += [(at + self._cooling_time, self.unanswered, at) for at in self.unanswered]
-        resting.sort(key=lambda token: token[0])
-        del resting[: max(self.used - self.held, 0)]
+        cooling = [(at + self._cooling_time, self.cooling, at) for at in self.cooling]
+        cooling += [(at + self._cooling_time, self.unanswered, at) for at in self.unanswered]
+        cooling.sort(key=lambda token: token[0])
+        del cooling[: max(self.used - self.held, 0)]
         if not soonest:
-            resting.reverse()
+            cooling.reverse()
         given = idle[: max(min(count, len(idle) - keep), 0)]
         for at in given[len(idle) - len(full_rests) :]:
             self._full_rests.remove(at)
-        for free_at, ledger, at in resting[: max(count - len(given), 0)]:
+        for free_at, ledger, at in cooling[: max(count - len(given), 0)]:
             ledger.remove(at)
             self.returned += 1
             given.append(free_at)

@@ -73,12 +73,12 @@ class Loan:
         """Return whether the store should get a message about this budget now."""
         budget, waiting = self.budget, self.needs.waiting
         budget.settle(now)
-        resting = min(budget.used, budget.held) - budget.in_flight
+        cooling = min(budget.used, budget.held) - budget.in_flight
         return (
             self.fetch
             or self.taught
             or budget.held_until > max(now, self.hold_told)
-            or (self.owed > 0 and (budget.idle > self._keep or resting > 0))
+            or (self.owed > 0 and (budget.idle > self._keep or cooling > 0))
             or (self._only_others_wait and budget.idle > 0)
             or (waiting[0] > self.urgent_told and budget.room(now, urgent=True) <= 0)
             or (any(waiting) and self._needed > max(budget.held, self.demand))

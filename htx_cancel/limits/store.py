@@ -23,7 +23,7 @@ class Want(Struct, array_like=True, frozen=True):
     taught: bool  #: whether a reply of the exchange stated this limit: the store must adopt it
     claim: int  #: tokens held
     given: list[int]  #: for each token given back, when it is free
-    used: int  #: tokens held that are in flight or resting
+    used: int  #: tokens held that are in flight or cooling
     in_flight: int
     soonest: int  #: when the first token held is free
     waiting: tuple[int, int, int]  #: waiting calls, by priority
