@@ -37,7 +37,6 @@ class Prober:
                 task = self._start(probe, "a probe failed")
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's task factory
                 probe.close()
-                host.fail(now, now)
                 host.end_probe(answered=False)
                 hooks.report("a probe could not be started", error)
             else:
@@ -50,11 +49,10 @@ class Prober:
             reply = await self._send(host.origin, TIMESTAMP, self._request_timeout)
         except TransportError as error:
             silent = not isinstance(error, NotSentError)
-        finally:
-            answered = reply is not None and reply.status < 500
-            if not answered:
-                host.fail(began, loop.time(), silent=silent)
-            host.end_probe(answered=answered)
+        answered = reply is not None and reply.status < 500
+        if not answered:
+            host.fail(began, loop.time(), silent=silent)
+        host.end_probe(answered=answered)
 
     async def warm_up(self, connections: int, *, timeout: float | None = None) -> int:
         """Open connections to every host; return how many answered in time.
@@ -160,5 +158,5 @@ class Prober:
 
 
 def _end_probe(host: Host, _task: "asyncio.Task[None]") -> None:
-    """End a probe that was cancelled before its first step."""
+    """End a probe that was cancelled."""
     host.end_probe(answered=False)

@@ -62,6 +62,8 @@ class Net:
             raise NoAnswerError(f"no reply within {timeout:g} s")
         if behaviour == "late":
             await asyncio.sleep(4.0)
+        if behaviour == "404":
+            return Reply(404, {}, b"Not Found", now())
         if behaviour == "5xx":
             return Reply(503, {}, b"Service Unavailable", now())
         return await self.inner.send(request, timeout=timeout)

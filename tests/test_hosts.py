@@ -241,7 +241,8 @@ def test_a_host_whose_probe_gets_no_reply_stays_behind_one_that_fails_at_once() 
     run(main())
 
 
-def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("sabotage"), asyncio.CancelledError("sabotage")])
+def test_a_host_whose_probe_cannot_be_started_is_probed_later(error: BaseException) -> None:
     """A task factory that fails once costs no request, and the host comes up later."""
 
     async def main() -> None:
@@ -257,7 +258,7 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
 
         def factory(loop: Any, work: Any, **options: Any) -> Any:
             if work.__qualname__ == "Prober._probe" and not problems:
-                raise RuntimeError("sabotage")
+                raise error
             return make_task(loop, work, **options)
 
         async with net.client(ONE, TWO) as client:
@@ -271,6 +272,29 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later() -> None:
             await asyncio.sleep(0.1)
             assert len(net.to(ONE, "GET")) == 1
         assert problems == ["a probe could not be started"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("behaviour", "cancels"), [("5xx", 1), ("silent", 1), ("404", 2)])
+def test_any_reply_to_a_probe_but_5xx_shows_that_the_host_is_up(
+    behaviour: str, cancels: int
+) -> None:
+    """Only then a signed request goes to the host."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = always("refuse")
+        async with net.client(ONE, TWO) as client:
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            net.hosts[ONE] = lambda request: behaviour if request.method == "GET" else "5xx"
+            await asyncio.sleep(COOLDOWN)
+            for _ in range(3):
+                await cancel(client, "swap", add(exchange, "swap", 1))
+                await asyncio.sleep(0.1)
+            assert len(net.to(ONE, "GET")) == 1
+            assert len(net.to(ONE)) == cancels
 
     run(main())
 
@@ -415,6 +439,9 @@ def test_a_host_that_fails_while_it_is_probed_is_not_probed_twice_at_a_time() ->
     assert hosts.due_probes(100.0) == [second]
     first.end_probe(answered=False)
     assert hosts.due_probes(100.0) == [first]
+    first.end_probe(answered=False)
+    second.end_probe(answered=False)
+    assert hosts.due_probes(100.0) == [first, second]
     first.end_probe(answered=True)
     assert hosts.choose() is first
 

@@ -9,8 +9,12 @@ from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
 from htx_cancel import CancelClient, CancelStatus, Credentials, InvalidTypeError, InvalidValueError
-from htx_cancel.hosts import COOLDOWN
+from htx_cancel.hosts import COOLDOWN, Host, Hosts
+from htx_cancel.limits.limiter import Budgets
+from htx_cancel.limits.round_trip import RoundTrips
+from htx_cancel.probe import SEQUENTIAL_REQUESTS, TIMESTAMP, Prober
 from htx_cancel.sandbox import Exchange, SandboxServer
+from htx_cancel.wire.signing import Signer
 from htx_cancel.wire.transport import Reply, Request
 
 pytestmark = pytest.mark.loops
@@ -48,6 +52,143 @@ def test_a_warm_up_returns_in_time_with_the_number_of_answers(
             if timeout is not None:
                 assert loop.time() == pytest.approx(timeout, abs=0.001)
             assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+
+
+class Recorder(RoundTrips):
+    """Records which samples are sequential."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequential: list[bool] = []
+
+    def learn(self, host: str, trip: float, now: float, *, sequential: bool = False) -> None:
+        """Record a sample."""
+        self.sequential.append(sequential)
+        super().learn(host, trip, now, sequential=sequential)
+
+
+def test_only_the_requests_after_the_burst_of_a_warm_up_are_sequential() -> None:
+    """Ten to each host, whatever the number of connections."""
+
+    async def main() -> None:
+        recorder = Recorder()
+        budgets = Budgets(round_trips=recorder)
+        async with Net(Exchange()).client(ONE, TWO, budgets=budgets) as client:
+            assert await client.warm_up(3) == 6
+        assert recorder.sequential == [False] * 6 + [True] * 2 * SEQUENTIAL_REQUESTS
+
+    run(main())
+
+
+def test_a_warm_up_leaves_a_host_that_stops_to_answer() -> None:
+    """One sequential request waits for a reply in vain."""
+
+    async def main() -> None:
+        net = Net(Exchange())
+        net.hosts[ONE] = lambda _request: "silent" if len(net.log) > 3 else "ok"
+        async with net.client(request_timeout=1.0) as client:
+            assert await client.warm_up(2) == 2
+            assert now() < 1.1
+
+    run(main())
+
+
+def test_a_host_that_fails_in_any_way_does_not_count_in_a_warm_up() -> None:
+    """An exception of a foreign transport is reported."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["message"]))
+
+        def behave(_request: Request) -> str:
+            if len(net.log) > 2:
+                raise RuntimeError("sabotage")
+            return "5xx"
+
+        net = Net(Exchange())
+        net.hosts[ONE] = behave
+        async with net.client() as client:
+            assert await client.warm_up(3) == 0
+        assert problems == ["the transport raised"]
+
+    run(main())
+
+
+def prober(net: Net) -> tuple[Prober, Hosts]:
+    """Return a prober of two hosts with a request timeout of a second."""
+    hosts = Hosts([Host(origin, Signer(credentials(), "one.example")) for origin in (ONE, TWO)])
+    return Prober(net, hosts, Budgets(), 1.0), hosts
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "silent"),
+    [
+        ("5xx", "down", False),
+        ("refuse", "down", False),
+        ("silent", "down", True),
+        ("stale", "up", False),
+        ("404", "up", False),
+        ("raise", "up", False),
+    ],
+)
+def test_public_data_is_requested_three_times(behaviour: str, state: str, silent: bool) -> None:
+    """A host that fails is blamed, except for a stale connection or a foreign exception."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _about: None)
+
+        def behave(_request: Request) -> str:
+            if behaviour == "raise":
+                raise RuntimeError("sabotage")
+            return behaviour
+
+        net = Net(Exchange())
+        net.hosts = dict.fromkeys((ONE, TWO), behave)
+        sender, hosts = prober(net)
+        assert await sender.get(TIMESTAMP, 10.0) is None
+        assert len(net.log) == 3
+        assert (hosts.all[0].state, hosts.all[0].silent) == (state, silent)
+        net.hosts = dict.fromkeys((ONE, TWO), always("ok"))
+        assert await sender.get(TIMESTAMP, 10.0) is not None
+        assert len(net.log) == 4
+
+    run(main())
+
+
+@pytest.mark.parametrize(("behaviour", "state"), [("silent", "up"), ("broken", "down")])
+def test_public_data_is_not_requested_after_the_deadline(behaviour: str, state: str) -> None:
+    """A deadline that was too near does not blame the host."""
+
+    async def main() -> None:
+        net = Net(Exchange())
+        net.hosts = dict.fromkeys((ONE, TWO), always(behaviour))
+        sender, hosts = prober(net)
+        assert await sender.get(TIMESTAMP, 0.5) is None
+        assert now() == pytest.approx(0.5 if behaviour == "silent" else 0.0, abs=0.001)
+        assert hosts.all[0].state == state
+        requests = len(net.log)
+        await asyncio.sleep(0.5)
+        assert await sender.get(TIMESTAMP, 0.5) is None
+        assert len(net.log) == requests
+
+    run(main())
+
+
+def test_a_trial_with_a_public_request_allows_another_trial() -> None:
+    """Only the answer to a signed request brings the host up."""
+
+    async def main() -> None:
+        net = Net(Exchange())
+        sender, hosts = prober(net)
+        first = hosts.all[0]
+        first.fail(-2.0, -1.0)
+        assert hosts.due_probes(100.0) == [first]
+        first.end_probe(answered=True)
+        assert await sender.get(TIMESTAMP, 10.0) is not None
+        assert (net.log[0][1], first.state) == (ONE, "ready")
 
     run(main())
 
