@@ -7,8 +7,9 @@ Rules:
   clock, a callback, a transport or this module, is reported once to the event loop's exception
   handler. The ids that it affects are ``UNKNOWN`` if their request may have left, else ``UNSENT``.
 * One task, the feeder, takes permits and starts a delivery for each batch: a task that attempts the
-  batch until it is settled. The feeder delivers the last batch itself. Deliveries that may start at
-  the same time start a few in each turn of the event loop.
+  batch until it is settled. If all other batches are settled, the feeder delivers the last one
+  itself. Deliveries that may start at the same time start in order, a few in each turn of the event
+  loop.
 * All attempts of a call have the call's one ticket: its retries go before the batches of calls that
   began later. While the exchange is unreachable, new batches wait until a tried one gets through.
 * ``stop`` ends the feeding and the retries; requests in flight are still answered. A refusal of the
@@ -142,6 +143,8 @@ class Job:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         delivery = self.tasks.pop(task)
+        if task.cancelled():  # perhaps before its first step
+            self._call.stopped = self._call.stopped or CANCELLED
         if (error := hooks.failure(task)) is not None:
             hooks.report("a task of a cancel call failed", error)
         self._clean_up(delivery)
@@ -211,7 +214,7 @@ class Job:
             await self._drop(in_time, f"too late: its turn would come in {wait:.3f} s")
 
     def _note_wait(self, wait: float) -> None:
-        self._retry_at = min(self._loop.time() + wait, self._retry_at)
+        self._retry_at = self._loop.time() + wait
 
     async def _drop(self, keep: int, reason: str) -> None:
         """Settle all batches but the first ``keep`` as unsent, from the last, in slices."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from net import ONE, Net
 from transports import Scripted, v1_reply
-from virtualtime import now, run
+from virtualtime import TICK, now, run
 
 from htx_cancel import (
     CancelClient,
@@ -24,6 +24,7 @@ from htx_cancel import (
     Priority,
     RetryPolicy,
 )
+from htx_cancel.attempt import CANCELLED, TOO_LATE
 from htx_cancel.errors import NoAnswerError
 from htx_cancel.job import PER_TURN
 from htx_cancel.sandbox import Exchange
@@ -64,6 +65,37 @@ def test_a_timeout_returns_what_is_known_and_drops_at_once_what_cannot_leave() -
     run(main())
 
 
+def test_a_timeout_that_ends_before_the_call_begins_drops_all() -> None:
+    """Tokens are free, but the check of so many ids takes longer."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange) as client:
+            outcome = await cancel(client, "swap", range(1, 1001), timeout=TICK)
+        assert outcome.counts == {CancelStatus.UNSENT: 1000}
+        assert {each.message for each in outcome} == {TOO_LATE}
+        assert not exchange.calls
+
+    run(main())
+
+
+def test_a_call_behind_another_one_is_dropped_at_once_if_it_cannot_leave_in_time() -> None:
+    """The other call takes the tokens of two windows."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 150)
+        async with in_process(exchange, delay=0.01) as client:
+            first = asyncio.create_task(cancel(client, "swap_trailing", ids[:100]))
+            await asyncio.sleep(0.1)
+            outcome = await cancel(client, "swap_trailing", ids[100:], timeout=1.5)
+            assert now() < 0.11
+            assert outcome.counts == {CancelStatus.UNSENT: 50}
+            await first
+
+    run(main())
+
+
 def test_a_cancel_all_that_cannot_leave_in_time_is_unsent() -> None:
     """The budget is spent, and the next token is free after the timeout."""
 
@@ -95,6 +127,7 @@ def test_a_call_that_loses_its_tokens_to_urgent_calls_is_unsent() -> None:
             outcome = await routine
         assert urgent.counts == {CancelStatus.ACCEPTED: 50}
         assert outcome.counts == {CancelStatus.UNSENT: 50}
+        assert (outcome.retry_in or 0.0) > 0.0
         assert all(each.message.startswith("too late: the next free token is") for each in outcome)
         assert loop.time() < 1.6
 
@@ -368,11 +401,66 @@ def test_a_delivery_that_has_not_begun_is_not_sent_after_the_client_is_closed() 
         sent = exchange.calls["/swap-api/v1/swap_cancel"]
         assert 0 < sent < 36
         unsent = 360 - 10 * sent
-        assert (await call).counts == {
-            CancelStatus.ACCEPTED: 10 * sent,
-            CancelStatus.UNSENT: unsent,
-        }
+        outcome = await call
+        assert outcome.counts == {CancelStatus.ACCEPTED: 10 * sent, CancelStatus.UNSENT: unsent}
+        assert [each.order_id for each in outcome.accepted] == ids[: 10 * sent]
         assert client.budgets.snapshot()[0].in_flight == 0
+
+    run(main())
+
+
+def test_a_delivery_that_has_not_begun_is_not_sent_after_all_tasks_are_cancelled() -> None:
+    """The feeder has ended by then, so that only deliveries are cancelled."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        async with in_process(exchange, delay=0.1) as client:
+            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 360)))
+            for _turn in range(100):
+                if len(asyncio.all_tasks()) > PER_TURN:
+                    break
+                await asyncio.sleep(0)
+            for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
+                task.cancel()
+            outcome = await call
+            await asyncio.sleep(1.0)
+        assert len(outcome.unsent) >= 360 - 2 * 10 * PER_TURN
+        assert exchange.calls.total() <= 2 * PER_TURN
+        assert {each.message for each in outcome.unsent} == {CANCELLED}
+
+    run(main())
+
+
+def test_a_client_that_is_closed_while_ids_are_checked_sends_none_of_them() -> None:
+    """The call begins after the client was closed."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        client = in_process(exchange)
+        call = asyncio.create_task(cancel(client, "swap", range(1, 5001)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await client.aclose()
+        outcome = await call
+        assert outcome.counts == {CancelStatus.UNSENT: 5000}
+        assert {each.message for each in outcome} == {"the client was closed"}
+        assert not exchange.calls
+
+    run(main())
+
+
+def test_a_request_in_flight_that_a_closed_client_gave_up_has_that_reason() -> None:
+    """Its order may be canceled."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        client = in_process(exchange, delay=5.0)
+        call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+        await asyncio.sleep(0.1)
+        await client.aclose(drain=0.5)
+        assert now() < 1.0
+        (result,) = await call
+        assert (result.status, result.message) == (CancelStatus.UNKNOWN, "the client was closed")
 
     run(main())
 
@@ -383,10 +471,20 @@ def test_a_call_of_one_batch_takes_one_task() -> None:
     async def main() -> None:
         exchange = Exchange()
         async with in_process(exchange, delay=0.1) as client:
-            call = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 10)))
-            await asyncio.sleep(0.05)
-            assert len(asyncio.all_tasks() - {call, asyncio.current_task()}) == 1
-            await call
+            started: list[object] = []
+            loop = asyncio.get_running_loop()
+            make_task = loop.get_task_factory() or (
+                lambda loop, work, **_: asyncio.Task(work, loop=loop)
+            )
+
+            def factory(loop: Any, work: Any, **options: Any) -> Any:
+                started.append(work)
+                return make_task(loop, work, **options)
+
+            loop.set_task_factory(factory)
+            await cancel(client, "swap", add(exchange, "swap", 10))
+            await asyncio.sleep(0)
+            assert len(started) == 1
             assert repr(client) == "<CancelClient for https://api.hbdm.com: 0 calls under way>"
 
     run(main())
