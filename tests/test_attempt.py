@@ -11,9 +11,10 @@ import pytest
 from clients import EPOCH, ONCE, add, cancel, credentials, in_process
 from net import ONE, TWO, Net, always
 from transports import Scripted, v1_reply
-from virtualtime import now, run
+from virtualtime import VirtualLoop, now, run
 
 from htx_cancel import CancelClient, CancelStatus, Limit, Priority, RetryPolicy
+from htx_cancel.attempt import TOO_LATE
 from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
@@ -155,6 +156,7 @@ def test_connecting_is_not_taken_for_a_round_trip(*, has_left_at: bool) -> None:
             credentials(), transport=transport, wall_clock=lambda: EPOCH + loop.time()
         ) as client:
             outcome = await cancel(client, "swap", ids)
+            assert (client.budgets.round_trip > 0) is has_left_at
         assert outcome.counts == {CancelStatus.ACCEPTED: 1500}
         assert not exchange.refused
         return loop.time()
@@ -286,6 +288,77 @@ def test_max_elapsed_begins_with_the_batch_not_with_the_call() -> None:
             outcome = await cancel(client, "swap", add(exchange, "swap", 1000))
         assert outcome.counts == {ACCEPTED: 1000}
         assert next(behaviours, None) is None
+
+    run(main())
+
+
+def test_batches_that_fail_together_are_retried_at_different_times() -> None:
+    """Each backoff is drawn at random."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = lambda _request: "5xx" if now() < 0.001 else "ok"
+        async with net.client() as client:
+            outcome = await cancel(client, "v5", add(exchange, "v5", 20))
+        assert outcome.counts == {ACCEPTED: 20}
+        assert len({round(at, 3) for at in net.to(ONE)[20:]}) > 10
+
+    run(main())
+
+
+def test_a_refusal_for_the_rate_limit_holds_the_budget() -> None:
+    """The next call waits, although tokens seem to be free."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 2)
+        plan = FaultPlan({ids[0]: ["rate"]})
+        async with in_process(exchange, retry=ONCE, faults=plan) as client:
+            assert (await cancel(client, "swap_trailing", ids[:1])).counts == {REJECTED: 1}
+            assert (await cancel(client, "swap_trailing", ids[1:])).counts == {ACCEPTED: 1}
+            assert now() >= 1.0
+
+    run(main())
+
+
+def test_a_request_without_a_reply_charges_its_token() -> None:
+    """The five tokens of a window are used up by five lost replies."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = lambda _request: "broken" if now() < 0.001 else "ok"
+        async with net.client(retry=ONCE) as client:
+            ids = add(exchange, "swap_trailing", 51)
+            assert (await cancel(client, "swap_trailing", ids[:50])).counts == {UNKNOWN: 50}
+            assert (await cancel(client, "swap_trailing", ids[50:])).counts == {ACCEPTED: 1}
+            assert now() >= 1.0
+
+    run(main())
+
+
+def test_a_request_whose_time_ended_before_it_was_sent_is_unsent() -> None:
+    """The clock of the first batch blocks the event loop until the timeout has ended."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        stalls = iter([1.0])
+
+        def clock() -> float:
+            loop.stall(next(stalls, 0.0))
+            return EPOCH + loop.time()
+
+        transport = InProcessTransport(exchange, delay=0.01, epoch=EPOCH)
+        async with CancelClient(
+            credentials(), transport=transport, wall_clock=clock, retry=ONCE
+        ) as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 30), timeout=0.5)
+        assert {each.message for each in outcome.unsent} == {TOO_LATE}
+        assert len(outcome.unsent) == 20
+        assert exchange.calls.total() == 1
 
     run(main())
 

@@ -129,19 +129,19 @@ def test_max_elapsed_begins_with_the_call_or_with_a_later_outage() -> None:
     run(main())
 
 
-def test_closing_the_client_during_an_outage_leaves_no_task() -> None:
+@pytest.mark.parametrize("behaviour", ["hang", "refuse"])
+def test_closing_the_client_during_an_outage_leaves_no_task(behaviour: str) -> None:
     """The task that paces the attempts to connect ends as well."""
 
     async def main() -> None:
         exchange = Exchange()
         net = Net(exchange)
-        net.hosts[ONE] = always("hang")
+        net.hosts[ONE] = always(behaviour)
         client = net.client()
         calls = await many(client, exchange, "v5", 20, 10)
         await asyncio.sleep(CONNECT_TIMEOUT + 1.0)
         await client.aclose()
         outcomes = await asyncio.gather(*calls)
-        await asyncio.sleep(0.001)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert sum(len(outcome.unsent) for outcome in outcomes) == 200
 
