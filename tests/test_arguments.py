@@ -181,6 +181,8 @@ def test_exactly_one_kind_of_id_must_be_given() -> None:
 def test_a_number_of_seconds_is_above_zero(bad: float) -> None:
     """Zero, negative and infinite numbers raise a ValueError."""
     assert arguments.seconds("timeout", 3) == 3.0
+    assert isinstance(arguments.seconds("timeout", 3), float)
+    assert arguments.seconds("drain", 0, zero=True) == 0.0
     with pytest.raises(InvalidValueError, match="timeout must be above 0 seconds and finite, got"):
         arguments.seconds("timeout", bad)
 
@@ -209,3 +211,37 @@ def test_settings_of_the_wrong_type_are_refused() -> None:
     for bad in (coroutine_function, partial(coroutine_function), Coroutine(), 7):
         with pytest.raises(InvalidTypeError, match="on_batch must be a plain function, got"):
             arguments.callback("on_batch", bad)  # type: ignore[arg-type]
+
+
+def test_a_count_may_be_zero_only_where_zero_is_allowed() -> None:
+    """Below the least count, a ValueError says which count is the least."""
+    assert arguments.count("keep", 0, zero=True) == 0
+    with pytest.raises(InvalidValueError, match="keep must be at least 0, got -1"):
+        arguments.count("keep", -1, zero=True)
+
+
+def test_several_words_are_distinct_and_known() -> None:
+    """At least one word is needed, and a string is not a list of words."""
+    known = ("a", "b", "c")
+    assert arguments.several("kinds", iter(["b", "a", "b"]), known) == ["b", "a"]
+    for bad in ([], ["a", "d"]):
+        with pytest.raises(InvalidValueError, match="kinds must be some of a, b, c, got"):
+            arguments.several("kinds", bad, known)
+    for wrong in ("a", 7):
+        with pytest.raises(InvalidTypeError, match="kinds must be several of a, b, c, got"):
+            arguments.several("kinds", wrong, known)  # type: ignore[arg-type]
+
+
+def test_each_filter_has_its_own_words() -> None:
+    """``None`` means that a filter is not used."""
+    given = {"direction": "sell", "offset": None, "contract_type": "next_quarter"}
+    assert arguments.filters(**given, position_side="both") == {**given, "position_side": "both"}
+    with pytest.raises(InvalidValueError, match="offset must be one of 'open', 'close' or None"):
+        arguments.filters(offset="both")
+
+
+def test_an_id_has_64_characters_at_most() -> None:
+    """Digits or not."""
+    assert ids_of(["a" * 64, "9" * 64]) == ["a" * 64, "9" * 64]
+    with pytest.raises(InvalidValueError, match="order_id must be 1 to 64 visible"):
+        ids_of(["a" * 65])

@@ -13,7 +13,7 @@ from net import ONE, TWO, Net, always
 from transports import Scripted, v1_reply
 from virtualtime import VirtualLoop, now, run
 
-from htx_cancel import CancelClient, CancelStatus, Limit, Priority, RetryPolicy
+from htx_cancel import Budgets, CancelClient, CancelStatus, Limit, Priority, RetryPolicy
 from htx_cancel.attempt import TOO_LATE
 from htx_cancel.errors import NoAnswerError
 from htx_cancel.sandbox import Exchange, InProcessTransport
@@ -332,6 +332,25 @@ def test_a_request_without_a_reply_charges_its_token() -> None:
         async with net.client(retry=ONCE) as client:
             ids = add(exchange, "swap_trailing", 51)
             assert (await cancel(client, "swap_trailing", ids[:50])).counts == {UNKNOWN: 50}
+            assert (await cancel(client, "swap_trailing", ids[50:])).counts == {ACCEPTED: 1}
+            assert now() >= 1.0
+
+    run(main())
+
+
+def test_a_request_that_a_closed_client_gave_up_charges_its_token() -> None:
+    """Another client with the same budgets waits for the next window."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ids = add(exchange, "swap_trailing", 51)
+        budgets = Budgets()
+        slow = in_process(exchange, delay=0.5, budgets=budgets)
+        call = asyncio.create_task(cancel(slow, "swap_trailing", ids[:50]))
+        await asyncio.sleep(0.1)
+        await slow.aclose(drain=0.1)
+        assert (await call).counts == {UNKNOWN: 50}
+        async with in_process(exchange, budgets=budgets) as client:
             assert (await cancel(client, "swap_trailing", ids[50:])).counts == {ACCEPTED: 1}
             assert now() >= 1.0
 

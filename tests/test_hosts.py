@@ -5,12 +5,13 @@ import itertools
 from typing import Any
 
 import pytest
-from clients import EPOCH, add, cancel, credentials
+from clients import EPOCH, ONCE, add, cancel, credentials
 from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
-from htx_cancel import CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
+from htx_cancel import Budgets, CancelClient, CancelStatus, Credentials, Priority, RetryPolicy
 from htx_cancel.hosts import COOLDOWN, LONGEST_COOLDOWN, PROBE_AGAIN, Host, Hosts
+from htx_cancel.limits.permit import Permit
 from htx_cancel.retry import URGENT_BACKOFF_MAX
 from htx_cancel.sandbox import Exchange, InProcessTransport
 from htx_cancel.sandbox.faults import FaultPlan
@@ -147,6 +148,48 @@ def test_a_trial_without_a_verdict_allows_another_trial() -> None:
     run(main())
 
 
+class Expiring(Budgets):
+    """Budgets whose next permit may have expired."""
+
+    expired = False
+
+    async def acquire_some(self, *args: Any, **options: Any) -> list[Permit]:
+        """Wait for permits."""
+        permits = await super().acquire_some(*args, **options)
+        if self.expired:
+            permits[0].valid_until, self.expired = -1.0, False
+        return permits
+
+
+@pytest.mark.parametrize("how", ["expired", "cancelled"])
+def test_a_trial_that_was_not_made_or_given_up_is_repeated(how: str) -> None:
+    """The permit had expired, or all tasks were cancelled during the trial."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        budgets = Expiring()
+        net.hosts[ONE] = always("5xx")
+        async with net.client(ONE, TWO, budgets=budgets, retry=ONCE) as client:
+            for _ in range(2):
+                await cancel(client, "swap", add(exchange, "swap", 1))
+                net.hosts[ONE] = lambda request: "ok" if request.method == "GET" else "late"
+                await asyncio.sleep(COOLDOWN)  # the second request probes the host
+            budgets.expired = how == "expired"
+            trial = asyncio.create_task(cancel(client, "swap", add(exchange, "swap", 1)))
+            await asyncio.sleep(0.1)
+            for task in asyncio.all_tasks() - {trial, asyncio.current_task()}:
+                task.cancel()
+            status = UNSENT if how == "expired" else CancelStatus.UNKNOWN
+            assert (await trial).counts == {status: 1}
+            net.hosts[ONE] = always("ok")
+            net.log.clear()
+            await cancel(client, "swap", add(exchange, "swap", 1))
+            assert len(net.to(ONE)) == 1
+
+    run(main())
+
+
 def test_a_trial_that_could_not_be_signed_is_repeated() -> None:
     """A clock that fails once does not keep the host down."""
 
@@ -241,8 +284,8 @@ def test_a_host_whose_probe_gets_no_reply_stays_behind_one_that_fails_at_once() 
     run(main())
 
 
-@pytest.mark.parametrize("error", [RuntimeError("sabotage"), asyncio.CancelledError("sabotage")])
-def test_a_host_whose_probe_cannot_be_started_is_probed_later(error: BaseException) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_a_host_whose_probe_cannot_be_started_is_probed_later(error: type[BaseException]) -> None:
     """A task factory that fails once costs no request, and the host comes up later."""
 
     async def main() -> None:
@@ -258,7 +301,7 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later(error: BaseExcepti
 
         def factory(loop: Any, work: Any, **options: Any) -> Any:
             if work.__qualname__ == "Prober._probe" and not problems:
-                raise error
+                raise error("sabotage")
             return make_task(loop, work, **options)
 
         async with net.client(ONE, TWO) as client:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +27,7 @@ from htx_cancel import (
 )
 from htx_cancel.attempt import CANCELLED, TOO_LATE
 from htx_cancel.errors import NoAnswerError
-from htx_cancel.job import PER_TURN
+from htx_cancel.job import BROKEN, PER_TURN
 from htx_cancel.sandbox import Exchange
 from htx_cancel.sandbox.faults import FaultPlan
 from htx_cancel.sandbox.rules import Kind
@@ -431,18 +432,50 @@ def test_a_delivery_that_has_not_begun_is_not_sent_after_all_tasks_are_cancelled
     run(main())
 
 
-def test_a_client_that_is_closed_while_ids_are_checked_sends_none_of_them() -> None:
-    """The call begins after the client was closed."""
+def test_a_batch_whose_task_cannot_be_started_is_unsent() -> None:
+    """The other batches are sent."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
+        make_task = loop.get_task_factory() or (
+            lambda loop, work, **_: asyncio.Task(work, loop=loop)
+        )
+
+        def factory(loop: Any, work: Any, **options: Any) -> Any:
+            if work.__qualname__ == "Job._deliver" and not problems:
+                raise RuntimeError("sabotage")
+            return make_task(loop, work, **options)
+
+        async with in_process(exchange) as client:
+            ids = add(exchange, "swap", 30)
+            loop.set_task_factory(factory)
+            outcome = await cancel(client, "swap", ids)
+        assert [each.order_id for each in outcome.unsent] == ids[:10]
+        assert {each.message for each in outcome.unsent} == {BROKEN}
+        assert len(outcome.accepted) == 20
+        assert problems == ["a task could not be started"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("ids", [range(1, 5001), [7] * 5000])
+def test_a_client_that_is_closed_while_ids_are_checked_sends_none_of_them(
+    ids: Sequence[int],
+) -> None:
+    """The call, of many batches or of one, begins after the client was closed."""
 
     async def main() -> None:
         exchange = Exchange()
         client = in_process(exchange)
-        call = asyncio.create_task(cancel(client, "swap", range(1, 5001)))
+        call = asyncio.create_task(cancel(client, "swap", ids))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await client.aclose()
         outcome = await call
-        assert outcome.counts == {CancelStatus.UNSENT: 5000}
+        assert outcome.counts == {CancelStatus.UNSENT: len(set(ids))}
         assert {each.message for each in outcome} == {"the client was closed"}
         assert not exchange.calls
 
@@ -490,20 +523,22 @@ def test_a_call_of_one_batch_takes_one_task() -> None:
     run(main())
 
 
-def test_a_call_whose_tasks_are_all_cancelled_ends() -> None:
+@pytest.mark.parametrize(("ids", "unsent"), [(100, 50), (10, 0)])
+def test_a_call_whose_tasks_are_all_cancelled_ends(ids: int, unsent: int) -> None:
     """``asyncio.run`` cancels all tasks at the end of a program; nothing is retried then."""
 
     async def main() -> None:
         exchange = Exchange()
-        ids = add(exchange, "swap_trailing", 100)
         async with in_process(exchange, delay=0.2) as client:
-            call = asyncio.create_task(cancel(client, "swap_trailing", ids))
+            call = asyncio.create_task(
+                cancel(client, "swap_trailing", add(exchange, "swap_trailing", ids))
+            )
             await asyncio.sleep(0.1)
             for task in asyncio.all_tasks() - {call, asyncio.current_task()}:
                 task.cancel()
             outcome = await call
             assert asyncio.get_running_loop().time() < 0.11
-        assert outcome.counts == {CancelStatus.UNKNOWN: 50, CancelStatus.UNSENT: 50}
+        assert (len(outcome.unknown), len(outcome.unsent)) == (ids - unsent, unsent)
         assert {result.message for result in outcome} == {"the call's task was cancelled"}
 
     run(main())

@@ -74,6 +74,27 @@ def test_a_call_gives_up_after_max_elapsed_of_an_outage(
     run(main())
 
 
+def test_new_batches_leave_when_the_first_tried_one_gets_through() -> None:
+    """Not only when all that were tried are answered: one of them waits five seconds in vain."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        net = Net(exchange)
+        first = iter(["silent"])
+        net.hosts[ONE] = lambda _request: next(first, "refuse" if now() < 1.0 else "ok")
+        told: list[float] = []
+        async with net.client() as client:
+            await cancel(
+                client,
+                "swap",
+                add(exchange, "swap", 500),
+                on_batch=lambda _results: told.append(now()),
+            )
+        assert len([at for at in told if at < 4.9]) == 49
+
+    run(main())
+
+
 def test_a_timeout_ends_a_call_in_an_outage() -> None:
     """The timeout is shorter than ``max_elapsed``."""
 

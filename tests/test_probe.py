@@ -117,6 +117,26 @@ def test_a_host_that_fails_in_any_way_does_not_count_in_a_warm_up() -> None:
     run(main())
 
 
+def test_a_warm_up_that_is_cancelled_from_inside_is_reported() -> None:
+    """A transport raises the error, and nobody cancelled the task."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        problems: list[str] = []
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["message"]))
+
+        def behave(_request: Request) -> str:
+            raise asyncio.CancelledError("sabotage")
+
+        net = Net(Exchange())
+        net.hosts[ONE] = behave
+        async with net.client() as client:
+            assert await client.warm_up(1) == 0
+        assert problems == ["the warm-up failed"]
+
+    run(main())
+
+
 def prober(net: Net) -> tuple[Prober, Hosts]:
     """Return a prober of two hosts with a request timeout of a second."""
     hosts = Hosts([Host(origin, Signer(credentials(), "one.example")) for origin in (ONE, TWO)])
