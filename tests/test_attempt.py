@@ -523,6 +523,30 @@ def test_an_exception_of_a_foreign_transport_is_reported_once_in_each_call(
     run(main())
 
 
+def test_a_cancellation_from_inside_a_transport_ends_no_other_batch() -> None:
+    """Nobody cancelled the task: the batch is retried, and the others are sent."""
+
+    async def main() -> None:
+        problems: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, about: problems.append(about["message"]))
+
+        def behave(_request: Request) -> str:
+            if len(net.log) == 1:
+                raise asyncio.CancelledError("sabotage")
+            return "ok"
+
+        exchange = Exchange()
+        net = Net(exchange)
+        net.hosts[ONE] = behave
+        async with net.client() as client:
+            outcome = await cancel(client, "swap", add(exchange, "swap", 500))
+        assert outcome.counts == {ACCEPTED: 500}
+        assert problems == ["an attempt failed"]
+
+    run(main())
+
+
 # the clock and the account
 
 
