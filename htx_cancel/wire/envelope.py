@@ -59,7 +59,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a body, ``None`` if it holds none. Never raises."""
     try:
         reply = _decoder.decode(body)
-    except (ValueError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return reply if isinstance(reply, dict) else None
 
