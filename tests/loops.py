@@ -34,6 +34,11 @@ eager_tasks: Callable[..., asyncio.Task[Any]] = getattr(
 )
 
 
+def task_factory(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """Return what makes the tasks of a loop, for a factory that wraps it."""
+    return loop.get_task_factory() or (lambda loop, coro, **_: asyncio.Task(coro, loop=loop))
+
+
 def new_eager_loop() -> asyncio.AbstractEventLoop:
     """Return an asyncio loop whose tasks are eager."""
     loop = asyncio.new_event_loop()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from clients import EPOCH, ONCE, add, cancel, credentials
+from loops import task_factory
 from net import ONE, TWO, Net, always
 from virtualtime import now, run
 
@@ -295,9 +296,7 @@ def test_a_host_whose_probe_cannot_be_started_is_probed_later(error: type[BaseEx
         loop = asyncio.get_running_loop()
         problems: list[str] = []
         loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
-        make_task = loop.get_task_factory() or (
-            lambda loop, work, **_: asyncio.Task(work, loop=loop)
-        )
+        make_task = task_factory(loop)
 
         def factory(loop: Any, work: Any, **options: Any) -> Any:
             if work.__qualname__ == "Prober._probe" and not problems:
@@ -350,9 +349,7 @@ def test_a_host_whose_probe_is_cancelled_before_its_first_step_is_probed_again()
         net = Net(exchange)
         net.hosts[ONE] = always("5xx")
         loop = asyncio.get_running_loop()
-        make_task = loop.get_task_factory() or (
-            lambda loop, work, **_: asyncio.Task(work, loop=loop)
-        )
+        make_task = task_factory(loop)
         probes: list[object] = []
 
         def factory(loop: Any, work: Any, **options: Any) -> Any:

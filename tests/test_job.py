@@ -12,6 +12,7 @@ import pytest
 from clients import SECRET, add, cancel, credentials, in_process
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import task_factory
 from net import ONE, Net
 from transports import Scripted, v1_reply
 from virtualtime import TICK, now, run
@@ -440,9 +441,7 @@ def test_a_batch_whose_task_cannot_be_started_is_unsent() -> None:
         loop = asyncio.get_running_loop()
         problems: list[str] = []
         loop.set_exception_handler(lambda _loop, context: problems.append(context["message"]))
-        make_task = loop.get_task_factory() or (
-            lambda loop, work, **_: asyncio.Task(work, loop=loop)
-        )
+        make_task = task_factory(loop)
 
         def factory(loop: Any, work: Any, **options: Any) -> Any:
             if work.__qualname__ == "Job._deliver" and not problems:
@@ -506,9 +505,7 @@ def test_a_call_of_one_batch_takes_one_task() -> None:
         async with in_process(exchange, delay=0.1) as client:
             started: list[object] = []
             loop = asyncio.get_running_loop()
-            make_task = loop.get_task_factory() or (
-                lambda loop, work, **_: asyncio.Task(work, loop=loop)
-            )
+            make_task = task_factory(loop)
 
             def factory(loop: Any, work: Any, **options: Any) -> Any:
                 started.append(work)
