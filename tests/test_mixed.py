@@ -325,3 +325,24 @@ def test_a_large_mixed_outcome_is_freed_in_slices(*, confirm: bool) -> None:
             assert sys.getrefcount(first) == alone
 
     run(main())
+
+
+def test_a_large_outcome_of_listed_orders_is_freed_in_slices() -> None:
+    """``cancel_all_algo_orders`` lists the orders and cancels them by their ids."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        for _ in range(5_100):
+            exchange.book.add("v5_algo", "BTC-USDT", algo_type="trigger")
+        async with in_process(exchange) as client:
+            outcome = await client.usdt_m.cancel_all_algo_orders("BTC-USDT", timeout=30.0)
+            first = outcome.results[0]
+            gc.collect()  # so that nothing else holds the results
+            del outcome
+            alone = sys.getrefcount(object()) + 1  # references to a result that one name holds
+            assert sys.getrefcount(first) > alone  # its slice is not freed yet
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert sys.getrefcount(first) == alone
+
+    run(main())
